@@ -1,0 +1,50 @@
+# The two commands of this project are `make demo` and `make test`. All the set-up they need happens by itself.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help venv hosts demo demo-down test lint unit bench clean changelog build
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# One stamp per interpreter and set of requirements: a newer Python or a changed pin builds the environment again.
+$(STAMP): requirements.txt demo/load/requirements.txt tests/python
+	@python=$${PYTHON:-$$(tests/python)} && [ -n "$$python" ] \
+	  && echo "Setting up $(VENV) with $$($$python --version) ($$python) ..." \
+	  && rm -rf $(VENV) && "$$python" -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt -r demo/load/requirements.txt
+	@$(BIN)/ansible --version | head -n 1
+	@touch $@
+
+venv: $(STAMP) ## the virtual environment, with the newest usable Python
+
+hosts:
+	@molecule/hosts/engine
+	@molecule/hosts/image trixie
+
+demo: venv hosts ## seven real hosts, the whole estate, real orders, a summary
+	@$(BIN)/python demo/demo.py up
+
+demo-down: venv ## remove the demo hosts and everything on them
+	@$(BIN)/python demo/demo.py down
+
+test: venv ## lint, unit tests and every Molecule scenario
+	@$(BIN)/python tests/run.py
+
+lint: venv
+	@$(BIN)/python tests/run.py lint
+
+unit: venv
+	@$(BIN)/python tests/run.py unit
+
+bench: venv hosts ## measure, and write docs/benchmarks.md
+	@$(BIN)/python tests/bench.py
+
+build: venv ## the Galaxy archive, in dist/
+	@$(BIN)/ansible-galaxy collection build --force --output-path dist .
+
+clean: ## remove what the commands above made in this checkout
+	@rm -rf $(VENV) .cache build dist demo/dist .mypy_cache .ruff_cache .pytest_cache

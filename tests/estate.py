@@ -1,0 +1,279 @@
+# Copyright: (c) 2026, The mesops.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The project's own test hosts, seen from the controller: create, run a playbook, kill a host, ask who leads.
+
+Shared by the demo, the Molecule scenarios and the benchmarks. All of it runs in this project's virtual environment.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+BUILD = ROOT / "build"
+INVENTORY = ROOT / "inventories" / "demo"
+MES_VERSION = "1.0.0"
+PYTHON_OF = {"trixie": "3.13", "bookworm": "3.11"}
+
+Result = TypeVar("Result")
+
+
+class EstateError(Exception):
+    """A step failed; the text is for a person."""
+
+
+def environment() -> dict[str, str]:
+    """The process environment in which every Ansible and Molecule command of this project runs."""
+    cgroup2 = Path("/sys/fs/cgroup/cgroup.controllers").exists()
+    hierarchy = "/sys/fs/cgroup" if cgroup2 else "/sys/fs/cgroup/systemd"
+    return {
+        **os.environ,
+        "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}",
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "ANSIBLE_FORCE_COLOR": "0",
+        "ANSIBLE_NOCOLOR": "1",
+        "NO_COLOR": "1",
+        "PY_COLORS": "0",
+        "MOLECULE_GLOB": "molecule/*/molecule.yml",
+        "MESOPS_CGROUP_MOUNT": f"{hierarchy}:{hierarchy}:rw",
+        "PYTHONPATH": os.pathsep.join([str(ROOT / "tests"), str(ROOT)]),
+    }
+
+
+# ---------------------------------------------------------------------------------------------------------------- steps
+
+
+def step(title: str, command: Sequence[str | Path], *, log: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run a long command: its output goes to ``log``; a person sees the title, what it is at, and how long it took."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    begin = time.monotonic()
+    live = sys.stderr.isatty()
+    print(f"==> {title}", file=sys.stderr, flush=True)
+    lines: list[str] = []
+    with log.open("w", encoding="utf-8") as sink:
+        process = subprocess.Popen(
+            [str(word) for word in command],
+            cwd=ROOT,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                sink.write(line)
+                sink.flush()
+                lines.append(line)
+                heading = re.search(r"(PLAY|TASK) \[(.+?)\]", line)
+                if heading and (live or heading[1] == "PLAY"):
+                    text = f"    {time.monotonic() - begin:5.0f} s  {heading[2]}"
+                    print(f"\r\x1b[K{text[:110]}" if live else text, end="" if live else "\n", file=sys.stderr, flush=True)
+        except KeyboardInterrupt:
+            process.send_signal(signal.SIGINT)
+            process.wait()
+            raise
+        status = process.wait()
+    seconds = time.monotonic() - begin
+    print(f"{chr(13) + chr(27) + '[K' if live else ''}    {'done' if status == 0 else 'FAILED'} in {seconds:.0f} s", file=sys.stderr)
+    if status != 0 and check:
+        sys.stderr.writelines(lines[-40:])
+        raise EstateError(f"{title}: failed with exit code {status}. Full output: {log}")
+    return subprocess.CompletedProcess(list(map(str, command)), status, "".join(lines), "")
+
+
+def playbook(*arguments: str | Path, title: str = "ansible-playbook site.yml", log: str = "site", check: bool = True) -> Recap:
+    """Run ``ansible-playbook -i inventories/demo ...`` and read its recap."""
+    done = step(
+        title,
+        [BIN / "ansible-playbook", "-i", INVENTORY, *arguments],
+        log=BUILD / f"{log}.log",
+        check=check,
+    )
+    return Recap.read(done.stdout, done.returncode)
+
+
+@dataclass(frozen=True)
+class Recap:
+    """What PLAY RECAP said: counters per host."""
+
+    hosts: dict[str, dict[str, int]]
+    status: int
+    output: str
+
+    @classmethod
+    def read(cls, output: str, status: int) -> Recap:
+        """Parse the recap lines of an Ansible run."""
+        hosts = {}
+        for name, counters in re.findall(r"^\s*(\S+)\s+: (ok=\d+.*)$", output, re.MULTILINE):
+            hosts[name] = {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", counters)}
+        return cls(hosts, status, output)
+
+    def changed(self) -> dict[str, int]:
+        """Hosts that changed, with how often."""
+        return {name: counters["changed"] for name, counters in self.hosts.items() if counters["changed"]}
+
+
+def site(*arguments: str | Path, title: str = "ansible-playbook -i inventories/demo site.yml", log: str = "site", check: bool = True) -> Recap:
+    """The customer's command, on the demo inventory."""
+    return playbook("site.yml", *arguments, title=title, log=log, check=check)
+
+
+# ---------------------------------------------------------------------------------------------------------------- hosts
+
+
+def inventory() -> dict[str, dict[str, str]]:
+    """The demo inventory: group -> host -> address."""
+    tree = yaml.safe_load((INVENTORY / "hosts.yml").read_text(encoding="utf-8"))["all"]["children"]
+
+    def members(group: str) -> dict[str, str]:
+        own = {host: values["mesops_address"] for host, values in (tree[group].get("hosts") or {}).items()}
+        for child in tree[group].get("children") or {}:
+            own.update(members(child))
+        return own
+
+    return {group: members(group) for group in tree}
+
+
+def addresses(group: str) -> dict[str, str]:
+    """The hosts of a group with their addresses."""
+    return inventory()[group]
+
+
+def docker(*arguments: str, check: bool = True) -> str:
+    """Run a docker command and return what it printed."""
+    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False, timeout=120)
+    if check and done.returncode != 0:
+        raise EstateError(f"docker {' '.join(arguments)} failed: {done.stderr.strip()}")
+    return done.stdout
+
+
+def on(host: str, command: str, *, check: bool = True) -> str:
+    """Run a shell command on a test host as root."""
+    return docker("exec", host, "bash", "-c", command, check=check)
+
+
+def kill_host(host: str) -> None:
+    """Take the power away from a host."""
+    docker("kill", "--signal", "KILL", host)
+
+
+def start_host(host: str) -> None:
+    """Boot a host again and wait until its systemd is up."""
+    docker("start", host)
+    wait_for(
+        lambda: on(host, "systemctl is-system-running", check=False).strip() in ("running", "degraded"),
+        timeout=120,
+        what=f"{host} to boot",
+    )
+
+
+def wait_for(condition: Callable[[], Result], *, timeout: float, what: str, interval: float = 0.25) -> Result:
+    """Sample a condition until it is true; its value. The deadline is generous: it bounds, it does not measure."""
+    deadline = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise EstateError(f"waited {timeout:g} s in vain for {what}")
+        time.sleep(interval)
+
+
+def get(url: str, *, headers: dict[str, str] | None = None, timeout: float = 5) -> tuple[int, str, dict[str, str]]:
+    """One HTTP GET: status (0 when nobody answered), body, headers in lower case."""
+    request = urllib.request.Request(url, headers=headers or {})
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=timeout) as reply:
+            return reply.status, reply.read().decode(), {key.lower(): value for key, value in reply.headers.items()}
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode("utf-8", "replace"), {key.lower(): value for key, value in error.headers.items()}
+    except OSError as error:
+        return 0, str(error), {}
+
+
+# ------------------------------------------------------------------------------------------------------------- database
+
+
+def cluster() -> list[dict[str, Any]]:
+    """What Patroni says of its members, from the first database host that answers."""
+    for address in addresses("postgres").values():
+        status, body, _headers = get(f"http://{address}:8008/cluster", timeout=3)
+        if status == 200:
+            members: list[dict[str, Any]] = json.loads(body)["members"]
+            return members
+    return []
+
+
+def leader() -> str | None:
+    """The name of the database host that leads and runs, if one does."""
+    names = [member["name"] for member in cluster() if member["role"] in ("leader", "master") and member["state"] == "running"]
+    return names[0] if len(names) == 1 else None
+
+
+def healthy_cluster() -> bool:
+    """One leader, and every other database host streams from it."""
+    members = cluster()
+    streaming = [member for member in members if member["role"] not in ("leader", "master") and member["state"] in ("streaming", "running")]
+    return bool(leader()) and len(members) == len(addresses("postgres")) == len(streaming) + 1
+
+
+def conninfo(group_vars: str = "secrets.yml") -> str:
+    """How the controller reaches the leader: through both load balancers, as the service does."""
+    secrets = yaml.safe_load((INVENTORY / "group_vars" / "all" / group_vars).read_text(encoding="utf-8"))
+    balancers = ",".join(addresses("loadbalancers").values())
+    return (
+        f"host={balancers} port=5000,5000 dbname=mes user=mes password={secrets['mes_database_password']} "
+        "connect_timeout=3 target_session_attrs=read-write"
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------- hosts
+
+
+def molecule(action: str, scenario: str = "default", *, title: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run one Molecule command on a scenario."""
+    return step(
+        title or f"molecule {action} -s {scenario}",
+        [BIN / "molecule", action, "-s", scenario],
+        log=BUILD / f"molecule-{scenario}-{action}.log",
+        check=check,
+    )
+
+
+def build_release(suite: str = "trixie", version: str = MES_VERSION) -> Path:
+    """Build the reference service for the Python of a Debian release; the description that the inventory reads."""
+    tag = PYTHON_OF[suite].replace(".", "")
+    step(
+        f"Build the reference service {version} for Python {PYTHON_OF[suite]}",
+        [BIN / "python", "demo/build_release.py", "--version", version, "--python", PYTHON_OF[suite], "--output", "demo/dist"],
+        log=BUILD / "release.log",
+    )
+    return ROOT / "demo" / "dist" / f"mes-{version}-py{tag}.json"
+
+
+def running_hosts() -> Iterator[str]:
+    """The demo hosts that run right now."""
+    known = {host for hosts in inventory().values() for host in hosts}
+    for name in docker("ps", "--format", "{{.Names}}").split():
+        if name in known:
+            yield name
