@@ -1,0 +1,573 @@
+# Copyright: (c) 2026, The mesops.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The releases of one service on one host: what is there, what a request changes, and the change itself. No Ansible.
+
+    /opt/<service>/releases/<version>/   one complete release each; the marker file in it says so
+    /opt/<service>/releases/.unpack-*    a release on its way in, .remove-* one on its way out; never a release
+    /opt/<service>/current               the link to the release that runs, swapped by rename
+    /opt/<service>/.history.json         the releases that were activated, newest first
+    /opt/<service>/shared/               what outlives a release; the only place that the service may own
+
+Each step is one rename, so that a run may be killed between any two system calls. The history is written before the
+link is swapped. That is safe because *previous* is what follows the current release in the history: until the swap has
+happened the new first line counts for nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import re
+import shutil
+import tempfile
+import time
+from contextlib import contextmanager
+from ctypes import CDLL
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Callable
+
+from ansible_collections.mesops.platform.plugins.module_utils import release_archive
+from ansible_collections.mesops.platform.plugins.module_utils.release_archive import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+MARKER = ".mesops-release"
+UNPACKING = ".unpack-"
+REMOVING = ".remove-"
+SWAPPING = ".swap-"
+MAX_VERSION = 100
+MAX_HISTORY = 50
+
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]*")
+_SERVICE = re.compile(r"[a-z][a-z0-9_-]{0,30}")
+_CHECKSUM = re.compile(r"sha256:[0-9a-f]{64}")
+_LINK = re.compile(r"releases/([^/]+)/?")
+
+
+def check_version(version: str) -> str:
+    """A version becomes a directory name, so it has to be a plain one."""
+    if not _VERSION.fullmatch(version) or len(version) > MAX_VERSION:
+        raise Refused(
+            f"version {version[:200]!r} is no plain name; use 1 to {MAX_VERSION} letters, digits and any of '._+~-', "
+            "beginning with a letter or a digit"
+        )
+    return version
+
+
+def check_service(service: str) -> str:
+    """A service becomes a directory, a user and a unit name."""
+    if not _SERVICE.fullmatch(service):
+        raise Refused(
+            f"service {service[:200]!r} is no plain name; use 1 to 31 lower-case letters, digits, '_' and '-', "
+            "beginning with a letter"
+        )
+    return service
+
+
+def check_checksum(checksum: str) -> str:
+    """Only SHA-256, written out, so that a release is pinned to its content."""
+    if not _CHECKSUM.fullmatch(checksum.lower()):
+        raise Refused(f"checksum {checksum[:200]!r} is not of the form sha256:<64 hex digits>; take it from the build")
+    return checksum.lower()
+
+
+@dataclass(frozen=True)
+class Release:
+    """One directory below `releases`."""
+
+    version: str
+    complete: bool
+    installed_at: str = ""
+    checksum: str = ""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All that is known of a service's releases at one moment."""
+
+    exists: bool = False
+    current: str | None = None
+    history: tuple[str, ...] = ()
+    releases: tuple[Release, ...] = ()
+    leftovers: tuple[str, ...] = ()
+
+    @property
+    def previous(self) -> str | None:
+        """The release that a roll back goes to."""
+        return previous_of(self.history, self.current)
+
+    def find(self, version: str | None) -> Release | None:
+        """The complete release of that version."""
+        return next((one for one in self.releases if one.version == version and one.complete), None)
+
+    def view(self) -> dict[str, Any]:
+        """What the diff shows."""
+        return {
+            "current": self.current,
+            "previous": self.previous,
+            "releases": [one.version for one in self.releases if one.complete],
+            "leftovers": [*self.leftovers, *(one.version for one in self.releases if not one.complete)],
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a request changes: steps in this order, and how the store looks afterwards."""
+
+    before: Snapshot
+    after: Snapshot
+    clean: tuple[str, ...] = ()
+    create: bool = False
+    install: str | None = None
+    replace: bool = False
+    activate: str | None = None
+    remove: tuple[str, ...] = ()
+    actions: tuple[str, ...] = field(default=())
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything is to be done."""
+        return bool(self.actions)
+
+
+def previous_of(history: Sequence[str], current: str | None) -> str | None:
+    """The release that was active before *current*."""
+    if current is None:
+        return None
+    after = history[history.index(current) + 1 :] if current in history else history
+    return next((version for version in after if version != current), None)
+
+
+def pushed(history: Sequence[str], current: str | None, version: str) -> tuple[str, ...]:
+    """The history when *version* follows *current*."""
+    known = history[history.index(current) :] if current in history else (*([current] if current else []), *history)
+    return (version, *(one for one in known if one != version))[:MAX_HISTORY]
+
+
+def popped(history: Sequence[str], version: str) -> tuple[str, ...]:
+    """The history after a roll back to *version*: what came after it never happened, so a second one goes further."""
+    return tuple(history[history.index(version) :])
+
+
+def prunable(snapshot: Snapshot, keep: int, protect: Iterable[str]) -> tuple[str, ...]:
+    """The complete releases to remove so that *keep* stay, oldest first; never current, previous or protected ones."""
+    bound = {snapshot.current, snapshot.previous, *protect}
+    ordered = sorted(
+        (one for one in snapshot.releases if one.complete), key=lambda one: (one.installed_at, one.version)
+    )
+    spare = [one.version for one in ordered if one.version not in bound]
+    surplus = len(ordered) - max(keep, 0)
+    return tuple(spare[: max(surplus, 0)])
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for; names are checked already."""
+
+    state: str
+    version: str | None = None
+    checksum: str | None = None
+    has_artifact: bool = False
+    keep: int = 5
+    protect: tuple[str, ...] = ()
+    initial: bool = False
+
+
+def make_plan(snapshot: Snapshot, request: Request, base: str, now: str) -> Plan:
+    """Turn a request into a plan, or refuse it. Touches nothing."""
+    plan = Plan(before=snapshot, after=replace(snapshot, exists=True, leftovers=()))
+    if not snapshot.exists:
+        plan = replace(plan, create=True, actions=(f"prepare the directories of {base}",))
+    if snapshot.leftovers:
+        removed = tuple(f"remove leftover {name}" for name in snapshot.leftovers)
+        plan = replace(plan, clean=snapshot.leftovers, actions=(*plan.actions, *removed))
+    if request.state in ("installed", "active") and not (request.initial and snapshot.current is not None):
+        plan = _plan_install(plan, request, base, now)
+        if request.state == "active":
+            plan = _plan_activate(plan, str(request.version))
+    elif request.state == "rolled_back":
+        plan = _plan_rollback(plan, request, base)
+    elif request.state == "pruned":
+        plan = _plan_prune(plan, request)
+    return plan
+
+
+def _plan_install(plan: Plan, request: Request, base: str, now: str) -> Plan:
+    version = str(request.version)
+    found = plan.before.find(version)
+    if found is not None:
+        if request.checksum and found.checksum != request.checksum:
+            raise Refused(
+                f"version {version} is already installed in {base} with {found.checksum}, not {request.checksum}; "
+                "a release never changes, so give the new content a new version"
+            )
+        return plan
+    if not request.has_artifact:
+        raise Refused(f"version {version} is not installed in {base}; give its artifact and checksum to install it")
+    damaged = any(one.version == version for one in plan.before.releases)
+    if damaged and version == plan.before.current:
+        raise Refused(
+            f"{base}/releases/{version} is in use but carries no mark of a complete release, so this module did not put "
+            "it there; activate another version first, or move it away"
+        )
+    if damaged:
+        plan = replace(plan, replace=True, actions=(*plan.actions, f"remove incomplete {version}"))
+    new = Release(version, True, now, str(request.checksum))
+    kept = tuple(one for one in plan.after.releases if one.version != version)
+    return replace(
+        plan,
+        install=version,
+        after=replace(plan.after, releases=tuple(sorted((*kept, new), key=lambda one: one.version))),
+        actions=(*plan.actions, f"install {version}"),
+    )
+
+
+def _plan_activate(plan: Plan, version: str) -> Plan:
+    if plan.before.current == version:
+        return plan
+    after = replace(plan.after, current=version, history=pushed(plan.before.history, plan.before.current, version))
+    return replace(plan, activate=version, after=after, actions=(*plan.actions, f"activate {version}"))
+
+
+def _plan_rollback(plan: Plan, request: Request, base: str) -> Plan:
+    current, previous = plan.before.current, plan.before.previous
+    if request.version is not None and request.version != current:
+        return plan
+    if previous is None:
+        raise Refused(
+            f"there is no release to roll back to in {base}: current is {current or 'not set'} and no other was active "
+            "before it; activate a version by name"
+        )
+    if plan.before.find(previous) is None:
+        raise Refused(
+            f"the previous release {previous} is not complete in {base}, so {current} stays; install it again or "
+            "activate another version by name"
+        )
+    after = replace(plan.after, current=previous, history=popped(plan.before.history, previous))
+    return replace(
+        plan, activate=previous, after=after, actions=(*plan.actions, f"roll back from {current} to {previous}")
+    )
+
+
+def _plan_prune(plan: Plan, request: Request) -> Plan:
+    gone = prunable(plan.before, request.keep, request.protect)
+    after = replace(
+        plan.after,
+        releases=tuple(one for one in plan.after.releases if one.version not in gone),
+        history=tuple(version for version in plan.after.history if version not in gone),
+    )
+    return replace(plan, remove=gone, after=after, actions=(*plan.actions, *(f"remove {version}" for version in gone)))
+
+
+def _no_step(_name: str) -> None:
+    """Tests put a crash here."""
+
+
+@dataclass
+class Store:
+    """The releases of one service on disk."""
+
+    root: str
+    service: str
+    uid: int = 0
+    gid: int = 0
+    private: bool = False
+    shared_uid: int = 0
+    shared_gid: int = 0
+    step: Callable[[str], None] = _no_step
+
+    @property
+    def base(self) -> str:
+        """The service's own directory."""
+        return os.path.join(self.root, self.service)
+
+    @property
+    def releases(self) -> str:
+        """The directory of all releases."""
+        return os.path.join(self.base, "releases")
+
+    @property
+    def current(self) -> str:
+        """The link to the active release."""
+        return os.path.join(self.base, "current")
+
+    @property
+    def shared(self) -> str:
+        """The directory that outlives releases."""
+        return os.path.join(self.base, "shared")
+
+    def path(self, version: str) -> str:
+        """The directory of a release."""
+        return os.path.join(self.releases, version)
+
+    @contextmanager
+    def locked(self, wait: float, clock: Callable[[], float], sleep: Callable[[float], None]) -> Iterator[None]:
+        """Hold the lock of the root directory, so that two runs never change releases at once; no file is left."""
+        try:
+            descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise Refused(
+                f"root {self.root} is no directory that can be opened ({error.strerror}); create it"
+            ) from error
+        try:
+            deadline = clock() + wait
+            while True:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except OSError as error:
+                    if error.errno not in (errno.EWOULDBLOCK, errno.EINTR):
+                        raise
+                if clock() >= deadline:
+                    raise Refused(
+                        f"another run has been changing releases below {self.root} for {wait:.0f} s; wait for it to end"
+                    )
+                sleep(0.2)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def read(self) -> Snapshot:
+        """See what is there; a half-done step of a killed run shows up as a leftover."""
+        if not os.path.isdir(self.base):
+            return Snapshot()
+        leftovers = [name for name in sorted(os.listdir(self.base)) if name.startswith(SWAPPING)]
+        found = []
+        for name in sorted(os.listdir(self.releases)) if os.path.isdir(self.releases) else ():
+            if name.startswith((UNPACKING, REMOVING)):
+                leftovers.append(os.path.join("releases", name))
+            elif os.path.isdir(self.path(name)) and not os.path.islink(self.path(name)):
+                found.append(self._read_release(name))
+        return Snapshot(
+            exists=os.path.isdir(self.releases) and self._shared_is_right(),
+            current=self._read_current(),
+            history=self._read_history(),
+            releases=tuple(found),
+            leftovers=tuple(leftovers),
+        )
+
+    def _shared_is_right(self) -> bool:
+        try:
+            found = os.lstat(self.shared)
+        except FileNotFoundError:
+            return False
+        return (found.st_uid, found.st_gid) == (self.shared_uid, self.shared_gid)
+
+    def _read_release(self, version: str) -> Release:
+        try:
+            with open(os.path.join(self.path(version), MARKER), encoding="ascii") as handle:
+                lines = dict(line.rstrip("\n").split("=", 1) for line in handle if "=" in line)
+        except (OSError, ValueError):
+            return Release(version, False)
+        checksum = lines.get("SERVICE_CHECKSUM", "")
+        complete = lines.get("SERVICE_VERSION") == version and bool(_CHECKSUM.fullmatch(checksum))
+        return Release(version, complete, lines.get("SERVICE_INSTALLED_AT", ""), checksum)
+
+    def _read_current(self) -> str | None:
+        try:
+            target = os.readlink(self.current)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise Refused(
+                f"{self.current} is no link to a release; move it away before releases are managed"
+            ) from error
+        inside = target[len(self.base) + 1 :] if target.startswith(self.base + "/") else target
+        match = _LINK.fullmatch(inside)
+        if match is None or not _VERSION.fullmatch(match.group(1)):
+            raise Refused(
+                f"{self.current} points to {target}, which is no release of {self.service}; move the link away"
+            )
+        return match.group(1)
+
+    @property
+    def _history(self) -> str:
+        return os.path.join(self.base, ".history.json")
+
+    def _read_history(self) -> tuple[str, ...]:
+        try:
+            with open(self._history, encoding="utf-8") as handle:
+                versions = json.load(handle)["versions"]
+        except FileNotFoundError:
+            return ()
+        except (ValueError, KeyError, TypeError) as error:
+            raise Refused(
+                f"{self._history} cannot be read ({error}); remove it, and roll back by activating a version by name"
+            ) from error
+        return tuple(version for version in versions if isinstance(version, str) and _VERSION.fullmatch(version))
+
+    def check_room(self, tree: release_archive.Tree, reserve: int) -> None:
+        """Refuse a release that would leave less than *reserve* bytes on its file system."""
+        where = self.base
+        while not os.path.isdir(where):
+            where = os.path.dirname(where)
+        free = os.statvfs(where)
+        have, need = free.f_bavail * free.f_frsize, tree.disk_size + reserve
+        if have < need:
+            raise Refused(
+                f"{where} has {_mib(have)} free, but the release takes {_mib(tree.disk_size)} and {_mib(reserve)} must "
+                "stay free; prune old releases or make room"
+            )
+        if free.f_files and free.f_favail < len(tree.entries) + 2:
+            raise Refused(
+                f"{where} has {free.f_favail} inodes free, but the release takes {len(tree.entries) + 2}; "
+                "prune old releases or make room"
+            )
+
+    def check_installed_command(self, version: str, word: str) -> None:
+        """The start command of a release that is installed already."""
+        where = os.path.realpath(self.path(version))
+        program = os.path.realpath(os.path.join(where, word))
+        if not program.startswith(where + "/") or not os.path.isfile(program):
+            raise Refused(f"start command '{word}' is no file of release {version}; correct the command or the release")
+        if not os.stat(program).st_mode & 0o111:
+            raise Refused(f"start command '{word}' of release {version} is not executable; build a new release")
+
+    def apply(self, plan: Plan, artifact: str | None, tree: release_archive.Tree | None) -> None:
+        """Carry out a plan."""
+        for name in plan.clean:
+            self.step(f"clean {name}")
+            _delete(os.path.join(self.base, name))
+        if plan.create:
+            self._create()
+        if plan.install is not None:
+            if artifact is None or tree is None:
+                raise ValueError("an installation needs the artifact and its tree")
+            self._install(plan, artifact, tree)
+        if plan.after.history != plan.before.history and not plan.remove:
+            self._write_history(plan.after.history)
+        if plan.activate is not None:
+            self._swap(plan.activate)
+        for version in plan.remove:
+            self._remove(version)
+        if plan.remove and plan.after.history != plan.before.history:
+            self._write_history(plan.after.history)
+
+    def _create(self) -> None:
+        for path in (self.base, self.releases, self.shared):
+            self.step(f"create {path}")
+            if not os.path.isdir(path):
+                os.mkdir(path, 0o755)
+                os.chmod(path, 0o755 if path != self.shared else 0o750)
+            if path == self.shared:
+                os.chown(path, self.shared_uid, self.shared_gid, follow_symlinks=False)
+
+    def _install(self, plan: Plan, artifact: str, tree: release_archive.Tree) -> None:
+        version = str(plan.install)
+        release = plan.after.find(version)
+        if release is None:
+            raise ValueError("a plan that installs a release has to list it")
+        self.step("make room")
+        beside = tempfile.mkdtemp(prefix=f"{UNPACKING}{version}-", dir=self.releases)
+        try:
+            self.step("unpack")
+            release_archive.unpack(artifact, tree, beside)
+            self.step("own")
+            release_archive.own(tree, beside, self.uid, self.gid, self.private)
+            self.step("mark")
+            _write_file(
+                os.path.join(beside, MARKER),
+                f"SERVICE_VERSION={version}\nSERVICE_CHECKSUM={release.checksum}\n"
+                f"SERVICE_INSTALLED_AT={release.installed_at}\n",
+            )
+            self.step("flush")
+            _flush(beside)
+            if plan.replace:
+                self._remove(version)
+            self.step("show")
+            os.rename(beside, self.path(version))
+            _sync_directory(self.releases)
+        except Exception:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise
+
+    def _write_history(self, history: tuple[str, ...]) -> None:
+        self.step("write history")
+        beside = os.path.join(self.base, f"{SWAPPING}history")
+        _delete(beside)
+        _write_file(beside, json.dumps({"versions": list(history)}) + "\n")
+        self.step("show history")
+        os.rename(beside, self._history)
+        _sync_directory(self.base)
+
+    def _swap(self, version: str) -> None:
+        self.step("link")
+        beside = os.path.join(self.base, f"{SWAPPING}current")
+        _delete(beside)
+        os.symlink(os.path.join("releases", version), beside)
+        self.step("swap")
+        os.rename(beside, self.current)
+        _sync_directory(self.base)
+
+    def _remove(self, version: str) -> None:
+        self.step(f"hide {version}")
+        hidden = os.path.join(self.releases, REMOVING + version)
+        os.rename(self.path(version), hidden)
+        self.step(f"delete {version}")
+        _delete(hidden)
+
+
+def _mib(size: int) -> str:
+    return f"{size / (1 << 20):.1f} MiB"
+
+
+def _delete(path: str) -> None:
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    elif os.path.lexists(path):
+        os.unlink(path)
+
+
+def _write_file(path: str, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
+        os.fchmod(handle.fileno(), 0o644)
+        handle.write(text)
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+def _sync_directory(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _flush(path: str) -> None:
+    """Bring a release to the disk before it becomes visible, so that no power cut leaves empty files in it."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        if CDLL(None, use_errno=True).syncfs(descriptor) != 0:
+            os.sync()
+    except (AttributeError, OSError):
+        os.sync()
+    finally:
+        os.close(descriptor)
+
+
+def utc_now(clock: Callable[[], float] = time.time) -> str:
+    """The time as it stands in a marker."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(clock()))
+
+
+def running_version(store: Store, pid: int, proc: str = "/proc") -> str | None:
+    """The release that a process was started on: its working directory, or else what its environment says."""
+    try:
+        where = os.readlink(f"{proc}/{pid}/cwd")
+    except OSError:
+        return None
+    inside = os.path.realpath(store.releases) + "/"
+    if where.startswith(inside):
+        return where[len(inside) :].split("/", 1)[0]
+    try:
+        with open(f"{proc}/{pid}/environ", "rb") as handle:
+            variables = handle.read().split(b"\0")
+    except OSError:
+        return None
+    return next((one[16:].decode("utf-8", "replace") for one in variables if one.startswith(b"SERVICE_VERSION=")), None)

@@ -1,0 +1,474 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, The mesops.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Install, activate, roll back and prune the releases of a service."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: app_release
+short_description: Install, activate, roll back and prune the releases of a service
+version_added: 0.1.0
+author:
+  - The mesops.platform authors (@mesops)
+description:
+  - Keeps the releases of a service, written in any language, in C(/opt/<service>/releases/<version>) and lets the
+    link C(/opt/<service>/current) point to the one that runs.
+  - A release is judged whole before a byte of it is written, unpacked beside the others, marked complete, and becomes
+    visible by one rename. The link is swapped by one rename too. A run that is killed at any moment leaves a store
+    that the next run continues from; what it left behind is never taken for a release, and the next run removes it.
+  - What it refuses, it refuses with one sentence and without having changed anything.
+  - Files belong to O(owner), with mode 0644 or 0755 (0640 or 0750 when O(group) is given), whatever the archive says.
+    A service that runs as another user cannot change its own code.
+  - A release never changes. The same O(version) with another O(checksum) is refused.
+extends_documentation_fragment:
+  - mesops.platform.attributes
+attributes:
+  check_mode:
+    support: full
+    details:
+      - Brings the artifact to a temporary directory of the host and judges it as in a real run.
+  diff_mode:
+    support: full
+  idempotent:
+    support: partial
+    details:
+      - O(state=rolled_back) goes one release further back each time, unless O(version) names the release to leave.
+  platform:
+    support: full
+    platforms: posix
+options:
+  service:
+    description:
+      - Name of the service; 1 to 31 lower-case letters, digits, V(_) and V(-), beginning with a letter.
+    type: str
+    required: true
+  state:
+    description:
+      - V(installed) puts the release on disk and does not touch what runs.
+      - V(active) also makes it the current one, and lets O(unit) run it.
+      - V(rolled_back) makes the release current that was active before the current one. With O(version) it does so
+        only while that version is current, so it may be repeated.
+      - V(pruned) removes old releases until O(keep) are left, never the current, the previous or a protected one.
+      - V(prepared) only makes the directories, and reports what is there.
+    type: str
+    choices: [installed, active, rolled_back, pruned, prepared]
+    default: active
+  version:
+    description:
+      - Name of the release; 1 to 100 letters, digits and any of V(._+~-), beginning with a letter or a digit.
+      - Quote it in YAML, where V(1.10) without quotes is the number 1.1; a number with a fraction is refused.
+    type: str
+  artifact:
+    description:
+      - The release archive, a tar file that Python can read (plain, gzip, bzip2 or xz) or a zip file. Its members are
+        relative to the release's directory.
+      - A path on the controller, a path on the host when O(remote_src=true), or an C(http) or C(https) URL that the
+        host fetches.
+      - Moves only when the release is not installed yet.
+    type: str
+  remote_src:
+    description: Whether O(artifact) is a path on the host.
+    type: bool
+    default: false
+  checksum:
+    description: Checksum of O(artifact), written V(sha256:<64 hex digits>). Required with O(artifact).
+    type: str
+  command:
+    description:
+      - The start command. Its first word must be an executable file of the release, as a path relative to it.
+    type: str
+  initial:
+    description:
+      - Installs or activates only on a host that has no current release yet, and otherwise changes nothing, whatever
+        O(version) says. Later versions are then the business of a rollout.
+    type: bool
+    default: false
+  keep:
+    description: How many complete releases O(state=pruned) leaves, the current one included.
+    type: int
+    default: 5
+  protect:
+    description: Versions that O(state=pruned) never removes, such as those that a rollout has on record.
+    type: list
+    elements: str
+    default: []
+  unit:
+    description:
+      - The systemd unit that runs the service, with C(/opt/<service>/current) as its working directory.
+      - With O(state=active) and O(state=rolled_back) it is restarted when its process was started on another release
+        than the current one, or does not run. So a run that was killed between swap and restart is healed by the next
+        one.
+      - A unit that does not exist, or is masked, is left alone.
+    type: str
+  root:
+    description: The directory of all services. It has to exist.
+    type: path
+    default: /opt
+  owner:
+    description: User that owns the release's files. Not the user that the service runs as.
+    type: str
+    default: root
+  group:
+    description:
+      - Group of the release's files. When given, only this group and O(owner) can read them.
+    type: str
+  shared_owner:
+    description: User and group that own C(/opt/<service>/shared), the place that outlives releases.
+    type: str
+    default: root
+  max_size_mb:
+    description: The most that a release may take unpacked, in MiB.
+    type: int
+    default: 2048
+  reserve_mb:
+    description: What has to stay free on the file system when the release is unpacked, in MiB.
+    type: int
+    default: 256
+seealso:
+  - module: mesops.platform.daemon
+"""
+
+EXAMPLES = r"""
+- name: Put a release on every node before any traffic moves
+  mesops.platform.app_release:
+    service: catalog
+    state: installed
+    version: "1.4.0"
+    artifact: dist/catalog-1.4.0.tar.gz
+    checksum: sha256:5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03
+    command: bin/catalog
+
+- name: Run it
+  mesops.platform.app_release:
+    service: catalog
+    version: "1.4.0"
+    unit: catalog.service
+
+- name: Leave it again, once, however often this task is repeated
+  mesops.platform.app_release:
+    service: catalog
+    state: rolled_back
+    version: "1.4.0"
+    unit: catalog.service
+
+- name: Keep three releases and those that are on record
+  mesops.platform.app_release:
+    service: catalog
+    state: pruned
+    keep: 3
+    protect: ["1.2.0"]
+"""
+
+RETURN = r"""
+current:
+  description: The version that C(current) points to, or would point to in check mode.
+  returned: success
+  type: str
+  sample: 1.4.0
+previous:
+  description: The version that V(rolled_back) would go to.
+  returned: success
+  type: str
+  sample: 1.3.0
+releases:
+  description: What lies in C(releases).
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    version:
+      description: Name of the release.
+      type: str
+    complete:
+      description: Whether it carries the mark of a complete release. Only such a release can be activated.
+      type: bool
+    installed_at:
+      description: When it was installed, in UTC.
+      type: str
+    checksum:
+      description: Checksum of the artifact it came from.
+      type: str
+  sample:
+    - version: 1.4.0
+      complete: true
+      installed_at: "2026-11-23T22:40:00Z"
+      checksum: sha256:5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03
+actions:
+  description: What was done, or would be done in check mode, in this order.
+  returned: success
+  type: list
+  elements: str
+  sample: [install 1.4.0, activate 1.4.0, restart catalog.service]
+running:
+  description: The version that the process of O(unit) was started on, before this run.
+  returned: when O(unit) is given and exists
+  type: str
+  sample: 1.3.0
+artifact_needed:
+  description: Whether the artifact has to be brought to the host. A playbook never sees it true.
+  returned: success
+  type: bool
+"""
+
+import grp
+import os
+import pwd
+import shlex
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.urls import open_url
+from ansible_collections.mesops.platform.plugins.module_utils import release_archive, release_store
+from ansible_collections.mesops.platform.plugins.module_utils.release_archive import Refused
+
+MIB = 1 << 20
+LOCK_SECONDS = 300
+FETCH_TIMEOUT = 30
+ARGUMENTS: dict[str, Any] = {
+    "service": {"type": "str", "required": True},
+    "state": {
+        "type": "str",
+        "choices": ["installed", "active", "rolled_back", "pruned", "prepared"],
+        "default": "active",
+    },
+    "version": {"type": "str"},
+    "artifact": {"type": "str"},
+    "remote_src": {"type": "bool", "default": False},
+    "checksum": {"type": "str"},
+    "command": {"type": "str"},
+    "initial": {"type": "bool", "default": False},
+    "keep": {"type": "int", "default": 5},
+    "protect": {"type": "list", "elements": "str", "default": []},
+    "unit": {"type": "str"},
+    "root": {"type": "path", "default": "/opt"},
+    "owner": {"type": "str", "default": "root"},
+    "group": {"type": "str"},
+    "shared_owner": {"type": "str", "default": "root"},
+    "max_size_mb": {"type": "int", "default": 2048},
+    "reserve_mb": {"type": "int", "default": 256},
+}
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What systemd says of the service's unit."""
+
+    exists: bool
+    pid: int
+    failed: bool
+
+
+def is_url(artifact: str | None) -> bool:
+    """Whether the host fetches the artifact itself."""
+    return artifact is not None and artifact.lower().startswith(("http://", "https://"))
+
+
+def shown(artifact: str) -> str:
+    """The artifact's name for a message; a password in a URL stays out of it."""
+    if not is_url(artifact):
+        return os.path.basename(artifact)
+    parts = urlsplit(artifact)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def first_word(command: str | None) -> str | None:
+    """The program of the start command."""
+    if command is None:
+        return None
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise Refused(f"command {command!r} cannot be split into words ({error}); correct its quotes") from error
+    if not words or not words[0] or words[0].startswith("/"):
+        raise Refused(f"command {command!r} has to begin with a path relative to the release, such as bin/start")
+    return words[0]
+
+
+def request_of(params: dict[str, Any]) -> release_store.Request:
+    """The checked request."""
+    release_store.check_service(params["service"])
+    for version in (params["version"], *params["protect"]):
+        if version is not None:
+            release_store.check_version(version)
+    for option, least in (("keep", 1), ("max_size_mb", 1), ("reserve_mb", 0)):
+        if params[option] < least:
+            raise Refused(f"{option} {params[option]} is too small; give {least} or more")
+    return release_store.Request(
+        state=params["state"],
+        version=params["version"],
+        checksum=release_store.check_checksum(params["checksum"]) if params["checksum"] else None,
+        has_artifact=params["artifact"] is not None,
+        keep=params["keep"],
+        protect=tuple(params["protect"]),
+        initial=params["initial"],
+    )
+
+
+def _id(module: AnsibleModule, database: Any, field: str, name: str) -> int:
+    """The number of a user or group; a dry run may come before it is created."""
+    try:
+        return int(getattr(database(name), field))
+    except KeyError as error:
+        if module.check_mode:
+            return -1
+        raise Refused(f"{field[3:]} {name!r} does not exist on this host; create it first") from error
+
+
+def store_of(module: AnsibleModule) -> release_store.Store:
+    """The store that the options describe."""
+    params = module.params
+    owner = params["shared_owner"]
+    return release_store.Store(
+        root=params["root"],
+        service=params["service"],
+        uid=_id(module, pwd.getpwnam, "pw_uid", params["owner"]),
+        gid=_id(module, grp.getgrnam, "gr_gid", params["group"]) if params["group"] else 0,
+        private=params["group"] is not None,
+        shared_uid=_id(module, pwd.getpwnam, "pw_uid", owner),
+        shared_gid=_id(module, pwd.getpwnam, "pw_gid", owner),
+    )
+
+
+def fetch(module: AnsibleModule, url: str) -> str:
+    """Bring a URL's content to a temporary file."""
+    limit = module.params["max_size_mb"] * MIB
+    try:
+        answer = open_url(url, timeout=FETCH_TIMEOUT)
+        descriptor, path = tempfile.mkstemp(dir=module.tmpdir, prefix="artifact-")
+        module.add_cleanup_file(path)
+        with os.fdopen(descriptor, "wb") as handle:
+            while chunk := answer.read(MIB):
+                handle.write(chunk)
+                if handle.tell() > limit:
+                    raise Refused(f"artifact {shown(url)} is bigger than max_size_mb ({limit // MIB} MiB)")
+    except (OSError, ValueError) as error:
+        raise Refused(f"artifact {shown(url)} cannot be fetched: {error}") from error
+    return path
+
+
+def judge(module: AnsibleModule, store: release_store.Store, path: str, word: str | None) -> release_archive.Tree:
+    """Check everything that can be checked before the first change."""
+    params = module.params
+    name, wanted = shown(params["artifact"]), release_store.check_checksum(params["checksum"])
+    try:
+        found = release_archive.sha256(path)
+    except OSError as error:
+        raise Refused(f"artifact {path} cannot be read: {error.strerror}") from error
+    if found != wanted:
+        raise Refused(
+            f"artifact {name} has checksum {found}, not {wanted}; "
+            "name the right file, or correct the checksum if the file is right"
+        )
+    try:
+        tree = release_archive.inspect(path, params["max_size_mb"] * MIB, release_store.MARKER)
+        if word is not None:
+            release_archive.check_command(tree, word)
+    except Refused as why:
+        raise Refused(f"artifact {name} is refused: {why}") from why
+    store.check_room(tree, params["reserve_mb"] * MIB)
+    return tree
+
+
+def read_unit(module: AnsibleModule, name: str) -> Unit:
+    """Ask systemd; a host without systemd has no unit."""
+    systemctl = module.get_bin_path("systemctl")
+    if systemctl is None:
+        return Unit(False, 0, False)
+    rc, out, _err = module.run_command([systemctl, "show", "-p", "LoadState,MainPID,ActiveState", "--", name])
+    found = dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
+    return Unit(
+        exists=rc == 0 and found.get("LoadState") not in (None, "not-found", "masked", "error", "bad-setting"),
+        pid=int(found.get("MainPID") or 0),
+        failed=found.get("ActiveState") == "failed",
+    )
+
+
+def restart(module: AnsibleModule, name: str, unit: Unit, version: str) -> None:
+    """Let the unit run the current release."""
+    systemctl = module.get_bin_path("systemctl", required=True)
+    if unit.failed:
+        module.run_command([systemctl, "reset-failed", "--", name])
+    rc, out, err = module.run_command([systemctl, "restart", "--", name])
+    if rc != 0:
+        reason = " ".join((err or out).split())
+        raise Refused(
+            f"release {version} is active but {name} does not start on it: {reason} "
+            f"Read `journalctl -u {name}`, then roll back or activate a corrected release."
+        )
+
+
+def run(module: AnsibleModule) -> dict[str, Any]:
+    """One run: read, plan, judge, apply, restart."""
+    params = module.params
+    request, word, store = request_of(params), first_word(params["command"]), store_of(module)
+    if module.check_mode:
+        return _run(module, request, word, store)
+    with store.locked(LOCK_SECONDS, time.monotonic, time.sleep):
+        return _run(module, request, word, store)
+
+
+def _run(
+    module: AnsibleModule, request: release_store.Request, word: str | None, store: release_store.Store
+) -> dict[str, Any]:
+    params = module.params
+    plan = release_store.make_plan(store.read(), request, store.base, release_store.utc_now())
+    artifact, tree = params["artifact"], None
+    if plan.install is not None:
+        if not is_url(artifact) and not params["remote_src"]:
+            return {"changed": True, "artifact_needed": True}
+        path = fetch(module, artifact) if is_url(artifact) else artifact
+        tree = judge(module, store, path, word)
+        artifact = path
+    elif word is not None and request.version is not None and plan.before.find(request.version) is not None:
+        store.check_installed_command(request.version, word)
+    actions = list(plan.actions)
+    result: dict[str, Any] = {
+        "current": plan.after.current,
+        "previous": plan.after.previous,
+        "releases": [asdict(one) for one in plan.after.releases],
+        "artifact_needed": False,
+        "diff": {"before": plan.before.view(), "after": plan.after.view()},
+    }
+    if not module.check_mode:
+        store.apply(plan, artifact, tree)
+    name = str(params["unit"] or "") if request.state in ("active", "rolled_back") else ""
+    unit = read_unit(module, name) if name and plan.after.current is not None else Unit(False, 0, False)
+    if unit.exists:
+        running = release_store.running_version(store, unit.pid) if unit.pid else None
+        stale = running != plan.after.current if running else unit.pid == 0 or plan.activate is not None
+        result["running"] = running
+        if stale:
+            actions.append(f"restart {name}")
+            result["diff"]["before"]["running"] = running
+            result["diff"]["after"]["running"] = plan.after.current
+            if not module.check_mode:
+                restart(module, name, unit, str(plan.after.current))
+    return {**result, "changed": bool(actions), "actions": actions}
+
+
+def main() -> None:
+    """Run, and turn every refusal into one sentence."""
+    module = AnsibleModule(
+        argument_spec=ARGUMENTS,
+        required_if=[("state", "installed", ["version"]), ("state", "active", ["version"])],
+        required_by={"artifact": ["checksum"]},
+        supports_check_mode=True,
+    )
+    try:
+        result = run(module)
+    except Refused as why:
+        module.fail_json(msg=str(why))
+    except OSError as error:
+        where = f" {error.filename}" if error.filename else ""
+        module.fail_json(msg=f"{module.params['service']}:{where} cannot be changed: {error.strerror or error}.")
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
