@@ -1,0 +1,1 @@
+"""A MES order service: orders, their life cycle, and prices that cost CPU time."""
