@@ -22,7 +22,7 @@ $(STAMP): requirements.txt demo/load/requirements.txt tests/python
 venv: $(STAMP) ## the virtual environment, with the newest usable Python
 
 hosts:
-	@molecule/hosts/engine
+	@molecule/hosts/setup
 	@molecule/hosts/image trixie
 
 demo: venv hosts ## seven real hosts, the whole estate, real orders, a summary

@@ -59,7 +59,9 @@ def environment() -> dict[str, str]:
 # ---------------------------------------------------------------------------------------------------------------- steps
 
 
-def step(title: str, command: Sequence[str | Path], *, log: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+def step(
+    title: str, command: Sequence[str | Path], *, log: Path, check: bool = True
+) -> subprocess.CompletedProcess[str]:
     """Run a long command: its output goes to ``log``; a person sees the title, what it is at, and how long it took."""
     log.parent.mkdir(parents=True, exist_ok=True)
     begin = time.monotonic()
@@ -86,21 +88,28 @@ def step(title: str, command: Sequence[str | Path], *, log: Path, check: bool = 
                 heading = re.search(r"(PLAY|TASK) \[(.+?)\]", line)
                 if heading and (live or heading[1] == "PLAY"):
                     text = f"    {time.monotonic() - begin:5.0f} s  {heading[2]}"
-                    print(f"\r\x1b[K{text[:110]}" if live else text, end="" if live else "\n", file=sys.stderr, flush=True)
+                    print(
+                        f"\r\x1b[K{text[:110]}" if live else text, end="" if live else "\n", file=sys.stderr, flush=True
+                    )
         except KeyboardInterrupt:
             process.send_signal(signal.SIGINT)
             process.wait()
             raise
         status = process.wait()
     seconds = time.monotonic() - begin
-    print(f"{chr(13) + chr(27) + '[K' if live else ''}    {'done' if status == 0 else 'FAILED'} in {seconds:.0f} s", file=sys.stderr)
+    print(
+        f"{chr(13) + chr(27) + '[K' if live else ''}    {'done' if status == 0 else 'FAILED'} in {seconds:.0f} s",
+        file=sys.stderr,
+    )
     if status != 0 and check:
         sys.stderr.writelines(lines[-40:])
         raise EstateError(f"{title}: failed with exit code {status}. Full output: {log}")
     return subprocess.CompletedProcess(list(map(str, command)), status, "".join(lines), "")
 
 
-def playbook(*arguments: str | Path, title: str = "ansible-playbook site.yml", log: str = "site", check: bool = True) -> Recap:
+def playbook(
+    *arguments: str | Path, title: str = "ansible-playbook site.yml", log: str = "site", check: bool = True
+) -> Recap:
     """Run ``ansible-playbook -i inventories/demo ...`` and read its recap."""
     done = step(
         title,
@@ -132,7 +141,12 @@ class Recap:
         return {name: counters["changed"] for name, counters in self.hosts.items() if counters["changed"]}
 
 
-def site(*arguments: str | Path, title: str = "ansible-playbook -i inventories/demo site.yml", log: str = "site", check: bool = True) -> Recap:
+def site(
+    *arguments: str | Path,
+    title: str = "ansible-playbook -i inventories/demo site.yml",
+    log: str = "site",
+    check: bool = True,
+) -> Recap:
     """The customer's command, on the demo inventory."""
     return playbook("site.yml", *arguments, title=title, log=log, check=check)
 
@@ -206,7 +220,11 @@ def get(url: str, *, headers: dict[str, str] | None = None, timeout: float = 5) 
         with opener.open(request, timeout=timeout) as reply:
             return reply.status, reply.read().decode(), {key.lower(): value for key, value in reply.headers.items()}
     except urllib.error.HTTPError as error:
-        return error.code, error.read().decode("utf-8", "replace"), {key.lower(): value for key, value in error.headers.items()}
+        return (
+            error.code,
+            error.read().decode("utf-8", "replace"),
+            {key.lower(): value for key, value in error.headers.items()},
+        )
     except OSError as error:
         return 0, str(error), {}
 
@@ -226,14 +244,22 @@ def cluster() -> list[dict[str, Any]]:
 
 def leader() -> str | None:
     """The name of the database host that leads and runs, if one does."""
-    names = [member["name"] for member in cluster() if member["role"] in ("leader", "master") and member["state"] == "running"]
+    names = [
+        member["name"]
+        for member in cluster()
+        if member["role"] in ("leader", "master") and member["state"] == "running"
+    ]
     return names[0] if len(names) == 1 else None
 
 
 def healthy_cluster() -> bool:
     """One leader, and every other database host streams from it."""
     members = cluster()
-    streaming = [member for member in members if member["role"] not in ("leader", "master") and member["state"] in ("streaming", "running")]
+    streaming = [
+        member
+        for member in members
+        if member["role"] not in ("leader", "master") and member["state"] in ("streaming", "running")
+    ]
     return bool(leader()) and len(members) == len(addresses("postgres")) == len(streaming) + 1
 
 
@@ -250,7 +276,9 @@ def conninfo(group_vars: str = "secrets.yml") -> str:
 # ---------------------------------------------------------------------------------------------------------------- hosts
 
 
-def molecule(action: str, scenario: str = "default", *, title: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+def molecule(
+    action: str, scenario: str = "default", *, title: str | None = None, check: bool = True
+) -> subprocess.CompletedProcess[str]:
     """Run one Molecule command on a scenario."""
     return step(
         title or f"molecule {action} -s {scenario}",
@@ -265,7 +293,16 @@ def build_release(suite: str = "trixie", version: str = MES_VERSION) -> Path:
     tag = PYTHON_OF[suite].replace(".", "")
     step(
         f"Build the reference service {version} for Python {PYTHON_OF[suite]}",
-        [BIN / "python", "demo/build_release.py", "--version", version, "--python", PYTHON_OF[suite], "--output", "demo/dist"],
+        [
+            BIN / "python",
+            "demo/build_release.py",
+            "--version",
+            version,
+            "--python",
+            PYTHON_OF[suite],
+            "--output",
+            "demo/dist",
+        ],
         log=BUILD / "release.log",
     )
     return ROOT / "demo" / "dist" / f"mes-{version}-py{tag}.json"

@@ -1,0 +1,205 @@
+# Copyright: (c) 2026, The mesops.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The whole test run: lint, unit tests, every Molecule scenario; one closing line with the counts.
+
+``run.py`` runs everything, ``run.py lint unit haproxy`` only what is named. Logs go to ``build/``.
+A linter, and each Molecule action of a scenario (check, converge, idempotence ...), counts as one test; every pytest
+case counts as itself.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from xml.etree import ElementTree
+
+import estate
+import yaml
+
+BIN, ROOT, BUILD = estate.BIN, estate.ROOT, estate.BUILD
+STEP_DEADLINE = 1800
+OWNER = "default"
+"""The scenario that creates and destroys the hosts which the `shared_state` scenarios use."""
+
+LINTERS: dict[str, Sequence[str]] = {
+    "ruff": ("ruff", "check", "."),
+    "ruff format": ("ruff", "format", "--check", "."),
+    "mypy": ("mypy",),
+    "yamllint": ("yamllint", "--strict", "."),
+    "ansible-lint": ("ansible-lint", "--offline", "--profile", "production"),
+    "changelog": ("antsibull-changelog", "lint"),
+}
+
+
+@dataclass
+class Count:
+    """How many tests ended in which way, and the names of those that did not pass."""
+
+    passed: int = 0
+    failed: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+
+    def one(self, name: str, passed: bool) -> bool:
+        """Count one test."""
+        if passed:
+            self.passed += 1
+        else:
+            self.failed.append(name)
+        return passed
+
+    def junit(self, report: Path, suite: str) -> None:
+        """Count the cases of a pytest run; a run that left no report or no case has failed."""
+        cases = list(ElementTree.parse(report).getroot().iter("testcase")) if report.exists() else []
+        if not cases:
+            self.failed.append(f"{suite}: pytest ran no test")
+        for case in cases:
+            name = f"{suite}: {case.get('name')}"
+            skip = case.find("skipped")
+            if skip is not None:
+                self.skipped.append(f"{name} ({skip.get('message')})")
+            else:
+                self.one(name, case.find("failure") is None and case.find("error") is None)
+
+
+def execute(title: str, command: Sequence[str | Path], log: Path, **environment: str) -> bool:
+    """Run one command with its output in a log; the last lines are shown when it fails."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    begin = time.monotonic()
+    with log.open("w", encoding="utf-8") as sink:
+        try:
+            status = subprocess.run(
+                [str(word) for word in command],
+                cwd=ROOT,
+                env={**estate.environment(), "COLUMNS": "160", **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                check=False,
+                timeout=STEP_DEADLINE,
+            ).returncode
+        except subprocess.TimeoutExpired:
+            status = -1
+            sink.write(f"\nended after {STEP_DEADLINE} s\n")
+    verdict = "ok" if status == 0 else "FAILED"
+    print(f"{verdict:>7} {time.monotonic() - begin:6.1f} s  {title}", flush=True)
+    if status != 0:
+        print("".join(f"        | {line}\n" for line in log.read_text(errors="replace").splitlines()[-60:]), flush=True)
+    return status == 0
+
+
+def lint(count: Count) -> None:
+    """Run every linter, also when an earlier one complains."""
+    for name, command in LINTERS.items():
+        count.one(name, execute(name, [BIN / command[0], *command[1:]], BUILD / f"lint-{name.replace(' ', '-')}.log"))
+
+
+def unit(count: Count) -> None:
+    """Run the unit tests."""
+    report = BUILD / "junit-unit.xml"
+    report.unlink(missing_ok=True)
+    execute("unit", [BIN / "pytest", "-q", f"--junitxml={report}"], BUILD / "unit.log")
+    count.junit(report, "unit")
+
+
+def molecule(count: Count, scenario: str, *actions: str) -> bool:
+    """Run Molecule actions of one scenario in order, up to the first that fails."""
+    for action in actions:
+        report = BUILD / f"junit-{scenario}.xml"
+        report.unlink(missing_ok=True)
+        title = f"{scenario}: {action}"
+        passed = execute(
+            title,
+            [BIN / "molecule", action, "-s", scenario],
+            BUILD / f"molecule-{scenario}-{action}.log",
+            PYTEST_ADDOPTS=f"--junitxml={report}",
+        )
+        if action == "verify":
+            count.junit(report, scenario)
+        else:
+            count.one(title, passed)
+        if not passed:
+            return False
+    return True
+
+
+def definitions() -> dict[str, dict[str, object]]:
+    """Every scenario with its definition, the owner of the shared hosts first."""
+    found = {
+        path.parent.name: yaml.safe_load(path.read_text()) for path in sorted(ROOT.glob("molecule/*/molecule.yml"))
+    }
+    return {OWNER: found.pop(OWNER), **found}
+
+
+def scenarios(count: Count, wanted: Sequence[str]) -> None:
+    """Run the wanted scenarios: those that share the owner's hosts after it, then the others, each on its own hosts."""
+    known = definitions()
+    sharing = [name for name in known if known[name].get("shared_state") and name in wanted]
+    if OWNER in wanted or sharing:
+        # Leftovers of an interrupted run must not be taken for fresh hosts.
+        molecule(Count(), OWNER, "reset", "destroy")
+        actions = ("create", "check", "converge", "idempotence", "verify") if OWNER in wanted else ("create",)
+        if molecule(count, OWNER, *actions) or OWNER not in count.failed:
+            for name in sharing:
+                molecule(count, name, "converge", "verify")
+        molecule(Count(), OWNER, "destroy")
+    for name in wanted:
+        if name != OWNER and name not in sharing:
+            sequence = known[name].get("scenario", {}).get("test_sequence") or ["create", "converge", "verify"]  # type: ignore[attr-defined]
+            molecule(Count(), name, "reset", "destroy")
+            molecule(count, name, *[action for action in sequence if action != "destroy"])
+            molecule(Count(), name, "destroy")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run what was asked for and print the closing line."""
+    known = definitions()
+    unknown = [name for name in arguments if name not in {"lint", "unit", *known}]
+    if unknown:
+        print(f"unknown part {unknown[0]!r}: name lint, unit or a scenario ({', '.join(known)})", file=sys.stderr)
+        return 2
+    count = Count()
+    begin = time.monotonic()
+    if not arguments or "lint" in arguments:
+        lint(count)
+    if not arguments or "unit" in arguments:
+        unit(count)
+    wanted = [name for name in known if not arguments or name in arguments]
+    if wanted:
+        ready = execute("Docker Engine and SSH client", [ROOT / "molecule/hosts/setup"], BUILD / "setup.log")
+        for suite in estate.PYTHON_OF if ready else ():
+            ready = (
+                execute(f"base image {suite}", [ROOT / "molecule/hosts/image", suite], BUILD / f"image-{suite}.log")
+                and ready
+            )
+            tag = estate.PYTHON_OF[suite]
+            build = [
+                BIN / "python",
+                "demo/build_release.py",
+                "--version",
+                estate.MES_VERSION,
+                "--python",
+                tag,
+                "--output",
+                "demo/dist",
+            ]
+            ready = execute(f"reference service for Python {tag}", build, BUILD / f"release-{tag}.log") and ready
+        if count.one("test hosts", ready):
+            scenarios(count, wanted)
+    for name in count.skipped:
+        print(f"skipped  {name}")
+    for name in count.failed:
+        print(f"FAILED   {name}")
+    minutes, seconds = divmod(int(time.monotonic() - begin), 60)
+    print(f"{minutes} min {seconds} s, {os.cpu_count()} cores, logs in build/")
+    print(f"{count.passed} passed, {len(count.failed)} failed, {len(count.skipped)} skipped", flush=True)
+    return 1 if count.failed or not count.passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
