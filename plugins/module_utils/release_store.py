@@ -211,7 +211,7 @@ def _plan_install(plan: Plan, request: Request, base: str, now: str) -> Plan:
     damaged = any(one.version == version for one in plan.before.releases)
     if damaged and version == plan.before.current:
         raise Refused(
-            f"{base}/releases/{version} is in use but carries no mark of a complete release, so this module did not put "
+            f"{base}/releases/{version} is in use but carries no mark of a complete release, so the module did not put "
             "it there; activate another version first, or move it away"
         )
     if damaged:

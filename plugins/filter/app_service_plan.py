@@ -1,0 +1,388 @@
+# Copyright: (c) 2026, The mesops.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Check the services of an estate, and complete those that a host runs."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import shlex
+from typing import Any, Callable
+
+from ansible_collections.mesops.platform.plugins.module_utils import release_store
+from ansible_collections.mesops.platform.plugins.module_utils.release_archive import Refused
+
+DOCUMENTATION = r"""
+name: app_service_plan
+short_description: Check the services of an estate, and complete those that a host runs
+version_added: 0.1.0
+author:
+  - The mesops.platform authors (@mesops)
+description:
+  - Reads the variable C(app_services) of the role C(mesops.platform.app), finds what is wrong in it, and completes it.
+  - The role's documentation lists the keys of a service.
+positional: _input, group_names
+options:
+  _input:
+    description: Service name to settings.
+    type: dict
+    required: true
+  group_names:
+    description: The inventory groups of the host.
+    type: list
+    elements: str
+    required: true
+  host:
+    description: The host's name, put into each service.
+    type: str
+    default: ""
+"""
+
+EXAMPLES = r"""
+- name: Show what this host runs
+  ansible.builtin.debug:
+    msg: "{{ (app_services | mesops.platform.app_service_plan(group_names)).services | map(attribute='name') }}"
+"""
+
+RETURN = r"""
+_value:
+  description: What is wrong, and what the host runs.
+  type: dict
+  contains:
+    errors:
+      description: One sentence for each mistake, in any service.
+      type: list
+      elements: str
+    services:
+      description: The host's services with all their keys, except for the environment, which may hold secrets.
+      type: list
+      elements: dict
+    environments:
+      description: Service name to the text of its environment file.
+      type: dict
+    packages:
+      description: Distribution packages of all the host's services.
+      type: list
+      elements: str
+"""
+
+# Names of users and units that Debian or this collection gives to something else.
+TAKEN = frozenset(
+    [
+        "root",
+        "daemon",
+        "bin",
+        "sys",
+        "sync",
+        "games",
+        "man",
+        "lp",
+        "mail",
+        "news",
+        "uucp",
+        "proxy",
+        "www-data",
+        "backup",
+        "list",
+        "irc",
+        "nobody",
+        "messagebus",
+        "sshd",
+        "ssh",
+        "cron",
+        "dbus",
+        "polkit",
+        "rsyslog",
+        "chrony",
+        "docker",
+        "containerd",
+        "haproxy",
+        "etcd",
+        "patroni",
+        "postgres",
+        "postgresql",
+        "prometheus",
+        "alertmanager",
+        "grafana",
+        "grafana-server",
+        "loki",
+        "tempo",
+        "alloy",
+    ]
+)
+OWN_VARIABLES = ("PORT", "SERVICE_NAME", "SERVICE_VERSION", "SERVICE_CHECKSUM", "SERVICE_INSTALLED_AT")
+OWN_DIRECTIVES = [
+    "Type",
+    "User",
+    "Group",
+    "WorkingDirectory",
+    "Environment",
+    "EnvironmentFile",
+    "ExecStart",
+    "KillSignal",
+    "KillMode",
+    "TimeoutStopSec",
+    "Restart",
+    "RestartSec",
+    "MemoryMax",
+    "CPUQuota",
+    "TasksMax",
+    "LimitNOFILE",
+    "ReadWritePaths",
+    "AmbientCapabilities",
+    "CapabilityBoundingSet",
+]
+
+SANDBOX: dict[str, Any] = {
+    "NoNewPrivileges": True,
+    "ProtectSystem": "strict",
+    "ProtectHome": True,
+    "ProtectProc": "invisible",
+    "ProtectClock": True,
+    "ProtectHostname": True,
+    "ProtectKernelLogs": True,
+    "ProtectKernelModules": True,
+    "ProtectKernelTunables": True,
+    "ProtectControlGroups": True,
+    "PrivateTmp": True,
+    "PrivateDevices": True,
+    "LockPersonality": True,
+    "RemoveIPC": True,
+    "RestrictAddressFamilies": "AF_UNIX AF_INET AF_INET6 AF_NETLINK",
+    "RestrictNamespaces": True,
+    "RestrictRealtime": True,
+    "RestrictSUIDSGID": True,
+    "SystemCallArchitectures": "native",
+    "SystemCallErrorNumber": "EPERM",
+    "SystemCallFilter": ["@system-service", "~@privileged @resources"],
+    "UMask": "0027",
+}
+DEFAULTS: dict[str, Any] = {
+    "environment": {},
+    "liveness_path": "/livez",
+    "readiness_path": "/readyz",
+    "ready_timeout": 60,
+    "stop_timeout": 30,
+    "packages": [],
+    "limits": {},
+    "writable_paths": [],
+    "sandbox": {},
+    "keep": 5,
+    "release": None,
+}
+REQUIRED = ("port", "command")
+LIMITS = {"memory_max": "MemoryMax", "cpu_quota": "CPUQuota", "tasks_max": "TasksMax", "nofile": "LimitNOFILE"}
+DEFAULT_LIMITS = {"tasks_max": 4096, "nofile": 65536}
+NAME = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
+
+
+def _number(value: Any, least: int, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def _url_path(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"/[!-~]*", value) is not None
+
+
+def _word(value: Any) -> bool:
+    """Whether a start command begins with a plain path inside the release."""
+    if not isinstance(value, str) or not value.isprintable():
+        return False
+    try:
+        first = shlex.split(value)[:1]
+    except ValueError:
+        return False
+    return (
+        bool(first)
+        and re.fullmatch(r"(?!/)[A-Za-z0-9._/+-]+", first[0]) is not None
+        and ".." not in first[0].split("/")
+    )
+
+
+CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "group": (lambda value: isinstance(value, str) and value != "", "give the name of an inventory group"),
+    "port": (lambda value: _number(value, 1, 65535), "give a TCP port from 1 to 65535"),
+    "command": (
+        _word,
+        "give a start command whose first word is a plain path relative to the release, such as bin/start",
+    ),
+    "environment": (lambda value: isinstance(value, dict), "give a mapping of variable names to values"),
+    "liveness_path": (_url_path, "give a path that begins with /"),
+    "readiness_path": (_url_path, "give a path that begins with /"),
+    "ready_timeout": (lambda value: _number(value, 1, 86400), "give seconds from 1 to 86400"),
+    "stop_timeout": (lambda value: _number(value, 1, 86400), "give seconds from 1 to 86400"),
+    "packages": (
+        lambda value: isinstance(value, list) and all(isinstance(one, str) and one for one in value),
+        "give a list of distribution packages",
+    ),
+    "user": (
+        lambda value: isinstance(value, str) and NAME.fullmatch(value) is not None and value != "root",
+        "give the name of an unprivileged user",
+    ),
+    "limits": (lambda value: isinstance(value, dict), f"give a mapping with any of {', '.join(LIMITS)}"),
+    "writable_paths": (lambda value: isinstance(value, list), "give a list of absolute paths"),
+    "sandbox": (lambda value: isinstance(value, dict), "give a mapping of systemd directives to values"),
+    "keep": (lambda value: _number(value, 1, 1000), "give a number from 1 to 1000"),
+    "release": (
+        lambda value: value is None or isinstance(value, dict),
+        "give a mapping with version, artifact and checksum",
+    ),
+}
+
+
+def _check_service(name: str, given: Any) -> list[str]:
+    where = f"app_services.{name}"
+    try:
+        release_store.check_service(name)
+    except Refused as why:
+        return [f"{why}."]
+    if name in TAKEN:
+        return [f"{where} has a name that Debian or this collection uses for something else; choose another name."]
+    if not isinstance(given, dict):
+        return [f"{where} is no mapping; give it at least {' and '.join(REQUIRED)}."]
+    errors = [f"{where}.{key} is missing; {CHECKS[key][1]}." for key in REQUIRED if key not in given]
+    unknown = sorted(str(key) for key in given if key not in CHECKS)
+    if unknown:
+        errors.append(f"{where} has unknown keys {', '.join(unknown)}; known are {', '.join(CHECKS)}.")
+    for key, (good, advice) in CHECKS.items():
+        if key in given and not good(given[key]):
+            errors.append(f"{where}.{key} is {_brief(key, given[key])}; {advice}.")
+    return errors or _check_inside(name, {**DEFAULTS, **given})
+
+
+def _brief(key: str, value: Any) -> str:
+    return "not usable" if key == "environment" else repr(value)[:80]
+
+
+def _check_inside(name: str, service: dict[str, Any]) -> list[str]:
+    where = f"app_services.{name}"
+    errors = []
+    for key, value in service["environment"].items():
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", str(key)):
+            errors.append(f"{where}.environment has {key!r}, which is no variable name; use letters, digits and '_'.")
+        elif key in OWN_VARIABLES:
+            errors.append(f"{where}.environment sets {key}, which the role sets itself; remove it.")
+        elif not isinstance(value, (str, int, float)) or "\0" in str(value):
+            errors.append(f"{where}.environment.{key} is no text, number or boolean; write it as one.")
+    for key, value in service["limits"].items():
+        pattern = {"memory_max": r"\d+[KMGT]?|\d+%|infinity", "cpu_quota": r"\d+%"}.get(str(key), r"[1-9]\d*")
+        if key not in LIMITS:
+            errors.append(f"{where}.limits has unknown key {key}; known are {', '.join(LIMITS)}.")
+        elif not re.fullmatch(pattern, str(value)):
+            errors.append(f"{where}.limits.{key} is {value!r}; give a value such as 512M, 50% or 4096.")
+    for path in service["writable_paths"]:
+        if not isinstance(path, str) or not _may_write(name, path):
+            errors.append(
+                f"{where}.writable_paths has {path!r}; give an absolute path of at least two levels outside "
+                "the service's own releases and the system's directories."
+            )
+    for key, value in service["sandbox"].items():
+        values = value if isinstance(value, list) else [value]
+        if not re.fullmatch(r"[A-Z][A-Za-z0-9]+", str(key)) or key in OWN_DIRECTIVES:
+            errors.append(f"{where}.sandbox has {key!r}, which is no directive of systemd's sandbox; remove it.")
+        elif not all(one is None or (isinstance(one, (str, int)) and str(one).isprintable()) for one in values):
+            errors.append(f"{where}.sandbox.{key} is no text, boolean, list or null; write it as one.")
+    return errors + (_check_release(where, service["release"]) if service["release"] is not None else [])
+
+
+def _may_write(name: str, path: str) -> bool:
+    if not re.fullmatch(r"(/[A-Za-z0-9._+@-]+){2,}", path) or posixpath.normpath(path) != path:
+        return False
+    top = path.split("/")[1]
+    system = ("bin", "boot", "dev", "etc", "lib", "lib64", "proc", "root", "run", "sbin", "sys", "usr")
+    return top not in system and not f"{path}/".startswith(f"/opt/{name}/")
+
+
+def _check_release(where: str, release: dict[str, Any]) -> list[str]:
+    keys = ("version", "artifact", "checksum")
+    missing = [key for key in keys if not isinstance(release.get(key), str)]
+    unknown = sorted(str(key) for key in release if key not in keys)
+    if missing:
+        return [f"{where}.release needs {', '.join(missing)} as text; put a version in quotes."]
+    if unknown:
+        return [f"{where}.release has unknown keys {', '.join(unknown)}; known are {', '.join(keys)}."]
+    try:
+        release_store.check_version(release["version"])
+        release_store.check_checksum(release["checksum"])
+    except Refused as why:
+        return [f"{where}.release: {why}."]
+    return []
+
+
+def environment_file(environment: dict[str, Any]) -> str:
+    """The text of an environment file as systemd reads it."""
+    lines = []
+    for key, value in environment.items():
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        escaped = re.sub(r'(["\\$`])', r"\\\1", text)
+        lines.append(f'{key}="{escaped}"')
+    return "".join(f"{line}\n" for line in lines)
+
+
+def sandbox_lines(overrides: dict[str, Any]) -> list[str]:
+    """The sandbox as lines of a unit; an override takes the place of the default, and null takes it away."""
+    lines = []
+    for key, value in sorted({**SANDBOX, **overrides}.items()):
+        for one in value if isinstance(value, list) else [value]:
+            if one is not None:
+                lines.append(f"{key}={('yes' if one else 'no') if isinstance(one, bool) else one}")
+    return lines
+
+
+def complete(name: str, given: dict[str, Any], host: str) -> dict[str, Any]:
+    """A service with all its keys, without its environment."""
+    service = {"group": name, "user": name, **DEFAULTS, **given}
+    limits = {**DEFAULT_LIMITS, **service["limits"]}
+    del service["environment"]
+    return {
+        **service,
+        "name": name,
+        "host": host,
+        "home": f"/opt/{name}",
+        "unit": f"{name}.service",
+        "unit_file": f"/etc/systemd/system/{name}.service",
+        "environment_file": f"/etc/default/{name}",
+        "exec_start": f"/opt/{name}/current/" + service["command"].strip().replace("%", "%%"),
+        "limits": [f"{LIMITS[key]}={limits[key]}" for key in LIMITS if key in limits],
+        "capabilities": "CAP_NET_BIND_SERVICE" if service["port"] < 1024 else "",
+        "sandbox": sandbox_lines(service["sandbox"]),
+    }
+
+
+def app_service_plan(services: Any, group_names: list[str], host: str = "") -> dict[str, Any]:
+    """What is wrong in all services, and what one host runs of them."""
+    if not isinstance(services, dict):
+        return {
+            "errors": ["app_services is no mapping of service names to settings; write it as one."],
+            "services": [],
+            "environments": {},
+            "packages": [],
+        }
+    errors = [error for name, given in services.items() for error in _check_service(str(name), given)]
+    own = (
+        {str(name): given for name, given in services.items() if given.get("group", name) in group_names}
+        if not errors
+        else {}
+    )
+    ports: dict[int, str] = {}
+    for name, given in own.items():
+        other = ports.setdefault(given["port"], name)
+        if other != name:
+            errors.append(
+                f"app_services.{name}.port is {given['port']}, which {other} uses on the same host; change one."
+            )
+    return {
+        "errors": errors,
+        "services": [complete(name, given, host) for name, given in own.items()],
+        "environments": {name: environment_file(given.get("environment", {})) for name, given in own.items()},
+        "packages": sorted({package for given in own.values() for package in given.get("packages", [])}),
+    }
+
+
+class FilterModule:
+    """The filters of this file."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Name to function."""
+        return {"app_service_plan": app_service_plan}
