@@ -50,7 +50,7 @@ def cut(seen: Callable[[str], bool], how: signal.Signals, log: Path) -> bool:
         for line in process.stdout:
             sink.write(line)
             if not was_cut and seen(line):
-                # The whole process group: ansible-playbook and its workers, as a closed terminal or the OOM killer does.
+                # The whole process group, workers included, as a closed terminal or the OOM killer does.
                 os.killpg(process.pid, how)
                 was_cut = True
             assert time.monotonic() < deadline, f"site.yml still runs after {DEADLINE} s"

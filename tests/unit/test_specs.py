@@ -1,0 +1,86 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Argument specifications and defaults of every role say the same, key by key and value by value."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROLES = sorted(path.parent.parent for path in (Path(__file__).parents[2] / "roles").glob("*/defaults/main.yml"))
+EVERY_ROLE = sorted(path for path in (Path(__file__).parents[2] / "roles").iterdir() if path.is_dir())
+
+
+def options(role: Path) -> dict[str, Any]:
+    spec = yaml.safe_load((role / "meta/argument_specs.yml").read_text())
+    found: dict[str, Any] = spec["argument_specs"]["main"]["options"]
+    return found
+
+
+def defaults(role: Path) -> dict[str, Any]:
+    return yaml.safe_load((role / "defaults/main.yml").read_text()) or {}
+
+
+def commented(role: Path) -> set[str]:
+    """Variables without a default: they stand in the defaults file as a comment, `# name: example`."""
+    return set(re.findall(r"^# ([a-z][a-z0-9_]*):", (role / "defaults/main.yml").read_text(), re.MULTILINE))
+
+
+def test_there_are_roles() -> None:
+    assert {"haproxy", "app", "etcd", "postgres"} <= {role.name for role in ROLES}
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_same_variables(role: Path) -> None:
+    assert set(defaults(role)) == {name for name, option in options(role).items() if "default" in option}
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_same_values(role: Path) -> None:
+    values = defaults(role)
+    differing = {
+        name: (values[name], option["default"])
+        for name, option in options(role).items()
+        if "default" in option and values[name] != option["default"]
+    }
+    assert differing == {}
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_variables_without_a_default_stand_in_the_defaults_file_as_comments(role: Path) -> None:
+    without = {name for name, option in options(role).items() if "default" not in option}
+    assert without <= commented(role)
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_no_option_is_both_required_and_defaulted(role: Path) -> None:
+    assert [name for name, option in options(role).items() if option.get("required") and "default" in option] == []
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_public_variables_carry_the_roles_name(role: Path) -> None:
+    assert [name for name in options(role) if not name.startswith(f"{role.name}_")] == []
+
+
+@pytest.mark.parametrize("role", EVERY_ROLE, ids=lambda role: role.name)
+def test_every_role_explains_itself(role: Path) -> None:
+    assert (role / "README.md").stat().st_size > 200
+    assert (role / "meta/argument_specs.yml").exists()
+
+
+def test_no_role_or_plugin_knows_the_reference_service() -> None:
+    root = Path(__file__).parents[2]
+    word = re.compile(r"\b(mes|crm|shop)\b", re.IGNORECASE)
+    mentions = [
+        f"{path.relative_to(root)}:{number}"
+        for part in ("roles", "plugins")
+        for path in sorted((root / part).rglob("*"))
+        if path.is_file() and path.suffix != ".pyc"
+        for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1)
+        if word.search(line)
+    ]
+    assert mentions == []
