@@ -14,6 +14,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -23,6 +24,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
+
+from demo.load.audit import Audit, compare, fetch
+from demo.load.background import BackgroundLoad
+from demo.load.config import LoadConfig
+from demo.load.ledger import read_ledger
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
@@ -314,3 +320,21 @@ def running_hosts() -> Iterator[str]:
     for name in docker("ps", "--format", "{{.Names}}").split():
         if name in known:
             yield name
+
+
+# ----------------------------------------------------------------------------------------------------------------- load
+
+
+def load(**options: Any) -> BackgroundLoad:
+    """Load on both load balancers in a process of its own; see ``demo.load`` for the options."""
+    targets = tuple(f"http://{address}" for address in addresses("loadbalancers").values())
+    scratch = BUILD / "load"
+    scratch.mkdir(parents=True, exist_ok=True)
+    directory = tempfile.mkdtemp(dir=scratch)
+    return BackgroundLoad(LoadConfig(targets=targets, **options), directory=directory)
+
+
+def audit(run: BackgroundLoad, *, wait: float = 60) -> Audit:
+    """Compare the ledger of a run with the database."""
+    ledger = read_ledger(run.ledger)
+    return compare(ledger, fetch(conninfo(), ledger.runs, wait))

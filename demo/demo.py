@@ -1,0 +1,112 @@
+# Copyright: (c) 2026, The mesops.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The demo: seven hosts, the whole estate, real orders, a summary. ``demo.py up`` and ``demo.py down``."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import estate
+
+ORDERS, RATE = 1000, 40
+IMAGE = "mesops/debian-trixie:base"
+
+
+def create_hosts() -> None:
+    """Seven hosts; those that are there already are kept, those that stand still are started."""
+    wanted = {host for hosts in estate.inventory().values() for host in hosts}
+    listed = estate.docker("ps", "--all", "--format", "{{.Names}} {{.Image}}").splitlines()
+    found = dict(line.split() for line in listed if line.split()[0] in wanted)
+    if set(found) == wanted and set(found.values()) == {IMAGE}:
+        for host in wanted - set(estate.running_hosts()):
+            estate.start_host(host)
+        return
+    if found:
+        estate.molecule("destroy", title="Remove the hosts of an earlier run")
+    estate.molecule("reset", title="Forget the hosts of an earlier run")
+    estate.molecule("create", title="Create seven hosts")
+
+
+def summary(run: estate.BackgroundLoad, verdict: estate.Audit, recap: estate.Recap) -> str:
+    """What a person wants to know, on one screen."""
+    leads = estate.leader()
+    lines = ["", "The demo estate", ""]
+    for group, hosts in estate.inventory().items():
+        for host, address in hosts.items():
+            lines.append(f"  {group:<14} {host:<7} {address:<13} {describe(group, host, address, leads)}")
+    report = run.report
+    served = ", ".join(f"{node} {sum(numbers.values())}" for node, numbers in sorted(report.per_node.items()))
+    latency = report.latency_ms.get("POST", {})
+    first = next(iter(estate.addresses("loadbalancers").values()))
+    lines += [
+        "",
+        f"  Orders: {report.acknowledged} accepted, {verdict.exactly_once} stored exactly once, {verdict.lost} lost, "
+        f"{verdict.doubled} doubled, {report.failed} requests failed",
+        f"  Served: {served}; p50 {latency.get('p50', 0):g} ms, p99 {latency.get('p99', 0):g} ms",
+        f"  site.yml: {sum(recap.changed().values())} changes on {len(recap.hosts)} hosts",
+        "",
+        "  Open:   " + "  ".join(f"http://{address}/version" for address in estate.addresses("loadbalancers").values()),
+        f"          http://{first}/orders?status=INITIATED&limit=5",
+        f"          http://{first}:8404/stats   (user demo, password demo-stats-password)",
+        "  Again:  ansible-playbook -i inventories/demo site.yml     Remove: make demo-down",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def describe(group: str, host: str, address: str, leads: str | None) -> str:
+    """What one host does right now, asked of the host itself."""
+    if group == "loadbalancers":
+        version = estate.on(host, "haproxy -v", check=False).split("\n", 1)[0].split(" 20", 1)[0]
+        return f"{version}, {estate.on(host, 'systemctl is-active haproxy', check=False).strip()}"
+    if group == "mes":
+        status, body, _headers = estate.get(f"http://{address}:8080/version")
+        return f"MES {json.loads(body)['version']}, serving" if status == 200 else f"MES does not answer: {body}"
+    if group == "postgres":
+        member = next((member for member in estate.cluster() if member["name"] == host), None)
+        if member is None:
+            return "unknown to Patroni"
+        return f"PostgreSQL, {'leads' if host == leads else 'follows'} ({member['role']}, {member['state']})"
+    status, body, _headers = estate.get(f"http://{address}:2379/health")
+    return "etcd member, healthy" if status == 200 else f"etcd member, not healthy: {body}"
+
+
+def up() -> None:
+    """Create, install, deploy, send orders, audit, summarise."""
+    create_hosts()
+    estate.build_release()
+    recap = estate.site()
+    estate.wait_for(
+        lambda: all(estate.get(f"http://{a}/readyz")[0] == 200 for a in estate.addresses("loadbalancers").values()),
+        timeout=60,
+        what="the service to answer through both load balancers",
+    )
+    print(f"==> {ORDERS} orders through both load balancers, {RATE} per second", file=sys.stderr, flush=True)
+    with estate.load(orders=ORDERS, rate=RATE) as run:
+        run.wait()
+    verdict = estate.audit(run)
+    print(summary(run, verdict, recap))
+    if run.report.failed or not verdict.clean:
+        raise estate.EstateError(f"Not every order went well:\n{run.report.table()}\n{verdict.table()}")
+
+
+def main(arguments: list[str]) -> int:
+    """Carry out one command."""
+    if arguments not in (["up"], ["down"]):
+        print("usage: demo.py up|down", file=sys.stderr)
+        return 2
+    try:
+        if arguments == ["up"]:
+            up()
+        else:
+            estate.molecule("destroy", title="Remove the demo hosts")
+    except estate.EstateError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
