@@ -68,7 +68,7 @@ def parse_ledger(lines: Iterable[str]) -> Ledger:
     return ledger
 
 
-def read_ledger(path: str) -> Ledger:
+def read_ledger(path: str | Path) -> Ledger:
     """Read a ledger file."""
     try:
         with Path(path).open(encoding="utf-8") as stream:

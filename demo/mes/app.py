@@ -23,7 +23,7 @@ from .database import Database, Unavailable, complete_conninfo
 from .metrics import Metrics
 from .pricing import Overloaded, PriceDesk, WorkerLost
 from .settings import Settings
-from .store import Store
+from .store import Store, illegal
 from .tracing import Tracing
 
 log = logging.getLogger("mes.http")
@@ -171,12 +171,7 @@ async def price_order(request: Request) -> Response:
     if order["unit_price"] is not None:
         return JSONResponse(order)  # a repeat: the price stands
     if not lifecycle.is_legal(order["status"], lifecycle.PRICED):
-        raise orders.Refused(
-            409,
-            lifecycle.refusal(order_id, order["status"], lifecycle.PRICED),
-            status=order["status"],
-            allowed=list(lifecycle.allowed_after(order["status"])),
-        )
+        raise illegal(order_id, order["status"], lifecycle.PRICED)
     quote = await service.desk.quote(order["model"], order["polygons"])
     service.metrics.price_seconds.observe(quote.cpu_seconds)
     try:

@@ -1,13 +1,12 @@
 """Two roads to Postgres: the leader for reading and writing, a standby for reading.
 
-The rules: no answer waits without bound; a failure before COMMIT was sent means "not stored"; a failure, a warning or
-a timeout at COMMIT means "unknown", and unknown is never told as success.
+The rules: no answer waits without bound; an error that the server reports means "not stored"; a broken connection, a
+warning or a timeout means "unknown", and unknown is never told as success.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import select
 import time
@@ -94,6 +93,11 @@ def is_unavailability(error: psycopg.Error) -> bool:
     return isinstance(error, (errors.OperationalError, errors.InterfaceError, errors.InternalError))
 
 
+def is_refusal(error: psycopg.Error) -> bool:
+    """Tell whether the server itself said that it rolled the statement back; anything else may have been stored."""
+    return error.diag.severity_nonlocalized == "ERROR"
+
+
 def _is_stale(conn: Connection) -> bool:
     """Tell whether the peer has closed an idle connection: its socket is readable, or gone."""
     if conn.closed or conn.broken:
@@ -139,7 +143,7 @@ class Database:
             conninfo,
             connection_class=WatchfulConnection,
             kwargs={"autocommit": True, "row_factory": dict_row},
-            min_size=2,
+            min_size=min(4, size),
             max_size=size,
             open=False,
             configure=_listen_for_warnings,
@@ -175,10 +179,31 @@ class Database:
         with self._tracing.sql(name, self.role):
             return await self._bounded(self._with_connection(operation), unknown=False)
 
-    async def write(self, name: str, operation: Callable[[Connection], Awaitable[T]]) -> T:
-        """Run an operation in a transaction; it has been committed for certain when this returns."""
+    async def write(self, name: str, sql: str, parameters: tuple[Any, ...]) -> list[dict[str, Any]]:
+        """Run one statement that changes something; it has been committed for certain when this returns.
+
+        One statement is one transaction and one round trip: Postgres commits it, and waits for its standby, before it
+        says that it is ready again, and psycopg reads that far before it gives the rows.
+        """
+
+        async def operation(conn: Connection) -> list[dict[str, Any]]:
+            conn.warnings.clear()
+            try:
+                cursor = await conn.execute(sql, parameters)
+            except errors.ReadOnlySqlTransaction:
+                await conn.close()  # a demoted leader: never use this connection again
+                raise
+            except psycopg.Error as error:
+                if is_refusal(error):
+                    raise
+                raise Unavailable(f"the connection broke: {first_line(error)}", unknown=True) from error
+            if conn.warnings:
+                # "canceling wait for synchronous replication": committed here, perhaps nowhere else.
+                raise Unavailable(f"the commit is in doubt: {conn.warnings[0]}", unknown=True)
+            return await cursor.fetchall()
+
         with self._tracing.sql(name, self.role):
-            return await self._bounded(self._with_connection(lambda conn: self._in_transaction(conn, operation)), True)
+            return await self._bounded(self._with_connection(operation), unknown=True)
 
     async def _bounded(self, work: Awaitable[T], unknown: bool) -> T:
         # The operation is left to itself after the deadline, not cancelled: cancelling a COMMIT that waits for its
@@ -216,28 +241,6 @@ class Database:
                 return conn
             await conn.close()
             await self.pool.putconn(conn)
-
-    async def _in_transaction(self, conn: Connection, operation: Callable[[Connection], Awaitable[T]]) -> T:
-        await conn.execute("BEGIN")
-        try:
-            result = await operation(conn)
-        except BaseException as error:
-            if isinstance(error, errors.ReadOnlySqlTransaction):
-                await conn.close()  # a demoted leader: never use this connection again
-            with contextlib.suppress(psycopg.Error):
-                await conn.execute("ROLLBACK")
-            raise
-        conn.warnings.clear()
-        try:
-            command = (await conn.execute("COMMIT")).statusmessage
-        except psycopg.Error as error:
-            raise Unavailable(f"the commit was interrupted: {first_line(error)}", unknown=True) from error
-        if conn.warnings:
-            # "canceling wait for synchronous replication": committed here, perhaps nowhere else.
-            raise Unavailable(f"the commit is in doubt: {conn.warnings[0]}", unknown=True)
-        if command != "COMMIT":
-            raise Unavailable(f"the transaction ended with {command}, not with COMMIT")
-        return result
 
     async def watch(self, prepare: Operation | None = None) -> None:
         """Keep `up` and `reason` true, on a connection of its own, until cancelled; `prepare` must succeed once."""

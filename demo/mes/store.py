@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from . import context, lifecycle
-from .database import Connection, Database, Unavailable
+from .database import Database, Unavailable
 from .orders import NewOrder, Refused, fingerprint
 
 _COLUMNS = "id, customer, model, reference, polygons, quantity, status, unit_price, created_at, updated_at"
@@ -20,21 +20,22 @@ _CREATE = f"""
         INSERT INTO mes.orders (idempotency_key, fingerprint, customer, model, reference, polygons, quantity, status)
         VALUES (%s, %s, %s, %s, %s, %s, %s, '{lifecycle.FIRST}')
         ON CONFLICT (idempotency_key) DO UPDATE SET repeats = orders.repeats + 1
+            WHERE orders.fingerprint = excluded.fingerprint
         RETURNING *
     ), noted AS (
         INSERT INTO mes.order_history (order_id, source, target, node, request_id)
         SELECT id, NULL, status, %s, %s FROM stored WHERE repeats = 0
     )
-    SELECT fingerprint, repeats, {_COLUMNS} FROM stored
+    SELECT repeats, {_COLUMNS} FROM stored
 """
 _MOVE = f"""
     WITH moved AS (
-        UPDATE mes.orders SET status = %(target)s, unit_price = coalesce(%(unit_price)s, unit_price), updated_at = now()
-        WHERE id = %(id)s AND status = %(source)s
+        UPDATE mes.orders SET status = %s, unit_price = coalesce(%s, unit_price), updated_at = now()
+        WHERE id = %s AND status = %s
         RETURNING {_COLUMNS}
     ), noted AS (
         INSERT INTO mes.order_history (order_id, source, target, node, request_id)
-        SELECT id, %(source)s, status, %(node)s, %(request_id)s FROM moved
+        SELECT id, %s, status, %s, %s FROM moved
     )
     SELECT {_COLUMNS} FROM moved
 """
@@ -75,6 +76,12 @@ def no_such_order(order_id: int) -> Refused:
     return Refused(404, f"There is no order {order_id}.")
 
 
+def illegal(order_id: int, current: str, wanted: str) -> Refused:
+    """Say that the life cycle does not allow it."""
+    allowed = list(lifecycle.allowed_after(current))
+    return Refused(409, lifecycle.refusal(order_id, current, wanted), status=current, allowed=allowed)
+
+
 class Store:
     """The orders, through the leader and, where that is enough, through a standby."""
 
@@ -90,17 +97,11 @@ class Store:
     async def create(self, key: str, order: NewOrder) -> tuple[dict[str, Any], bool]:
         """Store an order once per key; return it and whether this call stored it."""
         digest = fingerprint(order)
-
-        async def operation(conn: Connection) -> dict[str, Any]:
-            values = (key, digest, order.customer, order.model, order.reference, order.polygons, order.quantity)
-            row = await (await conn.execute(_CREATE, (*values, self._node, self._request_id()))).fetchone()
-            assert row is not None
-            if row["fingerprint"] != digest:
-                raise Refused(422, f"Idempotency key {key!r} was used for another order before; use a new key.")
-            return row
-
-        row = await self.rw.write("create_order", operation)
-        return as_created(row), row["repeats"] == 0
+        values = (key, digest, order.customer, order.model, order.reference, order.polygons, order.quantity)
+        rows = await self.rw.write("create_order", _CREATE, (*values, self._node, self._request_id()))
+        if not rows:
+            raise Refused(422, f"Idempotency key {key!r} was used for another order before; use a new key.")
+        return as_created(rows[0]), rows[0]["repeats"] == 0
 
     async def get(self, order_id: int) -> tuple[dict[str, Any], list[dict[str, Any]], str]:
         """Return an order, its history and where they were read: at the leader, or at a standby while it is away."""
@@ -141,28 +142,11 @@ class Store:
     async def move(self, order_id: int, target: str, unit_price: Decimal | None = None) -> tuple[dict[str, Any], str]:
         """Take an order to its next status; of two at once, one wins and the other is refused."""
         (source,) = lifecycle.sources_of(target) or ("",)
-        values = {
-            "id": order_id,
-            "source": source,
-            "target": target,
-            "unit_price": unit_price,
-            "node": self._node,
-            "request_id": self._request_id(),
-        }
-
-        async def operation(conn: Connection) -> dict[str, Any]:
-            row = await (await conn.execute(_MOVE, values)).fetchone()
-            if row is not None:
-                return row
-            present = await (await conn.execute(_ONE, (order_id,))).fetchone()
-            if present is None:
+        values = (target, unit_price, order_id, source, source, self._node, self._request_id())
+        rows = await self.rw.write("move_order", _MOVE, values)
+        if not rows:
+            present, _ = await self.rw.read("get_order", _ONE, (order_id,))
+            if not present:
                 raise no_such_order(order_id)
-            current = present["status"]
-            raise Refused(
-                409,
-                lifecycle.refusal(order_id, current, target),
-                status=current,
-                allowed=list(lifecycle.allowed_after(current)),
-            )
-
-        return as_json(await self.rw.write("move_order", operation)), source
+            raise illegal(order_id, present[0]["status"], target)
+        return as_json(rows[0]), source
