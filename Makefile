@@ -17,7 +17,7 @@ $(STAMP): requirements.txt demo/load/requirements.txt tests/python
 	  && echo "Setting up $(VENV) with $$($$python --version) ($$python) ..." \
 	  && rm -rf $(VENV) && "$$python" -m venv $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt -r demo/load/requirements.txt
-	@$(BIN)/ansible --version | head -n 1
+	@$(BIN)/ansible --version | sed -n 1p
 	@touch $@
 
 venv: $(STAMP) ## the virtual environment, with the newest usable Python

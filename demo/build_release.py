@@ -168,11 +168,15 @@ def replace(path: Path, data: bytes) -> None:
     os.replace(part, path)
 
 
-def is_current(archive: Path, note: Path, inputs: str) -> bool:
-    """Tell whether the archive on disk is the one these inputs give."""
+def is_current(archive: Path, note: Path, stamp: Path, inputs: str) -> bool:
+    """Tell whether the archive on disk is the one these inputs give, and stands where its note says."""
     try:
         written = json.loads(note.read_text(encoding="utf-8"))
-        return bool(written["inputs"] == inputs and written["checksum"] == f"sha256:{checksum_of(archive)}")
+        return bool(
+            stamp.read_text(encoding="utf-8") == inputs
+            and written["artifact"] == str(archive)
+            and written["checksum"] == f"sha256:{checksum_of(archive)}"
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -183,7 +187,7 @@ def build(version: str, python: str, output: Path, machine: str) -> Path:
     package = sources(PACKAGE)
     output.mkdir(parents=True, exist_ok=True)
     name = f"mes-{version}-py{python.replace('.', '')}"
-    archive, note = output / f"{name}.tar.gz", output / f"{name}.json"
+    archive, note, stamp = (output / f"{name}.{suffix}" for suffix in ("tar.gz", "json", "inputs"))
 
     digest = hashlib.sha256()
     for part in (version, python, machine, commit, str(changed)):
@@ -191,7 +195,7 @@ def build(version: str, python: str, output: Path, machine: str) -> Path:
     for path, data in {**package, "builder": Path(__file__).read_bytes(), "pins": REQUIREMENTS.read_bytes()}.items():
         digest.update(f"{path}\0{len(data)}\0".encode() + data)
     inputs = digest.hexdigest()
-    if is_current(archive, note, inputs):
+    if is_current(archive, note, stamp, inputs):
         say(f"{archive.name} is up to date")
         return archive
 
@@ -215,8 +219,9 @@ def build(version: str, python: str, output: Path, machine: str) -> Path:
     os.replace(stream.name, archive)
     checksum = checksum_of(archive)
     replace(archive.with_name(f"{archive.name}.sha256"), f"{checksum}  {archive.name}\n".encode())
-    summary = {"version": version, "artifact": str(archive), "checksum": f"sha256:{checksum}", "inputs": inputs}
+    summary = {"version": version, "artifact": str(archive), "checksum": f"sha256:{checksum}"}
     replace(note, (json.dumps(summary, indent=2) + "\n").encode())
+    replace(stamp, inputs.encode())
     say(f"{archive.name} {archive.stat().st_size / 1e6:.1f} MB sha256:{checksum}")
     return archive
 
