@@ -134,23 +134,28 @@ class Plan:
         return bool(self.actions)
 
 
+def _older(history: Sequence[str], current: str | None) -> tuple[str, ...]:
+    """What was activated before *current*. What stands before it was about to follow when a run was killed."""
+    return tuple(history[history.index(current) + 1 :] if current in history else history)
+
+
 def previous_of(history: Sequence[str], current: str | None) -> str | None:
     """The release that was active before *current*."""
     if current is None:
         return None
-    after = history[history.index(current) + 1 :] if current in history else history
-    return next((version for version in after if version != current), None)
+    return next((version for version in _older(history, current) if version != current), None)
 
 
 def pushed(history: Sequence[str], current: str | None, version: str) -> tuple[str, ...]:
-    """The history when *version* follows *current*."""
-    known = history[history.index(current) :] if current in history else (*([current] if current else []), *history)
-    return (version, *(one for one in known if one != version))[:MAX_HISTORY]
+    """The history when *version* follows *current*; until the swap it means what it meant before."""
+    now = (current,) if current else ()
+    return (version, *now, *_older(history, current))[:MAX_HISTORY]
 
 
-def popped(history: Sequence[str], version: str) -> tuple[str, ...]:
+def popped(history: Sequence[str], current: str | None, version: str) -> tuple[str, ...]:
     """The history after a roll back to *version*: what came after it never happened, so a second one goes further."""
-    return tuple(history[history.index(version) :])
+    older = _older(history, current)
+    return older[older.index(version) :]
 
 
 def prunable(snapshot: Snapshot, keep: int, protect: Iterable[str]) -> tuple[str, ...]:
@@ -247,7 +252,7 @@ def _plan_rollback(plan: Plan, request: Request, base: str) -> Plan:
             f"the previous release {previous} is not complete in {base}, so {current} stays; install it again or "
             "activate another version by name"
         )
-    after = replace(plan.after, current=previous, history=popped(plan.before.history, previous))
+    after = replace(plan.after, current=previous, history=popped(plan.before.history, current, previous))
     return replace(
         plan, activate=previous, after=after, actions=(*plan.actions, f"roll back from {current} to {previous}")
     )
