@@ -1,0 +1,488 @@
+# Copyright: (c) 2026, The mesops.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The promises of the haproxy role, on HAProxy 3.0 (Debian 13) and 2.6 (Debian 12), before real processes."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import os
+import re
+import shlex
+import socket
+import ssl
+import subprocess
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Optional
+
+import pytest
+import testinfra
+
+EPHEMERAL = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
+SCENARIO = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"])
+BALANCERS = {"haproxy-lb-13": "10.205.0.11", "haproxy-lb-12": "10.205.0.12"}
+STUBS = {"one": ("haproxy-app-1", 8001, 9001), "two": ("haproxy-app-1", 8002, 9002), "three": ("haproxy-app-2", 8001, 9001)}
+PASSWORD = "it's a 'quoted' password"
+CONFIG = "/etc/haproxy/haproxy.cfg"
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
+PENDING = "/run/mesops-haproxy-pending"
+
+each_balancer = pytest.mark.parametrize("balancer", list(BALANCERS))
+
+
+def on(name: str) -> Any:
+    """Return the testinfra host of one container."""
+    return testinfra.get_host(f"docker://{name}")
+
+
+def shell(name: str, command: str) -> str:
+    """Run a command on a host; it must succeed."""
+    return str(on(name).check_output(f"sh -c {shlex.quote(command)}"))
+
+
+def master(balancer: str, command: str) -> str:
+    """Ask the master socket."""
+    program = (
+        "import sys; sys.path.insert(0, '/usr/local/lib/mesops'); import haproxy_state as s; "
+        f"print(s.ask(s.MASTER_SOCKET, {command!r}))"
+    )
+    return shell(balancer, f"python3 -c {shlex.quote(program)}")
+
+
+def worker(balancer: str) -> int:
+    """Return the current worker's process id."""
+    for line in master(balancer, "show proc").splitlines():
+        if re.match(r"\d+ +worker", line):
+            return int(line.split()[0])
+    raise AssertionError("no worker")
+
+
+def runtime(balancer: str, command: str) -> str:
+    """Ask the current worker."""
+    return master(balancer, f"@!{worker(balancer)} {command}")
+
+
+def servers(balancer: str, backend: str) -> dict[str, dict[str, str]]:
+    """Return the state of a backend's servers, by name."""
+    lines = runtime(balancer, f"show servers state {backend}").splitlines()
+    header = next(line for line in lines if line.startswith("# be_id"))[2:].split()
+    rows = [dict(zip(header, line.split())) for line in lines if line[:1].isdigit() and len(line.split()) > 20]
+    return {row["srv_name"]: row for row in rows}
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 15) -> None:
+    """Poll a condition; fail at the deadline."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.1)
+
+
+def up(balancer: str, backend: str, *names: str) -> bool:
+    """Whether the servers named, or all of the backend, take traffic."""
+    found = servers(balancer, backend)
+    return all(found[name]["srv_op_state"] == "2" for name in names or found)
+
+
+class Answer:
+    """An HTTP answer, its body read."""
+
+    def __init__(self, response: http.client.HTTPResponse) -> None:
+        body = response.read()
+        self.status = response.status
+        self.headers = response.headers
+        self.json: Any = json.loads(body) if response.headers.get("Content-Type") == "application/json" else None
+        self.text = body.decode("utf-8", "replace")
+
+
+def request(
+    balancer: str,
+    path: str = "/",
+    host: str = "catalog.example.com",
+    method: str = "GET",
+    headers: Optional[dict[str, str]] = None,
+    port: int = 80,
+) -> Answer:
+    """Send one request on its own connection."""
+    connection = http.client.HTTPConnection(BALANCERS[balancer], port, timeout=20)
+    try:
+        connection.request(method, path, headers={"Host": host, **(headers or {})})
+        return Answer(connection.getresponse())
+    finally:
+        connection.close()
+
+
+@contextmanager
+def load(balancer: str, clients: int = 4) -> Iterator[Counter[str]]:
+    """Send GETs over keep-alive connections from a few threads; count who answered, and every failure."""
+    counts: Counter[str] = Counter()
+    stop = threading.Event()
+    deadline = time.monotonic() + 120
+
+    def client() -> None:
+        connection = http.client.HTTPConnection(BALANCERS[balancer], 80, timeout=20)
+        while not stop.wait(0.005) and time.monotonic() < deadline:
+            try:
+                connection.request("GET", "/", headers={"Host": "catalog.example.com"})
+                answer = Answer(connection.getresponse())
+                counts[answer.json["name"] if answer.status == 200 else f"failed: {answer.status}"] += 1
+            except (OSError, http.client.HTTPException) as error:
+                counts[f"failed: {error!r}"] += 1
+                connection.close()
+
+    threads = [threading.Thread(target=client, daemon=True) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    try:
+        wait_until(lambda: sum(counts.values()) > 20, "the load has begun")
+        yield counts
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(30)
+
+
+def failures(counts: Counter[str]) -> dict[str, int]:
+    """Return the failed requests of a load."""
+    return {what: number for what, number in counts.items() if what.startswith("failed")}
+
+
+def executed(stub: str) -> list[str]:
+    """Ask a stub itself what it has executed."""
+    host, port, _role = STUBS[stub]
+    program = f"import urllib.request as u; print(u.urlopen('http://127.0.0.1:{port}/executed').read().decode())"
+    return list(json.loads(shell(host, f"python3 -c {shlex.quote(program)}")))
+
+
+def unit(stub: str) -> str:
+    """Return the systemd unit of a stub."""
+    _host, port, role = STUBS[stub]
+    return f"stub@{stub}:{port}:{role}.service"
+
+
+def play(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the scenario's playbook again."""
+    inventory = os.environ["MOLECULE_INVENTORY_FILE"]
+    return subprocess.run(
+        ["ansible-playbook", "-i", inventory, str(SCENARIO / "converge.yml"), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+        env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"},
+    )
+
+
+def changes(result: subprocess.CompletedProcess[str]) -> dict[str, int]:
+    """Return the number of changed tasks by host of a run that succeeded."""
+    assert result.returncode == 0, result.stdout + result.stderr
+    return {host: int(number) for host, number in re.findall(r"^(\S+) +: ok=\d+ +changed=(\d+)", result.stdout, re.M)}
+
+
+@pytest.fixture(autouse=True)
+def _all_up() -> None:
+    for balancer in BALANCERS:
+        wait_until(lambda one=balancer: up(one, "catalog"), f"{balancer}: every catalog server is up")
+
+
+# ------------------------------------------------------------------------------------------------- requests and routing
+
+
+@each_balancer
+def test_first_matching_route_wins(balancer: str) -> None:
+    def names(host: str, path: str = "/") -> set[str]:
+        return {request(balancer, path, host).json["name"] for _ in range(6)}
+
+    assert names("catalog.example.com") == {"one", "two", "three"}
+    assert names("CATALOG.example.com:80", "/filesystem") == {"one", "two", "three"}
+    assert names("eu.catalog.example.com", "/files") == {"one", "two", "three"}
+    assert names("catalog.example.com", "/files") == {"two"}
+    assert names("catalog.example.com", "/files/a") == {"two"}
+    assert names("billing.example.com") == {"three"}
+
+
+@each_balancer
+def test_unknown_host_is_not_found(balancer: str) -> None:
+    assert request(balancer, host="other.example.com").status == 404
+    assert request(balancer, host="catalog.example.com.evil.example").status == 404
+
+
+@each_balancer
+@pytest.mark.parametrize("name", ["default", "billing"])
+def test_certificate_follows_sni(balancer: str, name: str) -> None:
+    context = ssl.create_default_context(cafile=str(EPHEMERAL / f"{name}.crt"))
+    connection = http.client.HTTPSConnection(BALANCERS[balancer], 443, timeout=10, context=context)
+    server_name = f"{name}.example.com"
+    connection.sock = context.wrap_socket(
+        socket.create_connection((BALANCERS[balancer], 443), timeout=10), server_hostname=server_name
+    )
+    connection.request("GET", "/", headers={"Host": "billing.example.com"})
+    answer = Answer(connection.getresponse())
+    connection.close()
+    assert answer.json["headers"]["x-forwarded-proto"] == "https"
+
+
+@each_balancer
+def test_plain_http_is_redirected_to_the_tls_port(balancer: str) -> None:
+    answer = request(balancer, "/a?b=c", "catalog.example.com:8080", port=8080)
+    assert (answer.status, answer.headers["Location"]) == (308, "https://catalog.example.com:8443/a?b=c")
+
+
+@each_balancer
+def test_client_cannot_forge_where_it_comes_from(balancer: str) -> None:
+    seen = request(balancer, headers={"X-Forwarded-For": "192.0.2.9", "X-Forwarded-Proto": "https"}).json["headers"]
+    assert seen["x-forwarded-for"] == "10.205.0.1"
+    assert seen["x-forwarded-proto"] == "http"
+
+
+@each_balancer
+def test_request_id_and_traceparent(balancer: str) -> None:
+    passed = request(balancer, headers={"X-Request-ID": "abc-1", "traceparent": TRACE, "tracestate": "a=b"})
+    assert passed.headers["X-Request-ID"] == "abc-1"
+    seen = passed.json["headers"]
+    assert (seen["x-request-id"], seen["traceparent"], seen["tracestate"]) == ("abc-1", TRACE, "a=b")
+
+    generated = request(balancer)
+    seen = generated.json["headers"]
+    assert uuid.UUID(generated.headers["X-Request-ID"])
+    assert seen["x-request-id"] == generated.headers["X-Request-ID"]
+    assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-01", seen["traceparent"])
+
+    for bad in (TRACE.upper(), "ff" + TRACE[2:], TRACE + "-x", f"00-{'0' * 32}-b7ad6b7169203331-01", "x"):
+        headers = {"X-Request-ID": 'a"b', "traceparent": bad, "tracestate": "a=b"}
+        seen = request(balancer, headers=headers).json["headers"]
+        assert uuid.UUID(seen["x-request-id"])
+        assert seen["traceparent"] != bad
+        assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-01", seen["traceparent"])
+        assert "tracestate" not in seen
+    # HAProxy's own answers carry the id too.
+    assert request(balancer, host="other.example.com", headers={"X-Request-ID": "abc-2"}).headers["X-Request-ID"] == "abc-2"
+
+
+@each_balancer
+def test_statistics_need_the_password_and_the_exporter_answers(balancer: str) -> None:
+    assert request(balancer, port=8404).status == 401
+    for password, status in (("wrong", 401), (PASSWORD, 200)):
+        token = base64.b64encode(f"stats:{password}".encode()).decode()
+        assert request(balancer, port=8404, headers={"Authorization": f"Basic {token}"}).status == status
+    assert "haproxy_server_status" in request(balancer, "/metrics", port=8404).text
+
+
+@each_balancer
+def test_every_traffic_line_in_the_journal_is_json(balancer: str) -> None:
+    key = uuid.uuid4().hex
+    path = f'/{key}/a"b]c\\d{{}}'
+    request(balancer, path, headers={"X-Request-ID": key, "traceparent": TRACE})
+    request(balancer, f"/{key}", host='a"b')
+    with socket.create_connection((BALANCERS[balancer], 80), timeout=10) as raw:
+        raw.sendall(b'GET /"\xff\x01 HTTP/1.1\r\nHost: "\\\r\n\r\n')
+        raw.recv(1024)
+    with socket.create_connection((BALANCERS[balancer], 443), timeout=10) as raw:
+        raw.sendall(b"this is no TLS\r\n\r\n")
+        raw.recv(1024)
+
+    def lines() -> list[str]:
+        found = shell(balancer, "journalctl --unit haproxy --priority info..info --output json --no-pager")
+        messages = [json.loads(line) for line in found.splitlines()]
+        return [one["MESSAGE"] for one in messages if one.get("_TRANSPORT") == "syslog"]
+
+    wait_until(lambda: any(key in line for line in lines()), "the request is in the journal")
+    parsed = [json.loads(line) for line in lines()]
+    line = next(one for one in parsed if one.get("path") == path)
+    assert (line["request_id"], line["traceparent"], line["trace_id"]) == (key, TRACE, TRACE.split("-")[1])
+    assert (line["frontend"], line["backend"], line["status"], line["method"]) == ("edge", "catalog", 200, "GET")
+    assert line["server"] in STUBS
+    assert {"ms_total", "ms_queue", "ms_connect", "ms_response", "retries", "termination"} <= set(line)
+    wait_until(lambda: any('"type":"error"' in one for one in lines()), "the failed handshake is in the journal")
+
+
+# ------------------------------------------------------------------------------------------------- retries and failures
+
+
+@each_balancer
+def test_post_is_never_executed_twice(balancer: str) -> None:
+    for what, status in (("mute", 502), ("busy", 503)):
+        key = uuid.uuid4().hex
+        answer = request(balancer, f"/orders?{what}=1&key={key}", "fragile.example.com", "POST")
+        assert answer.status == status
+        assert executed("one").count(f"POST /orders {key}") == 1
+
+
+@each_balancer
+def test_get_without_an_answer_is_sent_again(balancer: str) -> None:
+    for what in ("mute", "busy"):
+        key = uuid.uuid4().hex
+        assert request(balancer, f"/?{what}=1&key={key}", "fragile.example.com").status == 200
+        assert executed("one").count(f"GET / {key}") == 2
+
+
+@each_balancer
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_refused_connection_goes_to_another_server_at_once(balancer: str, method: str) -> None:
+    for _ in range(6):
+        begin = time.monotonic()
+        answer = request(balancer, host="refusing.example.com", method=method)
+        assert answer.json["name"] == "one"
+        assert time.monotonic() - begin < 0.9
+
+
+@each_balancer
+def test_killed_server_costs_no_get(balancer: str) -> None:
+    host = STUBS["three"][0]
+    with load(balancer) as counts:
+        shell(host, f"systemctl kill --signal KILL {unit('three')}")
+        wait_until(lambda: servers(balancer, "catalog")["three"]["srv_op_state"] == "0", "three is seen down")
+        shell(host, f"systemctl reset-failed {unit('three')}; systemctl start {unit('three')}")
+        wait_until(lambda: up(balancer, "catalog"), "three is back")
+    assert failures(counts) == {}
+    assert counts["three"] > 0
+
+
+@each_balancer
+def test_tcp_service_follows_the_http_check(balancer: str) -> None:
+    def primary(*names: str) -> None:
+        for name in ("one", "three"):
+            action = "touch" if name in names else "rm -f"
+            shell(STUBS[name][0], f"{action} /run/stub/{name}.primary")
+
+    def answers() -> str:
+        connection = http.client.HTTPConnection(BALANCERS[balancer], 5000, timeout=5)
+        try:
+            connection.request("GET", "/")
+            return str(Answer(connection.getresponse()).json["name"])
+        except (OSError, http.client.HTTPException):
+            return "nobody"
+        finally:
+            connection.close()
+
+    wait_until(lambda: answers() == "nobody", "no primary, no connection")
+    for name in ("three", "one"):
+        primary(name)
+        wait_until(lambda one=name: answers() == one, f"{name} is the primary")
+    primary()
+
+
+# ------------------------------------------------------------------------------------------------------ reloads and runs
+
+
+def reload_unit(balancer: str) -> None:
+    """Reload as an operator does and wait until the new worker is there."""
+    before = worker(balancer)
+    shell(balancer, "systemctl reload haproxy")
+
+    def new_worker() -> bool:
+        try:
+            return worker(balancer) != before
+        except AssertionError:  # The master executes itself anew.
+            return False
+
+    wait_until(new_worker, "a new worker")
+
+
+@each_balancer
+def test_twenty_reloads_lose_nothing_and_keep_the_drained_server_drained(balancer: str) -> None:
+    runtime(balancer, "set server catalog/two state drain")
+    runtime(balancer, "set server catalog/three weight 50%")
+    slow: list[int] = []
+    thread = threading.Thread(
+        target=lambda: slow.append(request(balancer, "/slow?seconds=6", "billing.example.com").status), daemon=True
+    )
+    thread.start()
+    key = "GET /slow "
+    wait_until(lambda: key in executed("three"), "the slow request has arrived")
+    with load(balancer) as counts:
+        wait_until(lambda: counts["one"] > 0, "there is load")
+        counts.clear()
+        for _ in range(20):
+            reload_unit(balancer)
+            assert servers(balancer, "catalog")["two"]["srv_admin_state"] == "8"
+    assert failures(counts) == {}
+    assert counts["two"] == 0
+    assert sum(counts.values()) > 200
+    assert "50%" in runtime(balancer, "get weight catalog/three") or "128" in runtime(
+        balancer, "get weight catalog/three"
+    )
+    thread.join(20)
+    assert slow == [200]
+    # A restart is what an operator must not do, but it does not put a drained server back either.
+    shell(balancer, "systemctl restart haproxy")
+    assert servers(balancer, "catalog")["two"]["srv_admin_state"] == "8"
+    runtime(balancer, "set server catalog/two state ready")
+    runtime(balancer, "set server catalog/three weight 100%")
+
+
+def test_a_changed_port_takes_effect_and_a_killed_run_converges() -> None:
+    moved = ("-e", "catalog_three_port=8009")
+    for balancer in BALANCERS:
+        runtime(balancer, "set server catalog/two state drain")
+    assert set(changes(play(*moved)).values()) == {1}
+    for balancer in BALANCERS:
+        state = servers(balancer, "catalog")
+        assert (state["three"]["srv_port"], state["three"]["srv_op_state"]) == ("8009", "0")
+        assert (state["two"]["srv_admin_state"], state["one"]["srv_op_state"]) == ("8", "2")
+        runtime(balancer, "set server catalog/two state ready")
+        shell(balancer, f"cp --preserve {CONFIG} /root/moved.cfg")
+
+    # A server that is not ready gets nothing, although the run has just defined it anew.
+    shell(STUBS["three"][0], "touch /run/stub/three.unready")
+    try:
+        with load("haproxy-lb-13") as first, load("haproxy-lb-12") as second:
+            assert set(changes(play()).values()) == {1}
+    finally:
+        shell(STUBS["three"][0], "rm /run/stub/three.unready")
+    assert (failures(first), first["three"]) == ({}, 0)
+    assert (failures(second), second["three"]) == ({}, 0)
+    for balancer in BALANCERS:
+        assert servers(balancer, "catalog")["three"]["srv_port"] == "8001"
+        # As a run leaves it that was killed between installing and reloading.
+        shell(balancer, f"cp --preserve /root/moved.cfg {CONFIG}")
+
+    assert set(changes(play(*moved)).values()) == {1}
+    for balancer in BALANCERS:
+        assert servers(balancer, "catalog")["three"]["srv_port"] == "8009"
+        # Killed again, but this time the configuration on disk no longer even parses.
+        shell(balancer, f"echo 'this is no configuration' > {CONFIG}; touch {PENDING}")
+    assert set(changes(play()).values()) == {1}
+    for balancer in BALANCERS:
+        assert servers(balancer, "catalog")["three"]["srv_port"] == "8001"
+        assert not on(balancer).file(PENDING).exists
+        assert on(balancer).file(CONFIG).mode == 0o640
+        assert on(balancer).file(CONFIG).group == "haproxy"
+
+
+def test_a_configuration_that_does_not_parse_never_replaces_the_running_one() -> None:
+    before = {one: (worker(one), on(one).file(CONFIG).sha256sum) for one in BALANCERS}
+    result = play("-e", '{"haproxy_extra": {"services": {"catalog": "no-such-keyword here"}}}')
+    assert result.returncode != 0
+    found = re.search(r'line (\d+), "no-such-keyword here": (.*)', " ".join(result.stdout.split()))
+    assert found, result.stdout
+    assert "nothing was changed" in result.stdout.replace("\n", " ")
+    for balancer, (pid, digest) in before.items():
+        assert (worker(balancer), on(balancer).file(CONFIG).sha256sum) == (pid, digest)
+        assert request(balancer).status == 200
+
+
+def test_a_port_that_is_taken_leaves_the_old_worker_and_the_old_file() -> None:
+    before = {one: (worker(one), on(one).file(CONFIG).sha256sum) for one in BALANCERS}
+    for balancer in BALANCERS:
+        shell(balancer, "systemd-run --unit taken python3 -m http.server 7070")
+        wait_until(lambda one=balancer: on(one).socket("tcp://0.0.0.0:7070").is_listening, "the port is taken")
+    result = play("-e", '{"haproxy_extra": {"sections": "frontend late\\n    bind *:7070\\n    default_backend catalog"}}')
+    for balancer in BALANCERS:
+        shell(balancer, "systemctl stop taken")
+    assert result.returncode != 0
+    said = " ".join(result.stdout.split())
+    assert "the old worker keeps serving" in said
+    assert "7070" in said
+    for balancer, (pid, digest) in before.items():
+        assert (worker(balancer), on(balancer).file(CONFIG).sha256sum) == (pid, digest)
+        assert request(balancer).status == 200
+    assert changes(play())  # A failed reload does not stand in the way of the next run.

@@ -1,0 +1,286 @@
+# Copyright: (c) 2026, The mesops.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""HAProxy's runtime state: read it from the master socket, keep it across reloads and starts.
+
+One file, standard library only, no imports of its siblings: the haproxy role also installs it on the load balancer,
+where the systemd unit calls it, so that a plain "systemctl reload haproxy" keeps drained servers drained as well.
+
+The server state file is HAProxy's own way to carry runtime state over, with traps that this file removes:
+the file overrides a port, check port or TLS flag that the configuration has just changed (so these always come from
+the configuration here), and a server that the file does not know starts as "up" before its first check (so an unknown
+server with checks gets a line that says "down until the checks pass").
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sys
+import tempfile
+from dataclasses import dataclass
+from typing import Callable
+
+MASTER_SOCKET = "/run/haproxy-master.sock"
+CONFIG = "/etc/haproxy/haproxy.cfg"
+STATE_FILE = "/var/lib/haproxy/server-state"
+
+# "show servers state" version 1, the same in HAProxy 2.6 and 3.0.
+STATE_FIELDS = [
+    "be_id",
+    "be_name",
+    "srv_id",
+    "srv_name",
+    "srv_addr",
+    "srv_op_state",
+    "srv_admin_state",
+    "srv_uweight",
+    "srv_iweight",
+    "srv_time_since_last_change",
+    "srv_check_status",
+    "srv_check_result",
+    "srv_check_health",
+    "srv_check_state",
+    "srv_agent_state",
+    "bk_f_forced_id",
+    "srv_f_forced_id",
+    "srv_fqdn",
+    "srv_port",
+    "srvrecord",
+    "srv_use_ssl",
+    "srv_check_port",
+    "srv_check_addr",
+    "srv_agent_addr",
+    "srv_agent_port",
+]
+# Written by a clean stop or an explicit save: what follows is how the servers really were, not how they once were.
+FRESH_MARK = "# mesops: saved"
+_SECTIONS = [
+    "global",
+    "defaults",
+    "frontend",
+    "backend",
+    "listen",
+    "peers",
+    "userlist",
+    "resolvers",
+    "mailers",
+    "cache",
+    "program",
+    "http-errors",
+    "ring",
+    "fcgi-app",
+    "log-forward",
+    "crt-store",
+    "traces",
+]
+_ADMIN_KEPT = 0x01 | 0x04 | 0x08  # forced maint, maint by configuration, forced drain: what HAProxy takes back
+
+
+@dataclass(frozen=True)
+class ServerLine:
+    """One server as the configuration defines it."""
+
+    backend: str
+    name: str
+    host: str
+    port: str
+    checked: bool
+    tls: bool
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Backend and server name, by which HAProxy finds the state line."""
+        return (self.backend, self.name)
+
+
+@dataclass(frozen=True)
+class Process:
+    """One line of "show proc"."""
+
+    pid: int
+    kind: str
+    reloads: int
+    old: bool
+
+
+def parse_servers(config: str) -> list[ServerLine]:
+    """List the servers that a configuration text defines."""
+    servers: list[ServerLine] = []
+    section = name = ""
+    for raw in config.splitlines():
+        words = raw.split("#", 1)[0].split() if "'" not in raw and '"' not in raw else raw.split()
+        if not words:
+            continue
+        if words[0] in _SECTIONS:
+            section, name = words[0], words[1] if len(words) > 1 else ""
+        elif words[0] == "server" and section in {"backend", "listen"} and len(words) > 2:
+            host, _, port = words[2].rpartition(":")
+            if not port.isdigit():
+                host, port = words[2], "0"
+            options = words[3:]
+            servers.append(ServerLine(name, words[1], host.strip("[]"), port, "check" in options, "ssl" in options))
+    return servers
+
+
+def parse_state(text: str) -> dict[tuple[str, str], dict[str, str]]:
+    """Read "show servers state" (or the state file) by its header line."""
+    fields = STATE_FIELDS
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for line in text.splitlines():
+        if line.startswith("# be_id"):
+            fields = line[2:].split()
+        values = line.split()
+        if line.startswith("#") or len(values) < len(STATE_FIELDS):
+            continue
+        row = dict(zip(fields, values))
+        found[(row["be_name"], row["srv_name"])] = row
+    return found
+
+
+def _as_int(text: str) -> int:
+    return int(text) if text.lstrip("-").isdigit() else 0
+
+
+def _fresh(server: ServerLine) -> dict[str, str]:
+    row = dict.fromkeys(STATE_FIELDS, "0")
+    row.update(be_name=server.backend, srv_name=server.name, srv_uweight="1", srv_iweight="1", srv_check_status="1")
+    row.update(srv_op_state="0" if server.checked else "2", srv_check_state="6" if server.checked else "0")
+    return row
+
+
+def _known(server: ServerLine, old: dict[str, str], cold: bool) -> dict[str, str]:
+    row = {field: old.get(field, "0") for field in STATE_FIELDS}
+    fqdn = row["srv_fqdn"]
+    moved = row["srv_port"] != server.port or server.host not in {row["srv_addr"], fqdn}
+    if (moved or cold) and server.checked:
+        row.update(srv_op_state="0", srv_check_health="0", srv_check_result="0", srv_time_since_last_change="0")
+        row.update(srv_check_status="1")
+    row["srv_admin_state"] = str(_as_int(row["srv_admin_state"]) & _ADMIN_KEPT)
+    return row
+
+
+def next_state(config: str, running: str, cold: bool = False) -> str:
+    """Build the state file with which ``config`` is to be loaded after ``running`` ("show servers state").
+
+    ``cold`` is for a start: what was up then must first pass its checks again.
+    """
+    states = parse_state(running)
+    lines = ["1", "# " + " ".join(STATE_FIELDS)]
+    for server in parse_servers(config):
+        old = states.get(server.key)
+        row = _fresh(server) if old is None else _known(server, old, cold)
+        by_name = not re.fullmatch(r"[0-9.]+|[0-9a-fA-F:]+", server.host)
+        row["srv_addr"] = row["srv_addr"] if by_name and old and old["srv_fqdn"] == server.host else "-"
+        row["srv_fqdn"] = server.host if by_name else "-"
+        row.update(be_id="0", srv_id="0", bk_f_forced_id="0", srv_f_forced_id="0", srvrecord="-")
+        # These belong to the configuration; the file would win over it.
+        row.update(srv_port=server.port, srv_use_ssl="1" if server.tls else "0", srv_check_port="0")
+        row.update(srv_check_addr="-", srv_agent_addr="-", srv_agent_port="0")
+        lines.append(" ".join(row[field] for field in STATE_FIELDS))
+    return "\n".join(lines) + "\n"
+
+
+def waits_for_check(row: dict[str, str]) -> bool:
+    """Whether a server is still down only because its first checks are under way."""
+    failed, maint = row["srv_check_result"] == "2", _as_int(row["srv_admin_state"]) & 0x3F & ~0x18
+    return row["srv_op_state"] == "0" and bool(_as_int(row["srv_check_state"]) & 0x02) and not failed and not maint
+
+
+def parse_processes(text: str) -> list[Process]:
+    """Read "show proc" of the master socket."""
+    found: list[Process] = []
+    old = False
+    for line in text.splitlines():
+        if line.startswith("# "):
+            old = line.startswith("# old")
+            continue
+        words = line.split()
+        if len(words) > 2 and words[0].isdigit():
+            found.append(Process(int(words[0]), words[1], _as_int(words[2]), old))
+    return found
+
+
+def current_worker(processes: list[Process]) -> Process | None:
+    """Return the worker that accepts new connections."""
+    return next((one for one in processes if one.kind == "worker" and not one.old), None)
+
+
+def ask(path: str, command: str, timeout: float = 10.0) -> str:
+    """Send one command to a HAProxy socket and return the reply.
+
+    The write side is closed after the command: the master socket never ends its answer otherwise.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(timeout)
+        connection.connect(path)
+        connection.sendall(command.encode() + b"\n")
+        connection.shutdown(socket.SHUT_WR)
+        parts: list[bytes] = []
+        while True:
+            part = connection.recv(65536)
+            if not part:
+                return b"".join(parts).decode("utf-8", "replace")
+            parts.append(part)
+
+
+def running_state(asker: Callable[[str], str]) -> str:
+    """Return the current worker's "show servers state", or nothing where no worker runs."""
+    worker = current_worker(parse_processes(asker("show proc")))
+    return asker(f"@!{worker.pid} show servers state") if worker else ""
+
+
+def write_atomically(path: str, text: str, mode: int = 0o600, gid: int | None = None) -> None:
+    """Replace a file by rename: nobody reads half of it, or reads it before mode and group (of root) are set."""
+    handle, name = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".mesops-")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if gid is not None:
+            os.chown(name, 0, gid)
+        os.chmod(name, mode)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def read_text(path: str) -> str:
+    """Read a file that may be absent."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            return stream.read()
+    except FileNotFoundError:
+        return ""
+
+
+def before_start(config: str, saved: str) -> str:
+    """State file for a start: administrative state only if it was saved when HAProxy stopped."""
+    return next_state(config, saved if FRESH_MARK in saved else "", cold=True)
+
+
+def main(arguments: list[str]) -> int:
+    """Serve the systemd unit: "before-reload", "save" (at stop, or after a runtime change) and "before-start"."""
+    action = arguments[0] if arguments else ""
+    config = read_text(os.environ.get("CONFIG", CONFIG))
+    try:
+        if action == "before-start":
+            text = before_start(config, read_text(STATE_FILE))
+        elif action in {"before-reload", "save"}:
+            text = next_state(config, running_state(lambda command: ask(MASTER_SOCKET, command)))
+            text += f"{FRESH_MARK}\n" if action == "save" else ""
+        else:
+            sys.stderr.write("usage: haproxy_state.py before-start|before-reload|save\n")
+            return 2
+        write_atomically(STATE_FILE, text)
+    except OSError as error:
+        sys.stderr.write(f"The server state of HAProxy was not kept ({error}).\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
