@@ -100,7 +100,7 @@ class Service:
             yield "mes_pool_size", "Connections of the pool.", pool, stats.get("pool_size", 0)
             yield "mes_pool_available", "Idle connections of the pool.", pool, stats.get("pool_available", 0)
             yield "mes_pool_max", "Most connections that the pool may have.", pool, stats.get("pool_max", 0)
-            yield "mes_pool_waiting", "Requests that wait for a connection.", pool, stats.get("requests_waiting", 0)
+            yield "mes_pool_waiting", "Requests that wait for a connection.", pool, database.waiting
         yield "mes_price_calculations", "Price calculations under way or waiting.", {}, self.desk.busy
         yield "mes_ready", "Whether this node wants traffic.", {}, float(self.not_ready_because() is None)
 

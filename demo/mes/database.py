@@ -37,6 +37,7 @@ T = TypeVar("T")
 POOL_WAIT = 2.0
 ANSWER_WITHIN = 8.0
 PROBE_EVERY = 0.5
+PROBE_EVERY_WHILE_AWAY = 0.2
 PROBE_WITHIN = 3.0
 
 log = logging.getLogger("mes.database")
@@ -138,6 +139,8 @@ class Database:
         self.reason = "not connected yet"
         self._conninfo = conninfo
         self._tracing = tracing
+        self.waiting = 0
+        self._most_waiting = 20 * size
         self._stragglers: set[asyncio.Task[Any]] = set()
         self.pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             conninfo,
@@ -149,7 +152,6 @@ class Database:
             configure=_listen_for_warnings,
             name=role,
             timeout=POOL_WAIT,
-            max_waiting=20 * size,
             max_lifetime=1800.0,
             # Give up an attempt soon: the next request then tries afresh, instead of waiting out a growing back-off.
             reconnect_timeout=1.0,
@@ -234,13 +236,23 @@ class Database:
             raise
 
     async def _fresh_connection(self) -> Connection:
+        # The pool's own limit of waiting requests is not used: it counts those that gave up until the next connection
+        # arrives, and while it is reached no connection is tried. That would outlast the outage.
+        if not self.up and not self.pool.get_stats().get("pool_available"):
+            raise Unavailable(self.reason)
+        if self.waiting >= self._most_waiting:
+            raise Unavailable(f"{self.waiting} requests wait for a connection already")
         deadline = time.monotonic() + POOL_WAIT
-        while True:
-            conn = await self.pool.getconn(timeout=max(0.001, deadline - time.monotonic()))
-            if not _is_stale(conn):
-                return conn
-            await conn.close()
-            await self.pool.putconn(conn)
+        self.waiting += 1
+        try:
+            while True:
+                conn = await self.pool.getconn(timeout=max(0.001, deadline - time.monotonic()))
+                if not _is_stale(conn):
+                    return conn
+                await conn.close()
+                await self.pool.putconn(conn)
+        finally:
+            self.waiting -= 1
 
     async def watch(self, prepare: Operation | None = None) -> None:
         """Keep `up` and `reason` true, on a connection of its own, until cancelled; `prepare` must succeed once."""
@@ -278,7 +290,7 @@ class Database:
                     if conn is not None:
                         await conn.close()
                         conn = None
-                await asyncio.sleep(PROBE_EVERY)
+                await asyncio.sleep(PROBE_EVERY if self.up else PROBE_EVERY_WHILE_AWAY)
         finally:
             if probe is not None:
                 probe.cancel()
