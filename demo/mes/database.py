@@ -163,9 +163,16 @@ class Database:
 
     async def close(self) -> None:
         """Close the pool; operations still under way lose their connection."""
-        for task in list(self._stragglers):
-            task.cancel()
+        await self.close_stragglers()
         await self.pool.close(timeout=2.0)
+
+    async def close_stragglers(self) -> None:
+        """Abandon what has been answered long ago but still waits for the database."""
+        stragglers = list(self._stragglers)
+        for task in stragglers:
+            task.cancel()
+        if stragglers:
+            await asyncio.wait(stragglers, timeout=1.0)
 
     def stats(self) -> dict[str, int]:
         """Return the pool's own figures."""
