@@ -60,7 +60,7 @@ PATH = st.one_of(
 )
 
 
-@settings(max_examples=5000, deadline=None)
+@settings(max_examples=3000, deadline=None)
 @given(PATH)
 def test_a_member_name_stays_inside_or_is_refused(name: str) -> None:
     try:

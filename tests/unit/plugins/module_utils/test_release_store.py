@@ -30,7 +30,7 @@ class Killed(BaseException):
     """Nothing catches it, as nothing catches SIGKILL."""
 
 
-@settings(max_examples=5000)
+@settings(max_examples=2000)
 @given(st.one_of(st.text(max_size=120), st.text("abc019._+~-/\0", max_size=110)))
 def test_a_version_is_a_plain_name_or_refused(version: str) -> None:
     try:
@@ -69,7 +69,7 @@ RELEASES = st.lists(
 SOME = st.lists(st.integers(1, 15).map(str), max_size=6)
 
 
-@settings(max_examples=5000)
+@settings(max_examples=2000)
 @given(RELEASES, SOME, st.one_of(st.none(), st.integers(1, 15).map(str)), SOME, st.integers(1, 8))
 def test_pruning_never_takes_what_is_needed(
     releases: list[Release], history: list[str], current: str | None, protect: list[str], keep: int
@@ -137,7 +137,7 @@ REQUESTS = st.one_of(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(data=st.data(), requests=st.lists(REQUESTS, min_size=2, max_size=6))
 def test_a_run_killed_anywhere_leaves_before_or_after(
     data: st.DataObject, requests: list[Request], artifacts: dict[str, str]

@@ -1,0 +1,417 @@
+"""A second team's service on real hosts: deployed, restarted, killed, rolled back; and all that is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import re
+import tarfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import estate
+import pytest
+
+HERE = Path(__file__).resolve().parent.parent
+NODES = {"app-13": "10.204.0.21", "app-12": "10.204.0.22"}
+NODE = "app-12"
+BALANCER = "http://10.204.0.11"
+HOST = {"Host": "catalog.example.com"}
+EXPOSURE_BOUND = 1.5
+"""`systemd-analyze security`: 0 is no exposure at all, 10 is an unrestricted root process."""
+
+Release = Callable[..., dict[str, Any]]
+
+
+def site(*arguments: str, log: str = "site", check: bool = True) -> estate.Recap:
+    command = [estate.BIN / "ansible-playbook", "-i", HERE / "inventory", "site.yml", *arguments]
+    done = estate.step(f"site.yml {' '.join(arguments)}", command, log=estate.BUILD / f"app-{log}.log", check=check)
+    return estate.Recap.read(done.stdout, done.returncode)
+
+
+def app_release(*flags: str, host: str = NODE, **options: Any) -> dict[str, Any]:
+    """Run the module once on one host; its result."""
+    command = [estate.BIN / "ansible", host, "-i", HERE / "inventory", "-m", "mesops.platform.app_release"]
+    arguments = json.dumps({"service": "catalog", "command": "bin/catalog", **options})
+    os.environ["ANSIBLE_CALLBACK_RESULT_FORMAT"] = "json"
+    done = estate.step(
+        "app_release", [*command, "-a", arguments, *flags], log=estate.BUILD / "app-release.log", check=False
+    )
+    found = re.search(r"^\S+ \| [A-Z!]+ => (\{.*^\})", done.stdout, re.MULTILINE | re.DOTALL)
+    assert found, done.stdout
+    result: dict[str, Any] = json.loads(found.group(1))
+    return result
+
+
+def listing(host: str = NODE) -> str:
+    return estate.on(host, "find /opt /tmp -printf '%p %y %l %m %u:%g %s %T@ %C@\\n' | sort")
+
+
+def artifact(folder: Path, *members: tarfile.TarInfo, name: str = "catalog.tar.gz") -> dict[str, str]:
+    """An archive that holds a good start command and the given members."""
+    path = folder / name
+    good = tarfile.TarInfo("bin/catalog")
+    good.mode = 0o755
+    with tarfile.open(path, "w:gz") as out:
+        for member in (good, *members):
+            content = b"#!/bin/sh\n"
+            member.size = len(content) if member.isreg() and not member.size else member.size
+            out.addfile(member, io.BytesIO(content.ljust(member.size, b"\n")) if member.isreg() else None)
+    return of(path)
+
+
+def of(path: Path) -> dict[str, str]:
+    return {"artifact": str(path), "checksum": f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"}
+
+
+def member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "", mode: int = 0o644) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname, info.mode = kind, target, mode
+    return info
+
+
+@pytest.fixture
+def good() -> dict[str, str]:
+    """The release that the scenario deploys."""
+    return of(Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "catalog.tar.gz")
+
+
+@pytest.fixture
+def first(good: dict[str, str]) -> Iterator[None]:
+    """Leave both nodes on release 1.0.0 with no other release."""
+    yield
+    for host in NODES:
+        app_release(host=host, version="1.0.0", unit="catalog.service")
+        app_release(host=host, state="pruned", keep=1)
+        estate.on(host, "find /opt/catalog/releases -mindepth 1 -maxdepth 1 ! -name 1.0.0 -exec rm -rf {} +")
+        estate.on(host, 'echo \'{"versions": ["1.0.0"]}\' > /opt/catalog/.history.json')
+
+
+def version(address: str) -> dict[str, Any]:
+    status, body, _headers = estate.get(f"http://{address}:3000/version")
+    return dict(json.loads(body)) if status == 200 else {}
+
+
+# ------------------------------------------------------------------------------------------------- behind the balancer
+
+
+def test_both_nodes_serve_behind_the_services_own_host_name() -> None:
+    seen = set()
+    for _ in range(10):
+        status, body, _headers = estate.get(f"{BALANCER}/version", headers=HOST)
+        assert status == 200, body
+        seen.add(json.loads(body)["host"])
+    assert seen == set(NODES)
+
+
+def test_another_host_name_leads_nowhere() -> None:
+    status, _body, _headers = estate.get(f"{BALANCER}/version", headers={"Host": "other.example.com"})
+    assert status == 404
+
+
+@pytest.mark.parametrize("host", NODES)
+def test_the_process_sees_its_environment_as_it_was_written(host: str) -> None:
+    _status, body, _headers = estate.get(f"http://{NODES[host]}:3000/environment")
+    assert json.loads(body)["greeting"] == 'it\'s "$5" \\ `a`\nand %more'
+    assert estate.on(host, "stat -c '%a %U:%G' /etc/default/catalog").strip() == "640 root:catalog"
+
+
+@pytest.mark.parametrize("host", NODES)
+def test_the_service_cannot_change_its_own_code(host: str) -> None:
+    pid = estate.on(host, "systemctl show -P MainPID catalog").strip()
+    inside = f"nsenter -t {pid} -m setpriv --reuid catalog --regid catalog --clear-groups"
+    for path in ("/opt/catalog/current/bin/catalog", "/opt/catalog/x", "/etc/x", "/var/lib/x"):
+        assert "denied" in estate.on(host, f"{inside} sh -c 'echo x >> {path}' 2>&1 || true") + estate.on(
+            host, f"{inside} sh -c 'echo x >> {path}' 2>&1 | sed s/Read-only/denied/ || true"
+        )
+    estate.on(host, f"{inside} touch /opt/catalog/shared/x")
+    assert "Read-only" in estate.on(host, f"nsenter -t {pid} -m touch /opt/catalog/releases/x 2>&1 || true")
+
+
+@pytest.mark.parametrize("host", NODES)
+def test_the_sandbox_is_as_tight_as_published(host: str) -> None:
+    text = estate.on(host, "systemd-analyze security --no-pager catalog.service")
+    found = re.search(r"exposure level for catalog.service: ([\d.]+)", text)
+    assert found, text
+    assert float(found.group(1)) <= EXPOSURE_BOUND
+
+
+# ------------------------------------------------------------------------------------------------------- site.yml again
+
+
+class Watch:
+    """Ask the balancer, and both nodes, again and again; count what a client would have seen."""
+
+    def __init__(self) -> None:
+        self.asked, self.failed, self.both_down = 0, [], 0
+        self.lowest: dict[str, int] = dict.fromkeys(NODES, 0)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.02):
+            status, body, _headers = estate.get(f"{BALANCER}/products", headers=HOST)
+            self.asked += 1
+            if status != 200:
+                self.failed.append((status, body[:100]))
+            down = [
+                host
+                for host, address in NODES.items()
+                if estate.get(f"http://{address}:3000/readyz", timeout=1)[0] != 200
+            ]
+            for host in down:
+                self.lowest[host] += 1
+            self.both_down += len(down) == len(NODES)
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._stop.set()
+        self._thread.join(30)
+
+
+def pids() -> dict[str, int]:
+    return {host: version(address)["pid"] for host, address in NODES.items()}
+
+
+def test_a_changed_environment_restarts_one_node_after_the_other() -> None:
+    before = pids()
+    with Watch() as watch:
+        recap = site("-e", "catalog_greeting=changed", "--diff", log="environment")
+    assert recap.status == 0
+    assert "changed" not in re.findall(r"^[+-].*GREETING.*$", recap.output, re.MULTILINE)
+    after = pids()
+    assert all(before[host] != after[host] for host in NODES)
+    assert watch.asked > 20
+    assert all(watch.lowest.values()), "the watch was too coarse to see the restarts"
+    assert watch.both_down == 0
+    assert watch.failed == []
+    assert site("-e", "catalog_greeting=changed", log="again").changed() == {}
+    assert site(log="back").status == 0
+
+
+def test_a_broken_environment_stops_at_the_first_node() -> None:
+    before = pids()
+    with Watch() as watch:
+        recap = site("-e", "catalog_broken=true", log="broken", check=False)
+        assert recap.status != 0
+        assert "is not ready after 15 s" in recap.output
+        # The next run finds one node that is not ready, and must not take away the other.
+        again = site("-e", "catalog_broken=true", log="broken-again", check=False)
+        assert again.status != 0
+    after = pids()
+    assert len([host for host in NODES if before[host] != after[host]]) == 1
+    assert watch.both_down == 0
+    assert watch.failed == []
+    assert site(log="repaired").status == 0
+    assert all(estate.get(f"http://{address}:3000/readyz")[0] == 200 for address in NODES.values())
+
+
+@pytest.mark.usefixtures("first")
+def test_site_never_changes_the_version_that_runs(good: dict[str, str]) -> None:
+    for host in NODES:
+        app_release(host=host, version="1.1.0", unit="catalog.service", **good)
+    assert site(log="version").changed() == {}
+    assert {version(address)["version"] for address in NODES.values()} == {"1.1.0"}
+
+
+def test_mistakes_in_the_variables_are_named_before_anything_changes() -> None:
+    before = listing()
+    wrong = {"app_services": {"../x": {}, "catalog": {"port": 99999, "command": "/usr/bin/node", "prot": 1}}}
+    recap = site("-e", json.dumps(wrong), log="mistakes", check=False)
+    assert recap.status != 0
+    for sentence in ("'../x' is no plain name", "port is 99999", "unknown keys prot", "command is '/usr/bin/node'"):
+        assert sentence in re.sub(r"\s+", " ", recap.output)
+    assert listing() == before
+
+
+def test_a_killed_process_comes_back() -> None:
+    before = version(NODES[NODE])["pid"]
+    estate.on(NODE, "systemctl kill --signal=KILL --kill-whom=main catalog")
+    estate.wait_for(
+        lambda: version(NODES[NODE]).get("pid") not in (None, before), timeout=20, what="the service to come back"
+    )
+
+
+# ----------------------------------------------------------------------------------------------------------- app_release
+
+
+@pytest.mark.usefixtures("first")
+def test_activate_roll_back_and_prune(good: dict[str, str]) -> None:
+    for number in range(1, 5):
+        plan = app_release("--check", version=f"1.{number}.0", unit="catalog.service", **good)
+        result = app_release(version=f"1.{number}.0", unit="catalog.service", **good)
+        assert plan["actions"] == result["actions"]
+        assert result["actions"] == [f"install 1.{number}.0", f"activate 1.{number}.0", "restart catalog.service"]
+        assert result["previous"] == f"1.{number - 1}.0"
+        estate.wait_for(
+            lambda wanted=f"1.{number}.0": version(NODES[NODE]).get("version") == wanted,
+            timeout=15,
+            what="the new release to answer",
+        )
+    assert not app_release(version="1.4.0", unit="catalog.service", **good)["changed"]
+    back = app_release(state="rolled_back", version="1.4.0", unit="catalog.service")
+    assert (back["current"], back["previous"]) == ("1.3.0", "1.2.0")
+    assert not app_release(state="rolled_back", version="1.4.0", unit="catalog.service")["changed"]
+    estate.wait_for(lambda: version(NODES[NODE]).get("version") == "1.3.0", timeout=15, what="the previous release")
+    pruned = app_release(state="pruned", keep=1, protect=["1.0.0"])
+    assert [one["version"] for one in pruned["releases"]] == ["1.0.0", "1.2.0", "1.3.0"]
+    assert estate.on(NODE, "ls /opt/catalog/releases").split() == ["1.0.0", "1.2.0", "1.3.0"]
+    assert not app_release(state="pruned", keep=1, protect=["1.0.0"])["changed"]
+
+
+@pytest.mark.usefixtures("first")
+def test_a_run_killed_between_swap_and_restart_is_healed(good: dict[str, str]) -> None:
+    app_release(version="1.1.0", state="installed", **good)
+    estate.on(
+        NODE, "ln -s releases/1.1.0 /opt/catalog/.swap-current && mv -T /opt/catalog/.swap-current /opt/catalog/current"
+    )
+    estate.on(NODE, 'echo \'{"versions": ["1.1.0", "1.0.0"]}\' > /opt/catalog/.history.json')
+    assert version(NODES[NODE])["version"] == "1.0.0"
+    healed = app_release(version="1.1.0", unit="catalog.service")
+    assert healed["actions"] == ["restart catalog.service"]
+    assert healed["running"] == "1.0.0"
+    estate.wait_for(lambda: version(NODES[NODE]).get("version") == "1.1.0", timeout=15, what="the release to answer")
+    assert not app_release(version="1.1.0", unit="catalog.service")["changed"]
+
+
+def test_leftovers_of_a_killed_run_are_removed_and_never_a_release() -> None:
+    estate.on(NODE, "mkdir -p /opt/catalog/releases/.unpack-9-x/bin /opt/catalog/releases/.remove-8")
+    result = app_release(version="1.0.0")
+    assert result["actions"] == ["remove leftover releases/.remove-8", "remove leftover releases/.unpack-9-x"]
+    assert [one["version"] for one in result["releases"]] == ["1.0.0"]
+    assert estate.on(NODE, "ls -A /opt/catalog/releases").split() == ["1.0.0"]
+
+
+def test_no_unit_no_restart(good: dict[str, str]) -> None:
+    result = app_release(service="other", version="1", unit="other.service", **good)
+    assert result["actions"][-1] == "activate 1"
+    assert "running" not in result
+    estate.on(NODE, "rm -r /opt/other")
+
+
+@pytest.mark.parametrize("flags", [("--check",), ()])
+@pytest.mark.parametrize(
+    ("sentence", "members"),
+    [
+        ("member '../evil' has '..' in its path", [member("../evil")]),
+        ("member '/etc/evil' is an absolute path", [member("/etc/evil")]),
+        ("symlink 'evil' points to '../../../etc/passwd'", [member("evil", tarfile.SYMTYPE, "../../../etc/passwd")]),
+        ("symlink 'evil' points to '/etc/passwd'", [member("evil", tarfile.SYMTYPE, "/etc/passwd")]),
+        ("member '../../etc/passwd' has '..'", [member("evil", tarfile.LNKTYPE, "../../etc/passwd")]),
+        ("member 'evil' is a device, a fifo", [member("evil", tarfile.CHRTYPE)]),
+        ("member 'evil' is a device, a fifo", [member("evil", tarfile.FIFOTYPE)]),
+        ("member 'evil' carries a setuid", [member("evil", mode=0o4755)]),
+    ],
+    ids=["dots", "absolute", "symlink-dots", "symlink-absolute", "hardlink", "device", "fifo", "setuid"],
+)
+def test_hostile_archives_change_nothing(
+    tmp_path: Path, flags: tuple[str, ...], sentence: str, members: list[tarfile.TarInfo]
+) -> None:
+    before = listing()
+    result = app_release(*flags, version="2.0.0", unit="catalog.service", **artifact(tmp_path, *members))
+    assert result.get("failed")
+    assert sentence in result["msg"]
+    assert "\n" not in result["msg"]
+    assert listing() == before
+
+
+def cut(good: dict[str, str], folder: Path) -> dict[str, str]:
+    path = folder / "catalog.tar.gz"
+    path.write_bytes(Path(good["artifact"]).read_bytes()[:-400])
+    return of(path)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "options"),
+    [
+        ("has checksum sha256:", lambda good, folder: {**good, "checksum": "sha256:" + "0" * 64}),
+        ("is not of the form sha256:", lambda good, folder: {**good, "checksum": "md5:123"}),
+        ("truncated", lambda good, folder: cut(good, folder)),
+        ("'../../etc' is no plain name", lambda good, folder: {**good, "version": "../../etc"}),
+        ("'.hidden' is no plain name", lambda good, folder: {**good, "version": ".hidden"}),
+        ("'../x' is no plain name", lambda good, folder: {**good, "service": "../x"}),
+        ("2.1 is a number in YAML", lambda good, folder: {**good, "version": 2.10}),
+        ("start command 'bin/missing' is no file", lambda good, folder: {**good, "command": "bin/missing -v"}),
+        ("is not executable", lambda good, folder: {**artifact(folder, member("doc")), "command": "doc"}),
+        ("has to begin with a path relative", lambda good, folder: {**good, "command": "/usr/bin/node x"}),
+        ("have to stay free|must stay free", lambda good, folder: {**good, "reserve_mb": 1 << 40}),
+        ("max_size_mb", lambda good, folder: {**artifact(folder, big()), "max_size_mb": 1}),
+        ("cannot be read on the controller", lambda good, folder: {**good, "artifact": str(folder / "none")}),
+        ("is already installed", lambda good, folder: {**artifact(folder), "version": "1.0.0"}),
+        ("is not installed", lambda good, folder: {}),
+        ("no release to roll back to", lambda good, folder: {"state": "rolled_back", "version": None}),
+        ("keep 0 is too small", lambda good, folder: {"state": "pruned", "keep": 0}),
+    ],
+)
+def test_other_refusals_change_nothing(
+    tmp_path: Path,
+    good: dict[str, str],
+    sentence: str,
+    options: Callable[[dict[str, str], Path], dict[str, Any]],
+) -> None:
+    before = listing()
+    wanted = {"version": "2.0.0", "unit": "catalog.service", **options(good, tmp_path)}
+    result = app_release(**{key: value for key, value in wanted.items() if value is not None})
+    assert result.get("failed")
+    assert re.search(sentence, result["msg"])
+    assert listing() == before
+
+
+def big() -> tarfile.TarInfo:
+    info = member("zeros")
+    info.size = 2 << 20
+    return info
+
+
+def test_a_disk_without_room_is_seen_before_it_is_full(good: dict[str, str]) -> None:
+    estate.on(NODE, "mkdir -p /srv/small && mount -t tmpfs -o size=1m tmpfs /srv/small")
+    try:
+        before = estate.on(NODE, "find /srv/small -printf '%p %T@\\n'")
+        result = app_release(root="/srv/small", version="1", reserve_mb=1, **good)
+        assert result.get("failed")
+        assert "has 1.0 MiB free" in result["msg"]
+        assert estate.on(NODE, "find /srv/small -printf '%p %T@\\n'") == before
+        assert app_release(root="/srv/small", version="1", reserve_mb=0, **good)["current"] == "1"
+    finally:
+        estate.on(NODE, "umount /srv/small && rmdir /srv/small")
+
+
+def test_a_host_fetches_an_artifact_from_a_url(good: dict[str, str]) -> None:
+    estate.docker("cp", good["artifact"], f"{NODE}:/run/catalog.tar.gz")
+    estate.on(NODE, "systemd-run --unit=artifacts python3 -m http.server --directory /run --bind 127.0.0.1 8099")
+    try:
+        estate.wait_for(
+            lambda: "200" in estate.on(NODE, FETCH, check=False), timeout=15, what="the artifact server to answer"
+        )
+        url = "http://127.0.0.1:8099"
+        before = listing()
+        missing = app_release(service="other", version="1", **{**good, "artifact": f"{url}/none.tar.gz"})
+        assert "cannot be fetched" in missing["msg"]
+        wrong = app_release(
+            service="other", version="1", artifact=f"{url}/catalog.tar.gz", checksum="sha256:" + "0" * 64
+        )
+        assert "has checksum" in wrong["msg"]
+        assert listing() == before
+        result = app_release(service="other", version="1", **{**good, "artifact": f"{url}/catalog.tar.gz"})
+        assert result["current"] == "1"
+    finally:
+        estate.on(NODE, "systemctl stop artifacts; rm -rf /opt/other /run/catalog.tar.gz")
+
+
+FETCH = "python3 -c 'import urllib.request as u; print(u.urlopen(\"http://127.0.0.1:8099/\").status)'"
+
+
+def test_a_no_change_run_moves_no_bytes(good: dict[str, str]) -> None:
+    """The artifact need not even exist on the controller when the release is installed."""
+    result = app_release(version="1.0.0", checksum=good["checksum"], artifact="/nowhere/catalog.tar.gz")
+    assert not result.get("failed")
+    assert not result["changed"]
+    assert time.monotonic()
