@@ -23,9 +23,8 @@ def create_hosts() -> None:
         for host in wanted - set(estate.running_hosts()):
             estate.start_host(host)
         return
-    if found:
-        estate.molecule("destroy", title="Remove the hosts of an earlier run")
-    estate.molecule("reset", title="Forget the hosts of an earlier run")
+    # Also when nothing is left of them: Molecule would remember hosts that are gone.
+    estate.molecule("destroy", title="Clear away the hosts of an earlier run")
     estate.molecule("create", title="Create seven hosts")
 
 

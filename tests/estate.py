@@ -46,8 +46,6 @@ class EstateError(Exception):
 
 def environment() -> dict[str, str]:
     """The process environment in which every Ansible and Molecule command of this project runs."""
-    cgroup2 = Path("/sys/fs/cgroup/cgroup.controllers").exists()
-    hierarchy = "/sys/fs/cgroup" if cgroup2 else "/sys/fs/cgroup/systemd"
     return {
         **os.environ,
         "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}",
@@ -57,7 +55,6 @@ def environment() -> dict[str, str]:
         "NO_COLOR": "1",
         "PY_COLORS": "0",
         "MOLECULE_GLOB": "molecule/*/molecule.yml",
-        "MESOPS_CGROUP_MOUNT": f"{hierarchy}:{hierarchy}:rw",
         "PYTHONPATH": os.pathsep.join([str(ROOT / "tests"), str(ROOT)]),
     }
 

@@ -142,7 +142,7 @@ def scenarios(count: Count, wanted: Sequence[str]) -> None:
     sharing = [name for name in known if known[name].get("shared_state") and name in wanted]
     if OWNER in wanted or sharing:
         # Leftovers of an interrupted run must not be taken for fresh hosts.
-        molecule(Count(), OWNER, "reset", "destroy")
+        molecule(Count(), OWNER, "destroy")
         actions = ("create", "check", "converge", "idempotence", "verify") if OWNER in wanted else ("create",)
         if molecule(count, OWNER, *actions) or OWNER not in count.failed:
             for name in sharing:
@@ -151,7 +151,7 @@ def scenarios(count: Count, wanted: Sequence[str]) -> None:
     for name in wanted:
         if name != OWNER and name not in sharing:
             sequence = known[name].get("scenario", {}).get("test_sequence") or ["create", "converge", "verify"]  # type: ignore[attr-defined]
-            molecule(Count(), name, "reset", "destroy")
+            molecule(Count(), name, "destroy")
             molecule(count, name, *[action for action in sequence if action != "destroy"])
             molecule(Count(), name, "destroy")
 
