@@ -153,7 +153,7 @@ class _Run:
                 return
             if len(attempts) % len(self._targets) == 0:
                 await asyncio.sleep(pause)
-                pause = min(1.0, pause * 1.5)
+                pause = min(1.0, pause * 2)
             if self._now() >= request.at + config.deadline:
                 return
 

@@ -24,13 +24,14 @@ from .metrics import Metrics
 from .pricing import Overloaded, PriceDesk, WorkerLost
 from .settings import Settings
 from .store import Store, illegal
-from .tracing import Tracing
+from .tracing import HttpSpan, Tracing
 
 log = logging.getLogger("mes.http")
 
 _PROBES = ("/livez", "/readyz", "/metrics", "/version")
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _MAX_BODY = 64 * 1024
+_UNKNOWN = {"stored": "unknown"}
 
 
 class Service:
@@ -255,6 +256,10 @@ def _on_crash(_request: Request, _error: Exception) -> Response:
     return JSONResponse({"error": "The service failed; its log says why."}, 500)
 
 
+def _method(scope: Scope) -> str:
+    return scope["method"] if scope["method"] in _METHODS else "other"
+
+
 class Envelope:
     """Around every request: its ids, its span, its metrics, its log line, and the goodbye while shutting down."""
 
@@ -269,12 +274,12 @@ class Envelope:
             return
         service = self._service
         headers = Headers(scope=scope)
-        method = scope["method"] if scope["method"] in _METHODS else "other"
+        method = _method(scope)
         probe = scope["path"] in _PROBES
         if not probe:
             service.last_request = time.monotonic()
         request_id = context.request_id_from(headers.get("x-request-id"))
-        status = 500
+        status = 0
         sent = 0
 
         async def send_with_headers(message: Message) -> None:
@@ -300,27 +305,41 @@ class Envelope:
             stack.callback(context.current.reset, ids)
             try:
                 await self._app(scope, receive, send_with_headers)
+            except asyncio.CancelledError:
+                if not service.stopping or status:
+                    raise
+                # The shutdown's deadline has passed: say so, instead of a bare 500.
+                log.error("request abandoned: the shutdown's deadline has passed")
+                goodbye = {"error": "This node is shutting down and could not finish; repeat the request.", **_UNKNOWN}
+                await JSONResponse(goodbye, 503, {"Retry-After": "1"})(scope, receive, send_with_headers)
             except Exception:
                 log.exception("request failed")
                 raise
             finally:
                 seconds = time.perf_counter() - started
-                route = _TEMPLATES.get(scope.get("endpoint"), "(none)")  # type: ignore[arg-type]
-                service.metrics.in_flight.dec()
-                exemplar = {"trace_id": span.trace_id} if span.recorded else None
-                service.metrics.request_seconds.labels(method, route, str(status)).observe(seconds, exemplar)
-                span.finish(route, method, status)
-                if not probe:
-                    fields: dict[str, Any] = {
-                        "method": method,
-                        "path": scope["path"],
-                        "route": route,
-                        "status": status,
-                        "duration_ms": round(seconds * 1000, 2),
-                        "bytes": sent,
-                        "client": (scope.get("client") or ("",))[0],
-                    }
-                    log.info("request", extra={"fields": fields})
+                self._note(scope, span, status or 500, seconds, None if probe else sent)
+
+    def _note(self, scope: Scope, span: HttpSpan, status: int, seconds: float, sent: int | None) -> None:
+        """Put a finished request into metrics, trace and log; `sent` is None for a probe, which is not logged."""
+        metrics = self._service.metrics
+        method = _method(scope)
+        route = _TEMPLATES.get(scope.get("endpoint"), "(none)")  # type: ignore[arg-type]
+        metrics.in_flight.dec()
+        exemplar = {"trace_id": span.trace_id} if span.recorded else None
+        metrics.request_seconds.labels(method, route, str(status)).observe(seconds, exemplar)
+        span.finish(route, method, status)
+        if sent is None:
+            return
+        fields: dict[str, Any] = {
+            "method": method,
+            "path": scope["path"],
+            "route": route,
+            "status": status,
+            "duration_ms": round(seconds * 1000, 2),
+            "bytes": sent,
+            "client": (scope.get("client") or ("",))[0],
+        }
+        log.info("request", extra={"fields": fields})
 
 
 def build(service: Service) -> Starlette:

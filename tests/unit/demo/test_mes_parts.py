@@ -113,4 +113,4 @@ def test_price_desk_has_a_bounded_queue_and_replaces_a_dead_worker(monkeypatch: 
         assert desk.busy == 0
         assert len(executors) == 2
 
-    asyncio.run(scenario())
+    asyncio.run(asyncio.wait_for(scenario(), 5))
