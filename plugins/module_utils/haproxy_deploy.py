@@ -197,7 +197,9 @@ class Deployment:
         extra = self._extra_files()
         write_config = differs(self.config)
         loaded = self._loaded() if unit.running else ""
-        outdated = unit.running and (loaded != outcome.sha256 or os.path.exists(self.pending))
+        # Another text on disk may have been loaded by hand, digest and all.
+        edited = state.read_text(self.config.path) != self.config.content
+        outdated = unit.running and (edited or loaded != outcome.sha256 or os.path.exists(self.pending))
         self._plan(unit, write_config, stale, extra, outdated)
         self._describe(stale + ([self.config] if write_config else []), extra)
         if write_config or outdated or not unit.running or any(one.loaded for one in stale):

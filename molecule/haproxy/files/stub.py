@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The mesops.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A service that does as it is told: slow, unready, mute, primary or not. Started as ``stub.py name:port:role_port``."""
+"""A service that does as it is told: slow, unready, mute, primary. Started as ``stub.py name:port:role_port``."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Service(BaseHTTPRequestHandler):
             return
         self.answer(200, {"name": NAME, "path": self.path, "headers": dict(self.headers.items())})
 
-    do_GET = do_POST = do_HEAD = serve  # noqa: N815
+    do_GET = do_POST = do_HEAD = serve
 
     def log_message(self, *_args: object) -> None:
         """Say nothing."""
@@ -72,7 +72,7 @@ class Role(Service):
     def serve(self) -> None:
         self.answer(200 if told("primary") else 503, NAME)
 
-    do_GET = do_OPTIONS = do_HEAD = serve  # noqa: N815
+    do_GET = do_OPTIONS = do_HEAD = serve
 
 
 def main() -> None:

@@ -1,0 +1,226 @@
+# Copyright: (c) 2026, The mesops.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the haproxy role accepts, and the one sentence with which it refuses the rest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.mesops.platform.plugins.module_utils import haproxy_model as model
+
+HOSTVARS: dict[str, dict[str, Any]] = {
+    "app-1": {"mesops_address": "10.0.0.1", "ansible_host": "192.0.2.1"},
+    "app-2": {"ansible_host": "10.0.0.2"},
+    "app-3": {},
+    "app-6": {"mesops_address": "fd00::6"},
+}
+PEM = "\n".join(f"-----BEGIN {what}-----\nx\n-----END {what}-----" for what in ("CERTIFICATE", "PRIVATE KEY"))
+TIMEOUTS = {
+    "connect": "2s", "client": "30s", "server": "30s", "queue": "10s", "check": "2s", "tunnel": "1h",
+    "http_request": "10s", "http_keep_alive": "60s",
+}  # fmt: skip
+CATALOG: dict[str, Any] = {"hosts": ["app-1"], "port": 8080, "check": {"path": "/readyz"}}
+EDGE: dict[str, Any] = {"binds": [{"port": 80}], "service": "catalog"}
+
+
+def settings(**changed: Any) -> dict[str, Any]:
+    base: dict[str, Any] = {
+        "hard_stop_after": "35m",
+        "maxconn": 8000,
+        "peers": [],
+        "peers_port": 10000,
+        "stats_bind": [{"address": "127.0.0.1", "port": 8404}],
+        "stats_password": "secret",
+        "stats_user": "stats",
+        "timeouts": TIMEOUTS,
+        "trusted_proxies": [],
+    }
+    return {**base, **changed}
+
+
+def build(services: Any = None, frontends: Any = None, extra: Any = None, **changed: Any) -> dict[str, Any]:
+    wanted = {"catalog": CATALOG} if services is None else services
+    return model.build(wanted, frontends or {}, extra or {}, HOSTVARS, settings(**changed))
+
+
+def service(**changed: Any) -> dict[str, Any]:
+    return dict(build({"catalog": {**CATALOG, **changed}})["services"][0])
+
+
+def frontend(**changed: Any) -> dict[str, Any]:
+    return dict(build(frontends={"edge": {**EDGE, **changed}})["frontends"][0])
+
+
+def refusal(call: Any) -> str:
+    with pytest.raises(model.ModelError) as caught:
+        call()
+    text = str(caught.value)
+    assert text.endswith(".")
+    assert "\n" not in text
+    return text
+
+
+def test_addresses_come_from_the_inventory_in_order() -> None:
+    found = service(hosts=["app-1", "app-2", "app-3", "app-6"])["servers"]
+    assert [one["address"] for one in found] == ["10.0.0.1", "10.0.0.2", "app-3", "[fd00::6]"]
+
+
+def test_described_servers_keep_their_own_port_weight_and_role() -> None:
+    given = {"servers": [{"name": "a", "address": "10.0.0.9", "port": 81, "weight": 5, "backup": True}]}
+    assert build({"catalog": given})["services"][0]["servers"] == [
+        {"name": "a", "address": "10.0.0.9", "port": 81, "weight": 5, "backup": True}
+    ]
+
+
+def test_safe_defaults() -> None:
+    found = service()
+    assert found["retry"] == {"attempts": 3, "methods": ["GET", "HEAD"], "on": ["conn-failure", "empty-response"]}
+    assert (found["balance"], found["slowstart"], found["on_marked_down"]) == ("roundrobin", "10s", None)
+    assert found["check"]["interval"] == "1s"
+
+
+def test_yaml_reads_on_as_true() -> None:
+    assert service(retry={True: ["none"]})["retry"]["on"] == ["none"]
+
+
+def test_tcp_service_may_be_found_by_an_http_check_and_idles_long() -> None:
+    given = {"mode": "tcp", "hosts": ["app-1"], "port": 5432, "check": {"port": 8008, "path": "/primary"}}
+    built = build(
+        {"db": {**given, "on_marked_down": "shutdown-sessions"}},
+        {"db": {"mode": "tcp", "binds": [{"port": 5000}], "service": "db"}},
+    )
+    found = built["services"][0]
+    assert (found["check"]["http"], found["check"]["port"]) == (True, 8008)
+    assert found["timeouts"]["server"] == "1h"
+    assert built["frontends"][0]["timeouts"]["client"] == "1h"
+    assert found["retry"] is None
+
+
+def test_routes_know_hosts_wildcards_and_path_prefixes() -> None:
+    routes = [
+        {"host": ["A.example.com", "*.b.example.com"], "path": "/api/", "service": "catalog"},
+        {"path": "/", "service": "catalog"},
+    ]
+    edge = build(frontends={"edge": {"binds": [{"port": 80}], "routes": routes}})["frontends"][0]
+    assert edge["routes"][0] == {
+        "hosts": ["a.example.com"],
+        "host_ends": [".b.example.com"],
+        "paths": ["/api"],
+        "service": "catalog",
+    }
+    assert edge["routes"][1]["paths"] == []
+
+
+def test_certificates_become_files_and_paths_stay_paths() -> None:
+    tls = {"certificate": [PEM, "/etc/ssl/own.pem"]}
+    built = build(frontends={"edge": {**EDGE, "binds": [{"port": 443, "tls": tls}], "redirect_https": True}})
+    assert built["files"] == [{"path": "/etc/haproxy/certs/edge-0-0.pem", "content": PEM + "\n", "mode": "0600"}]
+    bind = built["frontends"][0]["binds"][0]
+    assert bind["tls"]["certificates"] == ["/etc/haproxy/certs/edge-0-0.pem", "/etc/ssl/own.pem"]
+    assert built["frontends"][0]["redirect_https_port"] == 443
+
+
+def test_stats_binds_that_are_the_same_are_one() -> None:
+    twice = [{"address": "127.0.0.1", "port": 8404}] * 2
+    assert len(build(stats_bind=twice)["stats"]["binds"]) == 1
+
+
+def test_quotes_are_quoted() -> None:
+    assert build(stats_password="a'b $c")["stats"]["password"] == "'a'\\''b $c'"
+
+
+@pytest.mark.parametrize(
+    ("changed", "wanted"),
+    [
+        ({"chek": {}}, "haproxy_services.catalog has the unknown key 'chek'; the allowed keys are balance, check"),
+        ({"check": {"pth": "/"}}, "haproxy_services.catalog.check has the unknown key 'pth'"),
+        ({"check": {"path": "readyz"}}, "must start with '/'"),
+        ({"check": {"status": "ok", "path": "/"}}, "200-399"),
+        ({"check": {"host": "a"}}, "no path"),
+        ({"hosts": []}, "haproxy_services.catalog has no members"),
+        ({"hosts": ["app-9"]}, "names the host 'app-9', which is not in the inventory"),
+        ({"hosts": ["app-1", "app-1"]}, "two members named 'app-1'"),
+        ({"hosts": "app-1"}, "must be a list"),
+        ({"servers": []}, "either under 'hosts' or under 'servers'"),
+        ({"port": 0}, "a whole number from 1 to 65535"),
+        ({"port": True}, "a whole number from 1 to 65535"),
+        ({"slowstart": 10}, "must be a number with a unit"),
+        ({"slowstart": "10 s"}, "such as 30s"),
+        ({"balance": "best"}, "must be one of roundrobin"),
+        ({"retry": {"methods": ["POST"]}}, "which would execute a request twice"),
+        ({"retry": {"on": ["500x"]}}, "must be one of none, conn-failure"),
+        ({"on_marked_down": "shutdown-sessions"}, "for tcp services only"),
+        ({"mode": "tcp", "retry": {}}, "for http services only"),
+        ({"mode": "udp"}, "must be one of http, tcp"),
+        ({"drain": {"on_timeout": "panic"}}, "must be one of wait, kill, fail"),
+        ({"timeouts": {"server": "1h"}}, "haproxy_hard_stop_after is 35m, shorter than the server timeout 1h"),
+        ({"tls": {"verify": "maybe"}}, "must be one of required, none"),
+    ],
+)
+def test_refused_services(changed: dict[str, Any], wanted: str) -> None:
+    assert wanted in refusal(lambda: service(**changed))
+
+
+@pytest.mark.parametrize(
+    ("changed", "wanted"),
+    [
+        ({"binds": []}, "haproxy_frontends.edge has no binds"),
+        ({"binds": [{"port": 80, "ssl": True}]}, "haproxy_frontends.edge.binds[0] has the unknown key 'ssl'"),
+        ({"binds": [{"address": "*"}]}, "has no port"),
+        ({"binds": [{"port": 80}, {"port": 80, "address": "10.0.0.1"}]}, "binds too"),
+        (
+            {"binds": [{"port": 8404}]},
+            "haproxy_stats_bind binds 127.0.0.1:8404, which haproxy_frontends.edge binds too",
+        ),
+        ({"binds": [{"port": 443, "tls": {}}]}, "has no certificate"),
+        ({"binds": [{"port": 443, "tls": {"certificate": ""}}]}, "is empty"),
+        ({"binds": [{"port": 443, "tls": {"certificate": "own.pem"}}]}, "neither a PEM text nor an absolute path"),
+        (
+            {"binds": [{"port": 443, "tls": {"certificate": PEM.split("-----BEGIN P", maxsplit=1)[0]}}]},
+            "has no private key",
+        ),
+        ({"service": "basket"}, "names the service 'basket', which haproxy_services does not have (it has catalog)"),
+        ({"mode": "tcp"}, "the two must be the same"),
+        ({"routes": []}, "needs either 'routes' or one 'service'"),
+        ({"timeouts": {"client": "5"}}, "must be a number with a unit"),
+        ({"redirect_https": "yes"}, "must be true or false"),
+    ],
+)
+def test_refused_frontends(changed: dict[str, Any], wanted: str) -> None:
+    assert wanted in refusal(lambda: frontend(**changed))
+
+
+@pytest.mark.parametrize(
+    ("routes", "wanted"),
+    [
+        ([{"service": "catalog"}, {"host": "a.example", "service": "catalog"}], "routes[0] matches everything"),
+        ([{"host": "a.example"}], "routes[0] has no service"),
+        ([{"host": "a.example:80", "service": "catalog"}], "host name without port"),
+        ([{"path": "api", "service": "catalog"}], "must start with '/'"),
+        ([{"service": "catalog", "canary": 5}], "unknown key 'canary'; the allowed keys are host, path, service"),
+        ([{"path": "/a b", "service": "catalog"}], "one word"),
+    ],
+)
+def test_refused_routes(routes: list[dict[str, Any]], wanted: str) -> None:
+    assert wanted in refusal(lambda: build(frontends={"edge": {"binds": [{"port": 80}], "routes": routes}}))
+
+
+def test_refused_names_settings_and_extras() -> None:
+    assert "a name starts with a letter" in refusal(lambda: build({"1 a": CATALOG}))
+    assert "the role itself uses" in refusal(lambda: build({"unrouted": CATALOG}))
+    assert "haproxy_timeouts lacks queue" in refusal(
+        lambda: build(timeouts={key: one for key, one in TIMEOUTS.items() if key != "queue"})
+    )
+    assert "haproxy_extra.services has the unknown key 'basket'" in refusal(
+        lambda: build(extra={"services": {"basket": "x"}})
+    )
+    assert "line break" in refusal(lambda: build(stats_password="a\nb"))
+    assert "haproxy_peers names the host 'lb-9'" in refusal(lambda: build(peers=["lb-9"]))
+    assert "haproxy_services must be a mapping" in refusal(lambda: build([]))
+
+
+def test_long_tcp_sessions_do_not_bind_hard_stop_after() -> None:
+    given = {**CATALOG, "mode": "tcp", "timeouts": {"server": "24h"}}
+    assert build({"catalog": given})["services"][0]["timeouts"]["server"] == "24h"
