@@ -12,11 +12,11 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # One stamp per interpreter and set of requirements: a newer Python or a changed pin builds the environment again.
-$(STAMP): requirements.txt demo/load/requirements.txt tests/python
+$(STAMP): requirements.txt demo/load/requirements.txt demo/mes/requirements.txt tests/python
 	@python=$${PYTHON:-$$(tests/python)} && [ -n "$$python" ] \
 	  && echo "Setting up $(VENV) with $$($$python --version) ($$python) ..." \
 	  && rm -rf $(VENV) && "$$python" -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt -r demo/load/requirements.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt -r demo/load/requirements.txt -r demo/mes/requirements.txt
 	@$(BIN)/ansible --version | sed -n 1p
 	@touch $@
 
@@ -27,10 +27,10 @@ hosts:
 	@molecule/hosts/image trixie
 
 demo: venv hosts ## seven real hosts, the whole estate, real orders, a summary
-	@$(BIN)/python demo/demo.py up
+	@$(BIN)/python -m demo up
 
 demo-down: venv ## remove the demo hosts and everything on them
-	@$(BIN)/python demo/demo.py down
+	@$(BIN)/python -m demo down
 
 test: venv ## lint, unit tests and every Molecule scenario
 	@$(BIN)/python tests/run.py

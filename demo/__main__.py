@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The mesops.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The demo: seven hosts, the whole estate, real orders, a summary. ``demo.py up`` and ``demo.py down``."""
+"""The demo: seven hosts, the whole estate, real orders, a summary. ``python -m demo up`` and ``python -m demo down``."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def up() -> None:
 def main(arguments: list[str]) -> int:
     """Carry out one command."""
     if arguments not in (["up"], ["down"]):
-        print("usage: demo.py up|down", file=sys.stderr)
+        print("usage: python -m demo up|down", file=sys.stderr)
         return 2
     try:
         if arguments == ["up"]:
