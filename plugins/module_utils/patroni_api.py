@@ -59,7 +59,7 @@ def http_fetch(timeout: float, username: str = "", password: str = "") -> Fetch:
     return fetch
 
 
-# --- the cluster as its members see it -------------------------------------------------------------------------------
+# --- the cluster as its members see it ----------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ def wait_cluster(
         sleep(interval)
 
 
-# --- the claim that a killed bootstrap leaves in etcd ------------------------------------------------------------------
+# --- the claim that a killed bootstrap leaves in etcd -------------------------------------------------------
 
 
 def _encode(text: str) -> str:
@@ -245,7 +245,7 @@ class Claim:
         self._seen = None
 
 
-# --- dynamic configuration ---------------------------------------------------------------------------------------------
+# --- dynamic configuration ----------------------------------------------------------------------------------
 
 
 def merge_patch(current: Mapping[str, Any], wanted: Mapping[str, Any], purge: Sequence[str] = ()) -> dict[str, Any]:
@@ -261,9 +261,7 @@ def _patch(current: Mapping[str, Any], wanted: Mapping[str, Any], purge: frozens
     for key, value in wanted.items():
         have = current.get(key)
         if isinstance(value, dict):
-            inner = _patch(
-                have if isinstance(have, dict) else {}, value, purge, f"{path}.{key}" if path else key
-            )
+            inner = _patch(have if isinstance(have, dict) else {}, value, purge, f"{path}.{key}" if path else key)
             if inner or not isinstance(have, dict):
                 patch[key] = inner
         elif value is None:
@@ -350,7 +348,7 @@ def wait_applied(
                 cycles[name] += 1
 
 
-# --- restart of PostgreSQL ---------------------------------------------------------------------------------------------
+# --- restart of PostgreSQL ----------------------------------------------------------------------------------
 
 
 def restart_order(cluster: Cluster) -> list[str]:
@@ -359,7 +357,7 @@ def restart_order(cluster: Cluster) -> list[str]:
 
 
 def restart(fetch: Fetch, member: Member) -> bool:
-    """Restart PostgreSQL below a member's Patroni, which keeps its role; ``False`` when nothing waits for it any more."""
+    """Restart PostgreSQL below a member's Patroni, which keeps its role; ``False`` when nothing waits for it."""
     status, answer = fetch("POST", f"{member.url}/restart", {"restart_pending": True})
     if status == 503 and "conditions are not satisfied" in str(answer):
         return False

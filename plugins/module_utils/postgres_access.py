@@ -59,7 +59,7 @@ class AccessError(Exception):
     """The wish cannot be granted; the text is one sentence for the user."""
 
 
-# --- SQL and passwords ---------------------------------------------------------------------------------------------------
+# --- SQL and passwords --------------------------------------------------------------------------------------
 
 
 def literal(value: str) -> str:
@@ -128,7 +128,7 @@ def password_matches(password: str, verifier: str) -> bool:
     return hmac.compare_digest(scram_verifier(password, salt, int(match.group(1))), verifier)
 
 
-# --- plan ------------------------------------------------------------------------------------------------------------------
+# --- plan ---------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -140,9 +140,7 @@ class Step:
     database: str = "postgres"
 
 
-def plan_users(
-    users: Sequence[Row], roles: Sequence[Row], salt: Callable[[int], bytes] = os.urandom
-) -> list[Step]:
+def plan_users(users: Sequence[Row], roles: Sequence[Row], salt: Callable[[int], bytes] = os.urandom) -> list[Step]:
     """Statements that bring the server's ``roles`` to ``users``. Roles that are not named stay as they are."""
     have = {row["rolname"]: row for row in roles}
     steps: list[Step] = []
@@ -167,9 +165,7 @@ def _plan_user(user: Row, row: Row | None, salt: Callable[[int], bytes]) -> list
     if not any(flag in ("LOGIN", "NOLOGIN") for flag in flags):
         flags.append("LOGIN")
     limit = user.get("connection_limit")
-    changes = [
-        flag for flag in flags if row is None or row[FLAGS[flag][0]] is not FLAGS[flag][1]
-    ]
+    changes = [flag for flag in flags if row is None or row[FLAGS[flag][0]] is not FLAGS[flag][1]]
     words = [flag.lower() for flag in changes]
     if limit is not None and (row is None or row["rolconnlimit"] != limit):
         changes.append(f"CONNECTION LIMIT {int(limit)}")
@@ -233,7 +229,7 @@ def plan_extensions(database: Row, current: Sequence[str]) -> list[Step]:
     ]
 
 
-# --- the module's flow -----------------------------------------------------------------------------------------------------
+# --- the module's flow --------------------------------------------------------------------------------------
 
 Query = Callable[[str, str], Any]
 """``query(database, sql)``: the JSON that one statement gives."""
@@ -241,9 +237,7 @@ Execute = Callable[[str, str], None]
 """``execute(database, sql)``: one statement for its effect."""
 
 
-def converge(
-    users: Sequence[Row], databases: Sequence[Row], query: Query, execute: Execute, check: bool
-) -> list[str]:
+def converge(users: Sequence[Row], databases: Sequence[Row], query: Query, execute: Execute, check: bool) -> list[str]:
     """Bring users, then databases, then extensions to what is wanted; the changes in words."""
     done: list[str] = []
 

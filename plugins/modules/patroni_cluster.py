@@ -14,10 +14,11 @@ author:
   - The mesops.platform authors (@mesops)
 description:
   - Asks every member's REST API, and the leader for the standbys that stream from it.
-  - Waits until one member leads and every member in O(required) leads or streams, and fails with the names of those that do
-    not. More than one running primary is a failure at any time.
-  - Can free the claim to bootstrap that a member left in etcd when it was killed during initdb, because all members would wait
-    for it for ever. It is removed only when nobody leads, nobody is at work and the cluster was never initialised.
+  - Waits until one member leads and every member in O(required) leads or streams, and fails with the names of those
+    that do not. More than one running primary is a failure at any time.
+  - Can free the claim to bootstrap that a member left in etcd when it was killed during initdb, because all members
+    would wait for it for ever. It is removed only when nobody leads, nobody is at work and the cluster was never
+    initialised.
   - In check mode it looks once and does not fail.
 extends_documentation_fragment:
   - mesops.platform.attributes

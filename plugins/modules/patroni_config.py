@@ -13,9 +13,10 @@ version_added: 0.1.0
 author:
   - The mesops.platform authors (@mesops)
 description:
-  - Compares O(settings) with the configuration that all members share through etcd, and patches what differs through the REST
-    API of any member. It never restarts PostgreSQL.
-  - Keys that O(settings) does not name, such as the C(pause) of a maintenance window, stay as they are, save below O(purge).
+  - Compares O(settings) with the configuration that all members share through etcd, and patches what differs through
+    the REST API of any member. It never restarts PostgreSQL.
+  - Keys that O(settings) does not name, such as the C(pause) of a maintenance window, stay as they are, save below
+    O(purge).
 extends_documentation_fragment:
   - mesops.platform.attributes
   - mesops.platform.attributes.full

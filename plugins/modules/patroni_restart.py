@@ -13,8 +13,8 @@ version_added: 0.1.0
 author:
   - The mesops.platform authors (@mesops)
 description:
-  - Restarts PostgreSQL below Patroni on each member that reports C(pending_restart), one at a time and the leader last. Nobody
-    changes roles.
+  - Restarts PostgreSQL below Patroni on each member that reports C(pending_restart), one at a time and the leader
+    last. Nobody changes roles.
   - Goes on to the next member only when the whole cluster streams again; writes pause while the leader restarts.
   - Refuses to begin when an expected member does not stream.
 extends_documentation_fragment:

@@ -14,10 +14,10 @@ author:
   - The mesops.platform authors (@mesops)
 description:
   - Creates and alters all roles and databases in one execution. Nothing is ever dropped.
-  - Connects with C(psql) over the Unix socket as the operating system user O(os_user), which peer authentication lets in. So the
-    superuser's own password converges like any other.
-  - Compares a password with the stored SCRAM-SHA-256 verifier, and sends the server a new verifier when it does not match. The
-    password itself reaches neither the server's log nor a process list.
+  - Connects with C(psql) over the Unix socket as the operating system user O(os_user), which peer authentication lets
+    in. So the superuser's own password converges like any other.
+  - Compares a password with the stored SCRAM-SHA-256 verifier, and sends the server a new verifier when it does not
+    match. The password itself reaches neither the server's log nor a process list.
 requirements:
   - psql on the host
 extends_documentation_fragment:
@@ -188,7 +188,7 @@ def main() -> None:
         )
         if done.returncode != 0:
             raise core.AccessError(f"PostgreSQL refused a statement: {done.stderr.strip()}")
-        return done.stdout
+        return str(done.stdout)
 
     def query(database: str, sql: str) -> Any:
         return json.loads(execute(database, sql))

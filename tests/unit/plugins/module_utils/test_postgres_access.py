@@ -1,0 +1,173 @@
+# Copyright: (c) 2026, The mesops.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+from ansible_collections.mesops.platform.plugins.module_utils import postgres_access as core
+
+SALT = b"0123456789abcdef"
+# Made by PostgreSQL 17 itself: CREATE ROLE known PASSWORD 'pencil'.
+KNOWN = (
+    "SCRAM-SHA-256$4096:DxWatnisv0C6GLb2hbM8vw=="
+    "$dX5CXBAwFhyjDJS4RN/uitG4yXEIfin7+iWsDilCTQM=:gaWvdGP9e2UPdey9URMRm7rwStp3cn9/h9Xh9TGUL28="
+)
+
+
+def salt(size: int) -> bytes:
+    return SALT[:size]
+
+
+def row(name: str, password: str = "", **changes: Any) -> dict[str, Any]:
+    base = {
+        "rolname": name,
+        "rolsuper": False,
+        "rolcreatedb": False,
+        "rolcreaterole": False,
+        "rolcanlogin": True,
+        "rolreplication": False,
+        "rolinherit": True,
+        "rolbypassrls": False,
+        "rolconnlimit": -1,
+        "verifier": core.scram_verifier(password, SALT) if password else "",
+        "settings": [],
+        "member_of": [],
+    }
+    return {**base, **changes}
+
+
+def test_the_verifier_is_the_servers_own() -> None:
+    assert core.password_matches("pencil", KNOWN)
+    assert not core.password_matches("Pencil", KNOWN)
+
+
+@pytest.mark.parametrize("stored", ["", "md5abcdef", "SCRAM-SHA-256$4096:!!$aa:bb", "SCRAM-SHA-256$4096:a$YQ==:YQ=="])
+def test_another_kind_of_verifier_never_matches(stored: str) -> None:
+    assert not core.password_matches("pencil", stored)
+
+
+def test_passwords_are_normalised_as_clients_do() -> None:
+    assert core.saslprep("I\u00adX") == "IX"
+    assert core.saslprep("\u00aa\u00a0\u2168") == "a IX"
+    assert core.saslprep("pa\u0007ss") == "pa\u0007ss"
+    assert core.saslprep("\u06271") == "\u06271"
+
+
+def test_the_verifier_states_its_salt_and_iterations() -> None:
+    head, keys = core.scram_verifier("pencil", SALT, 5000).rsplit("$", 1)
+    assert head == f"SCRAM-SHA-256$5000:{base64.b64encode(SALT).decode()}"
+    assert [len(base64.b64decode(key)) for key in keys.split(":")] == [32, 32]
+
+
+def test_quoting() -> None:
+    assert core.literal("it's") == "'it''s'"
+    assert core.literal("a\\'b") == " E'a\\\\''b'"
+    assert core.identifier('we"ird') == '"we""ird"'
+    for bad in ("", "a\0b", "x" * 64):
+        with pytest.raises(core.AccessError):
+            core.identifier(bad)
+    with pytest.raises(core.AccessError):
+        core.literal("a\0b")
+
+
+def test_a_new_role_gets_everything_in_one_statement() -> None:
+    user = {"name": "catalog", "password": "s3cret", "flags": ["CREATEDB"], "connection_limit": 5}
+    (step,) = core.plan_users([user], [], salt)
+    verifier = core.scram_verifier("s3cret", SALT)
+    assert step.sql == f"CREATE ROLE \"catalog\" WITH CREATEDB LOGIN CONNECTION LIMIT 5 PASSWORD '{verifier}';"
+    assert step.says == "create role catalog (createdb, login, connection limit 5, password)"
+    assert "s3cret" not in step.sql + step.says
+
+
+def test_a_role_as_wanted_needs_nothing() -> None:
+    user = {
+        "name": "catalog",
+        "password": "s3cret",
+        "flags": [],
+        "connection_limit": -1,
+        "member_of": ["pg_read_all_data"],
+        "settings": {"lock_timeout": "5s", "jit": False, "search_path": ["a", "public"]},
+    }
+    have = row(
+        "catalog",
+        "s3cret",
+        member_of=["pg_read_all_data"],
+        settings=["lock_timeout=5s", "jit=off", "search_path=a, public"],
+    )
+    assert core.plan_users([user], [have], salt) == []
+
+
+def test_only_what_differs_is_altered() -> None:
+    user = {
+        "name": "catalog",
+        "password": "new",
+        "flags": ["NOLOGIN", "NOSUPERUSER"],
+        "member_of": ["readers"],
+        "settings": {"lock_timeout": "9s", "search_path": ["a", "public"]},
+    }
+    steps = core.plan_users([user], [row("catalog", "old", settings=["lock_timeout=5s", "jit=off"])], salt)
+    assert [step.sql for step in steps] == [
+        f"ALTER ROLE \"catalog\" WITH NOLOGIN PASSWORD '{core.scram_verifier('new', SALT)}';",
+        "ALTER ROLE \"catalog\" SET lock_timeout TO '9s';",
+        "ALTER ROLE \"catalog\" SET search_path TO 'a', 'public';",
+        'GRANT "readers" TO "catalog";',
+    ]
+
+
+def test_a_role_without_a_password_keeps_its_own() -> None:
+    assert core.plan_users([{"name": "catalog", "password": None}], [row("catalog", "old")], salt) == []
+
+
+def test_bad_flags_and_settings_are_named() -> None:
+    with pytest.raises(core.AccessError, match=r"'ADMIN' is no flag"):
+        core.plan_users([{"name": "a", "flags": ["ADMIN"]}], [], salt)
+    with pytest.raises(core.AccessError, match=r"'x; DROP' is no PostgreSQL setting"):
+        core.plan_users([{"name": "a", "settings": {"x; DROP": 1}}], [], salt)
+
+
+def test_databases_are_made_or_change_hands() -> None:
+    wanted = [{"name": "new", "owner": "a"}, {"name": "old", "owner": "a"}, {"name": "same", "owner": "a"}]
+    current = [{"datname": "old", "owner": "b"}, {"datname": "same", "owner": "a"}, {"datname": "other", "owner": "c"}]
+    assert [step.sql for step in core.plan_databases(wanted, current)] == [
+        'CREATE DATABASE "new" OWNER "a";',
+        'ALTER DATABASE "old" OWNER TO "a";',
+    ]
+
+
+class Server:
+    def __init__(self) -> None:
+        self.ran: list[tuple[str, str]] = []
+
+    def query(self, database: str, sql: str) -> Any:
+        if sql == core.READ_EXTENSIONS:
+            assert database == "old", "a database that does not exist cannot be asked"
+            return ["plpgsql"]
+        return [row("a", "pw")] if sql == core.READ_ROLES else [{"datname": "old", "owner": "a"}]
+
+    def execute(self, database: str, sql: str) -> None:
+        self.ran.append((database, sql))
+
+
+def test_check_mode_plans_and_runs_nothing() -> None:
+    server = Server()
+    databases = [
+        {"name": "old", "owner": "a", "extensions": ["plpgsql", "hstore"]},
+        {"name": "new", "owner": "a", "extensions": ["hstore"]},
+    ]
+    changes = core.converge([{"name": "a", "password": "pw"}], databases, server.query, server.execute, check=True)
+    assert changes == [
+        "create database new owned by a",
+        "create extension hstore in old",
+        "create extension hstore in new",
+    ]
+    assert server.ran == []
+
+
+def test_extensions_go_into_their_database() -> None:
+    server = Server()
+    databases = [{"name": "old", "owner": "a", "extensions": ["hstore"]}]
+    core.converge([], databases, server.query, server.execute, check=False)
+    assert server.ran == [("old", 'CREATE EXTENSION "hstore";')]
