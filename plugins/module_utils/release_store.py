@@ -281,8 +281,7 @@ class Store:
     uid: int = 0
     gid: int = 0
     private: bool = False
-    shared_uid: int = 0
-    shared_gid: int = 0
+    shared_ids: tuple[int, int] | None = None
     step: Callable[[str], None] = _no_step
 
     @property
@@ -360,7 +359,7 @@ class Store:
             found = os.lstat(self.shared)
         except FileNotFoundError:
             return False
-        return (found.st_uid, found.st_gid) == (self.shared_uid, self.shared_gid)
+        return self.shared_ids in (None, (found.st_uid, found.st_gid))
 
     def _read_release(self, version: str) -> Release:
         try:
@@ -458,8 +457,8 @@ class Store:
             if not os.path.isdir(path):
                 os.mkdir(path, 0o755)
                 os.chmod(path, 0o755 if path != self.shared else 0o750)
-            if path == self.shared:
-                os.chown(path, self.shared_uid, self.shared_gid, follow_symlinks=False)
+            if path == self.shared and self.shared_ids is not None:
+                os.chown(path, *self.shared_ids, follow_symlinks=False)
 
     def _install(self, plan: Plan, artifact: str, tree: release_archive.Tree) -> None:
         version = str(plan.install)
@@ -563,13 +562,14 @@ def utc_now(clock: Callable[[], float] = time.time) -> str:
 
 def running_version(store: Store, pid: int, proc: str = "/proc") -> str | None:
     """The release that a process was started on: its working directory, or else what its environment says."""
+    inside = os.path.realpath(store.releases) + "/"
     try:
         where = os.readlink(f"{proc}/{pid}/cwd")
+        if where.startswith(inside):
+            return where[len(inside) :].split("/", 1)[0]
     except OSError:
-        return None
-    inside = os.path.realpath(store.releases) + "/"
-    if where.startswith(inside):
-        return where[len(inside) :].split("/", 1)[0]
+        # In a container even root may not look there, but the environment can be read.
+        pass
     try:
         with open(f"{proc}/{pid}/environ", "rb") as handle:
             variables = handle.read().split(b"\0")

@@ -115,9 +115,10 @@ options:
       - Group of the release's files. When given, only this group and O(owner) can read them.
     type: str
   shared_owner:
-    description: User and group that own C(/opt/<service>/shared), the place that outlives releases.
+    description:
+      - User who owns C(/opt/<service>/shared), the place that outlives releases; its group is the user's primary one.
+      - Left as it is when not given, and root's when it has to be made.
     type: str
-    default: root
   max_size_mb:
     description: The most that a release may take unpacked, in MiB.
     type: int
@@ -249,7 +250,7 @@ ARGUMENTS: dict[str, Any] = {
     "root": {"type": "path", "default": "/opt"},
     "owner": {"type": "str", "default": "root"},
     "group": {"type": "str"},
-    "shared_owner": {"type": "str", "default": "root"},
+    "shared_owner": {"type": "str"},
     "max_size_mb": {"type": "int", "default": 2048},
     "reserve_mb": {"type": "int", "default": 256},
 }
@@ -259,9 +260,16 @@ ARGUMENTS: dict[str, Any] = {
 class Unit:
     """What systemd says of the service's unit."""
 
-    exists: bool
-    pid: int
-    failed: bool
+    exists: bool = False
+    pid: int = 0
+    failed: bool = False
+    started_at: float = 0.0
+
+    def is_stale(self, running: str | None, current: str, swapped_at: float) -> bool:
+        """Whether its process is not on the current release; when that cannot be seen, the times decide."""
+        if self.pid == 0 or running is not None:
+            return running != current
+        return swapped_at > self.started_at
 
 
 def is_url(artifact: str | None) -> bool:
@@ -323,15 +331,16 @@ def _id(module: AnsibleModule, database: Any, field: str, name: str) -> int:
 def store_of(module: AnsibleModule) -> release_store.Store:
     """The store that the options describe."""
     params = module.params
-    owner = params["shared_owner"]
+    shared = params["shared_owner"]
     return release_store.Store(
         root=params["root"],
         service=params["service"],
         uid=_id(module, pwd.getpwnam, "pw_uid", params["owner"]),
         gid=_id(module, grp.getgrnam, "gr_gid", params["group"]) if params["group"] else 0,
         private=params["group"] is not None,
-        shared_uid=_id(module, pwd.getpwnam, "pw_uid", owner),
-        shared_gid=_id(module, pwd.getpwnam, "pw_gid", owner),
+        shared_ids=(_id(module, pwd.getpwnam, "pw_uid", shared), _id(module, pwd.getpwnam, "pw_gid", shared))
+        if shared
+        else None,
     )
 
 
@@ -379,13 +388,17 @@ def read_unit(module: AnsibleModule, name: str) -> Unit:
     """Ask systemd; a host without systemd has no unit."""
     systemctl = module.get_bin_path("systemctl")
     if systemctl is None:
-        return Unit(False, 0, False)
-    rc, out, _err = module.run_command([systemctl, "show", "-p", "LoadState,MainPID,ActiveState", "--", name])
+        return Unit()
+    properties = "LoadState,MainPID,ActiveState,ExecMainStartTimestampMonotonic"
+    rc, out, _err = module.run_command([systemctl, "show", "-p", properties, "--", name])
     found = dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
     return Unit(
         exists=rc == 0 and found.get("LoadState") not in (None, "not-found", "masked", "error", "bad-setting"),
         pid=int(found.get("MainPID") or 0),
         failed=found.get("ActiveState") == "failed",
+        started_at=time.time()
+        - time.clock_gettime(time.CLOCK_MONOTONIC)
+        + int(found.get("ExecMainStartTimestampMonotonic") or 0) / 1e6,
     )
 
 
@@ -438,12 +451,12 @@ def _run(
     if not module.check_mode:
         store.apply(plan, artifact, tree)
     name = str(params["unit"] or "") if request.state in ("active", "rolled_back") else ""
-    unit = read_unit(module, name) if name and plan.after.current is not None else Unit(False, 0, False)
+    unit = read_unit(module, name) if name and plan.after.current is not None else Unit()
     if unit.exists:
         running = release_store.running_version(store, unit.pid) if unit.pid else None
-        stale = running != plan.after.current if running else unit.pid == 0 or plan.activate is not None
+        swapped_at = time.time() if plan.activate else os.lstat(store.current).st_mtime
         result["running"] = running
-        if stale:
+        if unit.is_stale(running, str(plan.after.current), swapped_at):
             actions.append(f"restart {name}")
             result["diff"]["before"]["running"] = running
             result["diff"]["after"]["running"] = plan.after.current

@@ -103,7 +103,7 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return Store(str(tmp_path), "catalog", os.getuid(), os.getgid(), False, os.getuid(), os.getgid())
+    return Store(str(tmp_path), "catalog", os.getuid(), os.getgid(), False, (os.getuid(), os.getgid()))
 
 
 def perform(store: Store, request: Request, artifacts: dict[str, str], now: str = "2026-11-23T00:00:00Z") -> Snapshot:
@@ -143,7 +143,7 @@ def test_a_run_killed_anywhere_leaves_before_or_after(
     data: st.DataObject, requests: list[Request], artifacts: dict[str, str]
 ) -> None:
     with tempfile.TemporaryDirectory(dir=MEMORY) as root:
-        store = Store(root, "catalog", os.getuid(), os.getgid(), False, os.getuid(), os.getgid())
+        store = Store(root, "catalog", os.getuid(), os.getgid(), False, (os.getuid(), os.getgid()))
         for number, request in enumerate(requests):
             now = f"2026-11-23T00:00:0{number}Z"
             before = store.read()
@@ -297,6 +297,7 @@ def test_the_running_release_is_read_from_the_process(store: Store, tmp_path: Pa
     proc = tmp_path / "proc" / "7"
     proc.mkdir(parents=True)
     (proc / "environ").write_bytes(b"A=b\0SERVICE_VERSION=4\0")
+    assert release_store.running_version(store, 7, str(tmp_path / "proc")) == "4"
     os.symlink("/", proc / "cwd")
     assert release_store.running_version(store, 7, str(tmp_path / "proc")) == "4"
     os.unlink(proc / "cwd")
