@@ -256,14 +256,11 @@ def leader() -> str | None:
 
 
 def healthy_cluster() -> bool:
-    """One leader, and every other database host streams from it."""
+    """One leader, and every other database host streams from it, one of them synchronously: a failover loses nothing."""
     members = cluster()
-    streaming = [
-        member
-        for member in members
-        if member["role"] not in ("leader", "master") and member["state"] in ("streaming", "running")
-    ]
-    return bool(leader()) and len(members) == len(addresses("postgres")) == len(streaming) + 1
+    roles = [member["role"] for member in members if member["state"] in ("streaming", "running")]
+    synchronous = "sync_standby" in roles or "quorum_standby" in roles
+    return bool(leader()) and synchronous and len(roles) == len(addresses("postgres"))
 
 
 def conninfo(group_vars: str = "secrets.yml") -> str:
