@@ -20,6 +20,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -217,7 +218,7 @@ def changes(result: subprocess.CompletedProcess[str]) -> dict[str, int]:
 @pytest.fixture(autouse=True)
 def _all_up() -> None:
     for balancer in BALANCERS:
-        wait_until(lambda one=balancer: up(one, "catalog"), f"{balancer}: every catalog server is up")
+        wait_until(partial(up, balancer, "catalog"), f"{balancer}: every catalog server is up")
 
 
 # ------------------------------------------------------------------------------------------------- requests and routing
@@ -394,10 +395,13 @@ def test_tcp_service_follows_the_http_check(balancer: str) -> None:
         finally:
             connection.close()
 
-    wait_until(lambda: answers() == "nobody", "no primary, no connection")
+    def answers_is(name: str) -> bool:
+        return answers() == name
+
+    wait_until(partial(answers_is, "nobody"), "no primary, no connection")
     for name in ("three", "one"):
         primary(name)
-        wait_until(lambda one=name: answers() == one, f"{name} is the primary")
+        wait_until(partial(answers_is, name), f"{name} is the primary")
     primary()
 
 
@@ -489,11 +493,16 @@ def test_a_configuration_that_does_not_parse_never_replaces_the_running_one() ->
         assert request(balancer).status == 200
 
 
+def listens(balancer: str) -> bool:
+    """Whether the other process has taken the port."""
+    return bool(on(balancer).socket("tcp://0.0.0.0:7070").is_listening)
+
+
 def test_a_port_that_is_taken_leaves_the_old_worker_and_the_old_file() -> None:
     before = {one: (worker(one), on(one).file(CONFIG).sha256sum) for one in BALANCERS}
     for balancer in BALANCERS:
         shell(balancer, "systemd-run --unit taken python3 -m http.server 7070")
-        wait_until(lambda one=balancer: on(one).socket("tcp://0.0.0.0:7070").is_listening, "the port is taken")
+        wait_until(partial(listens, balancer), "the port is taken")
     result = play(
         "-e", '{"haproxy_extra": {"sections": "frontend late\\n    bind *:7070\\n    default_backend catalog"}}'
     )

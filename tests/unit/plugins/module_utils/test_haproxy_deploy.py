@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.mesops.platform.plugins.module_utils import haproxy_deploy as deploy
@@ -124,8 +125,8 @@ def haproxy(request: pytest.FixtureRequest, tmp_path: Path) -> Haproxy:
     return Haproxy(tmp_path, str(request.param))
 
 
-def wanted(root: Path, text: str = CONFIG, files: Sequence[deploy.File] = (), **changed: object) -> deploy.Wanted:
-    base: dict[str, object] = {
+def wanted(root: Path, text: str = CONFIG, files: Sequence[deploy.File] = (), **changed: Any) -> deploy.Wanted:
+    base: dict[str, Any] = {
         "config": deploy.File(str(root / "haproxy.cfg"), text),
         "files": tuple(files),
         "binary": "/bin/true",
@@ -133,17 +134,17 @@ def wanted(root: Path, text: str = CONFIG, files: Sequence[deploy.File] = (), **
         "run_dir": str(root),
         "exclusive_dirs": (str(root / "certs"),),
     }
-    return deploy.Wanted(**{**base, **changed})  # type: ignore[arg-type]
+    return deploy.Wanted(**{**base, **changed})
 
 
 def put(
-    haproxy: Haproxy, root: Path, text: str = CONFIG, files: Sequence[deploy.File] = (), **changed: object
+    haproxy: Haproxy, root: Path, text: str = CONFIG, files: Sequence[deploy.File] = (), **changed: Any
 ) -> deploy.Outcome:
     haproxy.commands.clear()
     return deploy.Deployment(haproxy.machine(), wanted(root, text, files, **changed)).deploy()
 
 
-def refusal(haproxy: Haproxy, root: Path, text: str = CONFIG, **changed: object) -> str:
+def refusal(haproxy: Haproxy, root: Path, text: str = CONFIG, **changed: Any) -> str:
     with pytest.raises(deploy.DeployError) as caught:
         put(haproxy, root, text, **changed)
     return str(caught.value)
@@ -270,7 +271,7 @@ def test_a_silent_master_is_reported(haproxy: Haproxy, tmp_path: Path) -> None:
     def dead(_command: str) -> str:
         raise FileNotFoundError("no such socket")
 
-    haproxy.ask = dead  # type: ignore[method-assign]
+    haproxy.ask = dead  # type: ignore[method-assign, assignment]
     assert "its master socket does not answer (no such socket)" in refusal(haproxy, tmp_path)
 
 
