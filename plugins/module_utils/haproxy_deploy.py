@@ -142,6 +142,8 @@ def explain(output: str, config: str, path: str, secrets: Sequence[str] = ()) ->
 
 def mask(text: str, secrets: Sequence[str]) -> str:
     """Hide secrets in text that a person will read."""
+    # Also the one that is just being replaced, which the caller no longer knows.
+    text = re.sub(r"((?:insecure-)?password|stats auth) +\S.*", rf"\1 {MASK}", text)
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         text = text.replace(secret, MASK).replace(secret.replace("'", "'\\''"), MASK)
     return text

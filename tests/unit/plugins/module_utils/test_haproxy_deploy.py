@@ -325,6 +325,13 @@ def test_the_run_waits_for_first_checks_only_so_long(haproxy: Haproxy, tmp_path:
     assert 5 <= haproxy.time - begin < 10
 
 
+def test_the_old_password_is_masked_as_well(haproxy: Haproxy, tmp_path: Path) -> None:
+    put(haproxy, tmp_path, CONFIG + "    user 'a' insecure-password 'it'\\''s old'\n", secrets=("it's old",))
+    diff = put(haproxy, tmp_path, CONFIG + "    user 'a' insecure-password 'fresh'\n", secrets=("fresh",)).diff
+    assert "old" not in str(diff)
+    assert "fresh" not in str(diff)
+
+
 def test_secrets_are_masked_quoted_or_not() -> None:
     assert deploy.mask("a 'it'\\''s' b it's", ["it's"]) == "a '********' b ********"
 
