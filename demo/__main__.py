@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The mesops.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The demo: seven hosts, the whole estate, real orders, a summary. ``python -m demo up`` and ``python -m demo down``."""
+"""The demo: seven hosts, the whole estate, real orders, a summary: ``python -m demo up`` and ``down``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import json
 import sys
 
 import estate
+
+from demo.load.audit import Audit
+from demo.load.background import BackgroundLoad
 
 ORDERS, RATE = 1000, 40
 IMAGE = "mesops/debian-trixie:base"
@@ -28,7 +31,7 @@ def create_hosts() -> None:
     estate.molecule("create", title="Create seven hosts")
 
 
-def summary(run: estate.BackgroundLoad, verdict: estate.Audit, recap: estate.Recap) -> str:
+def summary(run: BackgroundLoad, verdict: Audit, recap: estate.Recap) -> str:
     """What a person wants to know, on one screen."""
     leads = estate.leader()
     lines = ["", "The demo estate", ""]

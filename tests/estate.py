@@ -256,7 +256,7 @@ def leader() -> str | None:
 
 
 def healthy_cluster() -> bool:
-    """One leader, and every other database host streams from it, one of them synchronously: a failover loses nothing."""
+    """One leader, every other database host streams, one of them synchronously: a failover loses nothing."""
     members = cluster()
     roles = [member["role"] for member in members if member["state"] in ("streaming", "running")]
     synchronous = "sync_standby" in roles or "quorum_standby" in roles

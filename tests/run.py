@@ -178,7 +178,7 @@ def main(arguments: Sequence[str]) -> int:
                 and ready
             )
             tag = estate.PYTHON_OF[suite]
-            build = [
+            build: list[str | Path] = [
                 BIN / "python",
                 "demo/build_release.py",
                 "--version",

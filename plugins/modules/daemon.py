@@ -13,10 +13,10 @@ version_added: 0.1.0
 author:
   - The mesops.platform authors (@mesops)
 description:
-  - Reloads systemd when a unit file changed, enables the unit, starts it, and restarts or reloads it when one of its O(files)
-    is newer than the process that runs.
-  - What decides is what runs, not what the playbook wrote. A playbook that was killed between writing a file and restarting
-    the unit converges on its next run; no handler is needed.
+  - Reloads systemd when a unit file changed, enables the unit, starts it, and restarts or reloads it when one of its
+    O(files) is newer than the process that runs.
+  - What decides is what runs, not what the playbook wrote. A playbook that was killed between writing a file and
+    restarting the unit converges on its next run; no handler is needed.
   - Then waits until the unit is ready, and fails with the last lines of its journal when it is not.
   - One execution does all of it, so that C(throttle) or C(serial) moves on only when a host serves again.
 extends_documentation_fragment:

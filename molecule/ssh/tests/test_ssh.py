@@ -13,7 +13,7 @@ import estate
 import pytest
 
 HERE = Path(__file__).resolve().parent.parent
-COMMAND = [estate.BIN / "ansible-playbook", "-i", HERE / "inventory", "site.yml"]
+COMMAND = [str(estate.BIN / "ansible-playbook"), "-i", str(HERE / "inventory"), "site.yml"]
 DEADLINE = 900
 
 
@@ -24,7 +24,7 @@ def test_unprivileged_user_with_passwordless_sudo_installs_the_estate() -> None:
 
 
 def test_password_asked_for_and_nothing_left_to_change() -> None:
-    status, output = answer_password([*map(str, COMMAND), "-u", "operator", "-K"], "sudo-password")
+    status, output = answer_password([*COMMAND, "-u", "operator", "-K"], "sudo-password")
     assert status == 0, output[-4000:]
     recap = estate.Recap.read(output.replace("\r\n", "\n"), status)
     assert set(recap.hosts) >= {"ssh-1", "ssh-2", "ssh-3"}
@@ -32,7 +32,7 @@ def test_password_asked_for_and_nothing_left_to_change() -> None:
 
 
 def test_wrong_password_changes_nothing_and_says_so() -> None:
-    status, output = answer_password([*map(str, COMMAND), "-u", "operator", "-K", "--limit", "ssh-1"], "wrong")
+    status, output = answer_password([*COMMAND, "-u", "operator", "-K", "--limit", "ssh-1"], "wrong")
     assert status != 0
     assert "password" in output.lower()
 
