@@ -47,7 +47,8 @@ def app_release(*flags: str, host: str = NODE, **options: Any) -> dict[str, Any]
 
 
 def listing(host: str = NODE) -> str:
-    return estate.on(host, "find /opt /tmp -printf '%p %y %l %m %u:%g %s %T@ %C@\\n' | sort")
+    """Every path, owner, mode, size and time where a run could leave something; temporary directories apart."""
+    return estate.on(host, "find /opt /etc /srv /usr/local -printf '%p %y %l %m %u:%g %s %T@ %C@\\n' | sort")
 
 
 def artifact(folder: Path, *members: tarfile.TarInfo, name: str = "catalog.tar.gz") -> dict[str, str]:
