@@ -27,7 +27,7 @@ options:
   members:
     description:
       - The members that are expected, each name in Patroni with the root of its REST API, such as
-        V({"pg-1": "http://10.0.0.11:8008"}).
+        V(pg-1) with V(http://10.0.0.11:8008).
     type: dict
     required: true
   required:
