@@ -135,7 +135,7 @@ class Plan:
 
 
 def _older(history: Sequence[str], current: str | None) -> tuple[str, ...]:
-    """What was activated before *current*. What stands before it was about to follow when a run was killed."""
+    """What was activated before *current*; what stands above was rolled back, or about to follow in a killed run."""
     return tuple(history[history.index(current) + 1 :] if current in history else history)
 
 
@@ -152,10 +152,9 @@ def pushed(history: Sequence[str], current: str | None, version: str) -> tuple[s
     return (version, *now, *_older(history, current))[:MAX_HISTORY]
 
 
-def popped(history: Sequence[str], current: str | None, version: str) -> tuple[str, ...]:
-    """The history after a roll back to *version*: what came after it never happened, so a second one goes further."""
-    older = _older(history, current)
-    return older[older.index(version) :]
+def rolled_back(history: Sequence[str], current: str) -> tuple[str, ...]:
+    """The history for a roll back: it means the same before the swap and, with the older release current, after it."""
+    return (current, *_older(history, current))
 
 
 def prunable(snapshot: Snapshot, keep: int, protect: Iterable[str]) -> tuple[str, ...]:
@@ -242,7 +241,7 @@ def _plan_rollback(plan: Plan, request: Request, base: str) -> Plan:
     current, previous = plan.before.current, plan.before.previous
     if request.version is not None and request.version != current:
         return plan
-    if previous is None:
+    if current is None or previous is None:
         raise Refused(
             f"there is no release to roll back to in {base}: current is {current or 'not set'} and no other was active "
             "before it; activate a version by name"
@@ -252,7 +251,7 @@ def _plan_rollback(plan: Plan, request: Request, base: str) -> Plan:
             f"the previous release {previous} is not complete in {base}, so {current} stays; install it again or "
             "activate another version by name"
         )
-    after = replace(plan.after, current=previous, history=popped(plan.before.history, current, previous))
+    after = replace(plan.after, current=previous, history=rolled_back(plan.before.history, current))
     return replace(
         plan, activate=previous, after=after, actions=(*plan.actions, f"roll back from {current} to {previous}")
     )

@@ -307,3 +307,16 @@ def test_the_running_release_is_read_from_the_process(store: Store, tmp_path: Pa
     os.symlink(f"{store.releases}/3 (deleted)", proc / "cwd")
     assert release_store.running_version(store, 7, str(tmp_path / "proc")) != "3"
     assert release_store.running_version(store, 8, str(tmp_path / "proc")) is None
+
+
+@given(st.lists(st.sampled_from("1234"), max_size=8), st.sampled_from("1234"))
+def test_history_of_a_roll_back_means_the_same_until_the_swap(history: list[str], current: str) -> None:
+    assert release_store.previous_of(release_store.rolled_back(history, current), current) == release_store.previous_of(
+        history, current
+    )
+
+
+def test_roll_back_to_a_release_that_was_active_twice() -> None:
+    history = release_store.rolled_back(("3", "1", "3"), "3")
+    assert release_store.previous_of(history, "3") == "1"
+    assert release_store.previous_of(history, "1") == "3"
