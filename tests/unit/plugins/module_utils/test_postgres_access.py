@@ -171,3 +171,7 @@ def test_extensions_go_into_their_database() -> None:
     databases = [{"name": "old", "owner": "a", "extensions": ["hstore"]}]
     core.converge([], databases, server.query, server.execute, check=False)
     assert server.ran == [("old", 'CREATE EXTENSION "hstore";')]
+
+
+def test_a_password_matches_as_the_client_sends_it() -> None:
+    assert core.password_matches("I\u00adX", core.scram_verifier("IX", SALT))
