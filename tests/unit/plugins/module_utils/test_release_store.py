@@ -325,4 +325,6 @@ def test_roll_back_to_a_release_that_was_active_twice() -> None:
 def test_a_roll_back_goes_to_what_ran_before_not_to_what_was_about_to_follow() -> None:
     """Release 4 ran, then 3; a run that wanted 4 again was killed before the swap, and 3 is rolled back."""
     assert release_store.previous_of(("4", "3", "4", "1"), "3") == "4"
-    assert release_store.popped(("4", "3", "4", "1"), "3", "4") == ("4", "1")
+    history = release_store.rolled_back(("4", "3", "4", "1"), "3")
+    assert release_store.previous_of(history, "3") == "4"
+    assert release_store.previous_of(history, "4") == "1"
