@@ -26,8 +26,7 @@ def create_hosts() -> None:
         for host in wanted - set(estate.running_hosts()):
             estate.start_host(host)
         return
-    # Also when nothing is left of them: Molecule would remember hosts that are gone.
-    estate.molecule("destroy", title="Clear away the hosts of an earlier run")
+    estate.clear(estate.OWNER)
     estate.molecule("create", title="Create seven hosts")
 
 
@@ -103,7 +102,7 @@ def main(arguments: list[str]) -> int:
         if arguments == ["up"]:
             up()
         else:
-            estate.molecule("destroy", title="Remove the demo hosts")
+            estate.clear(estate.OWNER)
     except estate.EstateError as error:
         print(f"\n{error}", file=sys.stderr)
         return 1

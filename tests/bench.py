@@ -36,7 +36,7 @@ def fresh_clone() -> None:
     shutil.rmtree(CLONE, ignore_errors=True)
     CLONE.parent.mkdir(parents=True, exist_ok=True)
     subprocess.run(["git", "clone", "--quiet", str(estate.ROOT), str(CLONE)], check=True)
-    estate.molecule("destroy", title="Remove the hosts of an earlier run")
+    estate.clear(estate.OWNER)
     estate.docker("rmi", "--force", "mesops/debian-trixie:base", check=False)
 
 

@@ -17,16 +17,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import estate
-import yaml
 
 BIN, ROOT, BUILD = estate.BIN, estate.ROOT, estate.BUILD
 STEP_DEADLINE = 1800
-OWNER = "default"
-"""The scenario that creates and destroys the hosts which the `shared_state` scenarios use."""
-
 LINTERS: dict[str, Sequence[str]] = {
     "ruff": ("ruff", "check", "."),
     "ruff format": ("ruff", "format", "--check", "."),
@@ -118,6 +115,7 @@ def molecule(count: Count, scenario: str, *actions: str) -> bool:
             [BIN / "molecule", action, "-s", scenario],
             BUILD / f"molecule-{scenario}-{action}.log",
             PYTEST_ADDOPTS=f"--junitxml={report}",
+            MOLECULE_EPHEMERAL_DIRECTORY=str(estate.scratch(scenario)),
         )
         if action == "verify":
             count.junit(report, scenario)
@@ -128,32 +126,30 @@ def molecule(count: Count, scenario: str, *actions: str) -> bool:
     return True
 
 
-def definitions() -> dict[str, dict[str, object]]:
+def definitions() -> dict[str, dict[str, Any]]:
     """Every scenario with its definition, the owner of the shared hosts first."""
-    found = {
-        path.parent.name: yaml.safe_load(path.read_text()) for path in sorted(ROOT.glob("molecule/*/molecule.yml"))
-    }
-    return {OWNER: found.pop(OWNER), **found}
+    names = sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.yml"))
+    return {name: estate.definition(name) for name in (estate.OWNER, *names)}
 
 
 def scenarios(count: Count, wanted: Sequence[str]) -> None:
     """Run the wanted scenarios: those that share the owner's hosts after it, then the others, each on its own hosts."""
     known = definitions()
-    sharing = [name for name in known if known[name].get("shared_state") and name in wanted]
-    if OWNER in wanted or sharing:
-        # Leftovers of an interrupted run must not be taken for fresh hosts.
-        molecule(Count(), OWNER, "destroy")
-        actions = ("create", "check", "converge", "idempotence", "verify") if OWNER in wanted else ("create",)
-        if molecule(count, OWNER, *actions) or OWNER not in count.failed:
-            for name in sharing:
-                molecule(count, name, "converge", "verify")
-        molecule(Count(), OWNER, "destroy")
+    actions = {
+        name: [action for action in known[name]["scenario"]["test_sequence"] if action != "destroy"] for name in known
+    }
+    sharing = [name for name in wanted if known[name].get("shared_state")]
+    if estate.OWNER in wanted or sharing:
+        estate.clear(estate.OWNER)
+        molecule(count, estate.OWNER, *(actions[estate.OWNER] if estate.OWNER in wanted else ["create"]))
+        for name in sharing:
+            molecule(count, name, *actions[name])
+        estate.clear(estate.OWNER)
     for name in wanted:
-        if name != OWNER and name not in sharing:
-            sequence = known[name].get("scenario", {}).get("test_sequence") or ["create", "converge", "verify"]  # type: ignore[attr-defined]
-            molecule(Count(), name, "destroy")
-            molecule(count, name, *[action for action in sequence if action != "destroy"])
-            molecule(Count(), name, "destroy")
+        if name != estate.OWNER and name not in sharing:
+            estate.clear(name)
+            molecule(count, name, *actions[name])
+            estate.clear(name)
 
 
 def main(arguments: Sequence[str]) -> int:
