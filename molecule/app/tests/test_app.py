@@ -28,14 +28,29 @@ Release = Callable[..., dict[str, Any]]
 
 
 def site(*arguments: str, log: str = "site", check: bool = True) -> estate.Recap:
-    command = [estate.BIN / "ansible-playbook", "-i", HERE / "inventory", "site.yml", "--tags", "app", *arguments]
+    command: list[str | Path] = [
+        estate.BIN / "ansible-playbook",
+        "-i",
+        HERE / "inventory",
+        "site.yml",
+        "--tags",
+        "app",
+        *arguments,
+    ]
     done = estate.step(f"site.yml {' '.join(arguments)}", command, log=estate.BUILD / f"app-{log}.log", check=check)
     return estate.Recap.read(done.stdout, done.returncode)
 
 
 def app_release(*flags: str, host: str = NODE, **options: Any) -> dict[str, Any]:
     """Run the module once on one host; its result."""
-    command = [estate.BIN / "ansible", host, "-i", HERE / "inventory", "-m", "mesops.platform.app_release"]
+    command: list[str | Path] = [
+        estate.BIN / "ansible",
+        host,
+        "-i",
+        HERE / "inventory",
+        "-m",
+        "mesops.platform.app_release",
+    ]
     arguments = json.dumps({"service": "catalog", "command": "bin/catalog", **options})
     os.environ["ANSIBLE_CALLBACK_RESULT_FORMAT"] = "json"
     done = estate.step(
@@ -96,6 +111,13 @@ def version(address: str) -> dict[str, Any]:
     return dict(json.loads(body)) if status == 200 else {}
 
 
+def answers(wanted: str) -> None:
+    """Wait until the node runs a release."""
+    estate.wait_for(
+        lambda: version(NODES[NODE]).get("version") == wanted, timeout=15, what=f"release {wanted} to answer"
+    )
+
+
 # ------------------------------------------------------------------------------------------------- behind the balancer
 
 
@@ -153,7 +175,8 @@ class Watch:
     """Ask the balancer, and both nodes, again and again; count what a client would have seen."""
 
     def __init__(self) -> None:
-        self.asked, self.failed, self.both_down = 0, [], 0
+        self.asked, self.both_down = 0, 0
+        self.failed: list[tuple[int, str]] = []
         self.lowest: dict[str, int] = dict.fromkeys(NODES, 0)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
@@ -256,16 +279,12 @@ def test_activate_roll_back_and_prune(good: dict[str, str]) -> None:
         assert plan["actions"] == result["actions"]
         assert result["actions"] == [f"install 1.{number}.0", f"activate 1.{number}.0", "restart catalog.service"]
         assert result["previous"] == f"1.{number - 1}.0"
-        estate.wait_for(
-            lambda wanted=f"1.{number}.0": version(NODES[NODE]).get("version") == wanted,
-            timeout=15,
-            what="the new release to answer",
-        )
+        answers(f"1.{number}.0")
     assert not app_release(version="1.4.0", unit="catalog.service", **good)["changed"]
     back = app_release(state="rolled_back", version="1.4.0", unit="catalog.service")
     assert (back["current"], back["previous"]) == ("1.3.0", "1.2.0")
     assert not app_release(state="rolled_back", version="1.4.0", unit="catalog.service")["changed"]
-    estate.wait_for(lambda: version(NODES[NODE]).get("version") == "1.3.0", timeout=15, what="the previous release")
+    answers("1.3.0")
     pruned = app_release(state="pruned", keep=1, protect=["1.0.0"])
     assert [one["version"] for one in pruned["releases"]] == ["1.0.0", "1.2.0", "1.3.0"]
     assert estate.on(NODE, "ls /opt/catalog/releases").split() == ["1.0.0", "1.2.0", "1.3.0"]
@@ -283,7 +302,7 @@ def test_a_run_killed_between_swap_and_restart_is_healed(good: dict[str, str]) -
     healed = app_release(version="1.1.0", unit="catalog.service")
     assert healed["actions"] == ["restart catalog.service"]
     assert healed["running"] == "1.0.0"
-    estate.wait_for(lambda: version(NODES[NODE]).get("version") == "1.1.0", timeout=15, what="the release to answer")
+    answers("1.1.0")
     assert not app_release(version="1.1.0", unit="catalog.service")["changed"]
 
 

@@ -31,7 +31,7 @@ TYPES = {
 
 
 def tar_of(path: Path, *members: tuple[tarfile.TarInfo, bytes], mode: str = "w:gz") -> str:
-    with tarfile.open(path, mode) as out:
+    with tarfile.open(path, mode) as out:  # type: ignore[call-overload]
         for info, content in members:
             info.size = len(content)
             out.addfile(info, io.BytesIO(content))

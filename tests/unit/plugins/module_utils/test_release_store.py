@@ -328,3 +328,23 @@ def test_a_roll_back_goes_to_what_ran_before_not_to_what_was_about_to_follow() -
     history = release_store.rolled_back(("4", "3", "4", "1"), "3")
     assert release_store.previous_of(history, "3") == "4"
     assert release_store.previous_of(history, "4") == "1"
+
+
+@pytest.mark.parametrize("after", range(7))
+def test_a_killed_prune_leaves_no_half_release(store: Store, artifacts: dict[str, str], after: int) -> None:
+    for version in VERSIONS:
+        perform(store, install(version), artifacts)
+    steps: list[str] = []
+
+    def step(name: str) -> None:
+        steps.append(name)
+        if len(steps) > after:
+            raise Killed(name)
+
+    store.step = step
+    try:
+        perform(store, Request("pruned", keep=1), artifacts)
+    except Killed:
+        assert_whole(store)
+    store.step = lambda _name: None
+    assert [one.version for one in perform(store, Request("pruned", keep=1), artifacts).releases] == ["3", "4"]
