@@ -271,7 +271,7 @@ def conninfo(group_vars: str = "secrets.yml") -> str:
     secrets = yaml.safe_load((INVENTORY / "group_vars" / "all" / group_vars).read_text(encoding="utf-8"))
     balancers = ",".join(addresses("loadbalancers").values())
     return (
-        f"host={balancers} port=5000,5000 dbname=mes user=mes password={secrets['mes_database_password']} "
+        f"host={balancers} port=5000 dbname=mes user=mes password={secrets['mes_database_password']} "
         "connect_timeout=3 target_session_attrs=read-write"
     )
 
