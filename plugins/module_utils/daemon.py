@@ -23,7 +23,7 @@ PROPERTIES = (
     "SubState",
     "UnitFileState",
     "NeedDaemonReload",
-    "ConditionResult",
+    "DropInPaths",
     "ExecMainStartTimestampMonotonic",
     "StateChangeTimestampMonotonic",
 )
@@ -52,6 +52,8 @@ class Unit:
     """When the main process started (seconds since the epoch, 0 when it never did)."""
     changed_at: float
     """When the unit last changed its state, a reload included (seconds since the epoch, 0 when it never did)."""
+    drop_ins: tuple[str, ...] = ()
+    """The drop-in files that systemd has read."""
 
     @property
     def exists(self) -> bool:
@@ -85,7 +87,14 @@ def parse_unit(name: str, text: str, boot_time: float) -> Unit:
         needs_daemon_reload=values.get("NeedDaemonReload") == "yes",
         started_at=epoch("ExecMainStartTimestampMonotonic"),
         changed_at=epoch("StateChangeTimestampMonotonic"),
+        drop_ins=tuple(values.get("DropInPaths", "").split()),
     )
+
+
+def unread_drop_ins(unit: Unit, paths: Sequence[str], exists: Callable[[str], bool] = os.path.exists) -> list[str]:
+    """The drop-ins among the files that systemd has not read: up to 252 it does not notice a unit's first one."""
+    beside = f"/{unit.name}.d/"
+    return [path for path in paths if beside in path and path not in unit.drop_ins and exists(path)]
 
 
 def newest_change(paths: Sequence[str], stat: Callable[[str], os.stat_result] = os.stat) -> float:
@@ -109,7 +118,9 @@ class Plan:
     changed: bool
 
 
-def plan(unit: Unit, *, state: str, enabled: bool | None, on_change: str, changed_at: float) -> Plan:
+def plan(
+    unit: Unit, *, state: str, enabled: bool | None, on_change: str, changed_at: float, unread: Sequence[str] = ()
+) -> Plan:
     """What to do so that the unit runs (or not) with the files on disk.
 
     A running unit is stale when one of its files changed after its process started (``on_change: restart``), or after
@@ -118,7 +129,7 @@ def plan(unit: Unit, *, state: str, enabled: bool | None, on_change: str, change
     """
     commands: list[tuple[str, ...]] = []
     changed = False
-    if unit.needs_daemon_reload or not unit.exists:
+    if unit.needs_daemon_reload or unread or not unit.exists:
         commands.append(("daemon-reload",))
     if enabled is not None and enabled != unit.enabled:
         commands.append(("enable" if enabled else "disable", unit.name))

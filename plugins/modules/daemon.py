@@ -172,6 +172,7 @@ def main() -> None:
             enabled=params["enabled"],
             on_change=params["on_change"],
             changed_at=core.newest_change(params["files"]),
+            unread=core.unread_drop_ins(before, params["files"]),
         )
         running = params["state"] == "started"
         wanted = {

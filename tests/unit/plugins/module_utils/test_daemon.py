@@ -91,6 +91,16 @@ def test_unknown_unit_makes_systemd_read_its_files_first() -> None:
     assert plan.commands == (("daemon-reload",), ("enable", UNIT.name), ("start", UNIT.name))
 
 
+def test_drop_in_that_systemd_has_not_read_makes_it_read_its_files() -> None:
+    mine = "/etc/systemd/system/catalog.service.d/mesops.conf"
+    files = ["/etc/default/catalog", mine, "/etc/systemd/system/catalog.service.d/missing.conf"]
+    unread = daemon.unread_drop_ins(UNIT, files, lambda path: "missing" not in path)
+    assert unread == [mine]
+    assert planned(unread=unread).commands == (("daemon-reload",),)
+    known = daemon.parse_unit(UNIT.name, f"{SHOWN}DropInPaths={mine}\n", boot_time=0)
+    assert daemon.unread_drop_ins(known, files, lambda path: "missing" not in path) == []
+
+
 def test_stop_and_disable() -> None:
     plan = planned(state="stopped", enabled=False)
     assert plan.commands == (("disable", UNIT.name), ("stop", UNIT.name))
