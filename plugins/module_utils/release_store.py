@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 MARKER = ".mesops-release"
+MANIFEST = "mesops.json"
 UNPACKING = ".unpack-"
 REMOVING = ".remove-"
 SWAPPING = ".swap-"
@@ -402,6 +403,20 @@ class Store:
                 f"{self._history} cannot be read ({error}); remove it, and roll back by activating a version by name"
             ) from error
         return tuple(version for version in versions if isinstance(version, str) and _VERSION.fullmatch(version))
+
+    def manifest(self, version: str) -> dict[str, Any]:
+        """What the release says of itself; a manifest that cannot be read is refused, and none is an empty one."""
+        path = os.path.join(self.path(version), MANIFEST)
+        try:
+            with open(path, encoding="utf-8") as handle:
+                found = json.load(handle)
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise Refused(f"{path} is no JSON that can be read ({error}); correct it in the release") from error
+        if not isinstance(found, dict):
+            raise Refused(f"{path} is no JSON object; correct it in the release")
+        return found
 
     def check_room(self, tree: release_archive.Tree, reserve: int) -> None:
         """Refuse a release that would leave less than *reserve* bytes on its file system."""

@@ -101,7 +101,33 @@ options:
         than the current one, or does not run. So a run that was killed between swap and restart is healed by the next
         one.
       - A unit that does not exist, or is masked, is left alone.
+      - With the other states it is only looked at, for RV(running).
     type: str
+  ready:
+    description:
+      - What proves that the release serves. Sampled on the host itself after O(unit) was restarted, or found running.
+      - A unit that ends, or dies three times, fails the wait early.
+    type: dict
+    suboptions:
+      until:
+        description:
+          - Probes by name, as M(mesops.platform.health_gate) describes them, that must all pass at the same time.
+        type: dict
+        default: {}
+      once:
+        description: Probes by name of which one sample is taken then. They are reported and never fail the task.
+        type: dict
+        default: {}
+      timeout:
+        description: Seconds until the probes of O(ready.until) must have passed.
+        type: float
+        default: 60
+      prove_stop:
+        description:
+          - Then also stop the unit and start it once more. A process that ignores SIGTERM, so that systemd has to kill
+            it, fails the task.
+        type: bool
+        default: false
   root:
     description: The directory of all services. It has to exist.
     type: path
@@ -207,6 +233,36 @@ running:
   returned: when O(unit) is given and exists
   type: str
   sample: 1.3.0
+manifest:
+  description: The content of C(mesops.json) at the root of the release O(version), empty when it has none.
+  returned: when O(version) is given and installed
+  type: dict
+  sample: {"migrations": {"expand": {"command": "bin/catalog migrate", "reversible": true}}}
+started:
+  description: How the restart of O(unit) went.
+  returned: when O(unit) exists and O(state=active) or O(state=rolled_back)
+  type: dict
+  contains:
+    restarted:
+      description: Whether it was restarted.
+      type: bool
+    stop_s:
+      description: Seconds that the old process took to stop.
+      type: float
+    start_s:
+      description: Seconds from the start of the new one until O(ready.until) passed.
+      type: float
+    killed:
+      description: Whether the old process did not stop in time and was killed.
+      type: bool
+    samples:
+      description: The last sample of each probe of O(ready), by name, as M(mesops.platform.health_gate) returns them.
+      type: dict
+gate:
+  description: The probe, or the step, that found that the active release does not serve.
+  returned: on failure after the activation
+  type: str
+  sample: ready
 artifact_needed:
   description: Whether the artifact has to be brought to the host. A playbook never sees it true.
   returned: success
@@ -219,13 +275,19 @@ import pwd
 import shlex
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import open_url
-from ansible_collections.mesops.platform.plugins.module_utils import release_archive, release_store
+from ansible_collections.mesops.platform.plugins.module_utils import (
+    probes,
+    release_archive,
+    release_store,
+    release_unit,
+)
 from ansible_collections.mesops.platform.plugins.module_utils.release_archive import Refused
 
 MIB = 1 << 20
@@ -247,6 +309,15 @@ ARGUMENTS: dict[str, Any] = {
     "keep": {"type": "int", "default": 5},
     "protect": {"type": "list", "elements": "str", "default": []},
     "unit": {"type": "str"},
+    "ready": {
+        "type": "dict",
+        "options": {
+            "until": {"type": "dict", "default": {}},
+            "once": {"type": "dict", "default": {}},
+            "timeout": {"type": "float", "default": 60.0},
+            "prove_stop": {"type": "bool", "default": False},
+        },
+    },
     "root": {"type": "path", "default": "/opt"},
     "owner": {"type": "str", "default": "root"},
     "group": {"type": "str"},
@@ -254,22 +325,6 @@ ARGUMENTS: dict[str, Any] = {
     "max_size_mb": {"type": "int", "default": 2048},
     "reserve_mb": {"type": "int", "default": 256},
 }
-
-
-@dataclass(frozen=True)
-class Unit:
-    """What systemd says of the service's unit."""
-
-    exists: bool = False
-    pid: int = 0
-    failed: bool = False
-    started_at: float = 0.0
-
-    def is_stale(self, running: str | None, current: str, swapped_at: float) -> bool:
-        """Whether its process is not on the current release; when that cannot be seen, the times decide."""
-        if self.pid == 0 or running is not None:
-            return running != current
-        return swapped_at > self.started_at
 
 
 def is_url(artifact: str | None) -> bool:
@@ -384,85 +439,108 @@ def judge(module: AnsibleModule, store: release_store.Store, path: str, word: st
     return tree
 
 
-def read_unit(module: AnsibleModule, name: str) -> Unit:
-    """Ask systemd; a host without systemd has no unit."""
-    systemctl = module.get_bin_path("systemctl")
-    if systemctl is None:
-        return Unit()
-    properties = "LoadState,MainPID,ActiveState,ExecMainStartTimestampMonotonic"
-    rc, out, _err = module.run_command([systemctl, "show", "-p", properties, "--", name])
-    found = dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
-    return Unit(
-        exists=rc == 0 and found.get("LoadState") not in (None, "not-found", "masked", "error", "bad-setting"),
-        pid=int(found.get("MainPID") or 0),
-        failed=found.get("ActiveState") == "failed",
-        started_at=time.time()
-        - time.clock_gettime(time.CLOCK_MONOTONIC)
-        + int(found.get("ExecMainStartTimestampMonotonic") or 0) / 1e6,
-    )
+def runner_of(module: AnsibleModule) -> release_unit.Runner:
+    """The service's unit on this host."""
+
+    def run(command: Sequence[str]) -> tuple[int, str, str]:
+        path = module.get_bin_path(command[0])
+        if path is None:
+            return 127, "", f"{command[0]} is not there"
+        rc, out, err = module.run_command([path, *command[1:]], environ_update={"LC_ALL": "C"})
+        return int(rc), str(out), str(err)
+
+    tools = probes.real_tools(run)
+    machine = release_unit.Machine(run, lambda probe: probes.take(probe, tools), time.monotonic, time.sleep)
+    return release_unit.Runner(machine, str(module.params["unit"]))
 
 
-def restart(module: AnsibleModule, name: str, unit: Unit, version: str) -> None:
-    """Let the unit run the current release."""
-    systemctl = module.get_bin_path("systemctl", required=True)
-    if unit.failed:
-        module.run_command([systemctl, "reset-failed", "--", name])
-    rc, out, err = module.run_command([systemctl, "restart", "--", name])
-    if rc != 0:
-        reason = " ".join((err or out).split())
-        raise Refused(
-            f"release {version} is active but {name} does not start on it: {reason} "
-            f"Read `journalctl -u {name}`, then roll back or activate a corrected release."
-        )
+def ready_of(params: dict[str, Any]) -> release_unit.Ready:
+    """What proves that the release serves, checked."""
+    given = params["ready"] or {}
+    for kind in ("until", "once"):
+        for name, probe in given.get(kind, {}).items():
+            try:
+                probes.check(probe, f"ready.{kind}.{name}")
+            except probes.ProbeError as why:
+                raise Refused(str(why).rstrip(".")) from why
+    return release_unit.Ready(**given)
 
 
 def run(module: AnsibleModule) -> dict[str, Any]:
-    """One run: read, plan, judge, apply, restart."""
+    """One run: read, plan, judge, apply, restart. The lock is not held while a unit is waited for."""
     params = module.params
     request, word, store = request_of(params), first_word(params["command"]), store_of(module)
+    ready_of(params)
     if module.check_mode:
-        return _run(module, request, word, store)
-    with store.locked(LOCK_SECONDS, time.monotonic, time.sleep):
-        return _run(module, request, word, store)
+        result, plan = _change(module, request, word, store)
+    else:
+        with store.locked(LOCK_SECONDS, time.monotonic, time.sleep):
+            result, plan = _change(module, request, word, store)
+    if plan is not None and params["unit"] and plan.after.current is not None:
+        serve(module, request.state in ("active", "rolled_back"), store, plan, result)
+    return result
 
 
-def _run(
+def _change(
     module: AnsibleModule, request: release_store.Request, word: str | None, store: release_store.Store
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], release_store.Plan | None]:
+    """Change the releases on disk; no plan when the artifact has to be brought first."""
     params = module.params
     plan = release_store.make_plan(store.read(), request, store.base, release_store.utc_now())
     artifact, tree = params["artifact"], None
     if plan.install is not None:
         if not is_url(artifact) and not params["remote_src"]:
-            return {"changed": True, "artifact_needed": True}
+            return {"changed": True, "artifact_needed": True}, None
         path = fetch(module, artifact) if is_url(artifact) else artifact
         tree = judge(module, store, path, word)
         artifact = path
     elif word is not None and request.version is not None and plan.before.find(request.version) is not None:
         store.check_installed_command(request.version, word)
-    actions = list(plan.actions)
+    if not module.check_mode:
+        store.apply(plan, artifact, tree)
     result: dict[str, Any] = {
+        "changed": plan.changed,
         "current": plan.after.current,
         "previous": plan.after.previous,
         "releases": [asdict(one) for one in plan.after.releases],
         "artifact_needed": False,
+        "actions": list(plan.actions),
         "diff": {"before": plan.before.view(), "after": plan.after.view()},
     }
-    if not module.check_mode:
-        store.apply(plan, artifact, tree)
-    name = str(params["unit"] or "") if request.state in ("active", "rolled_back") else ""
-    unit = read_unit(module, name) if name and plan.after.current is not None else Unit()
-    if unit.exists:
-        running = release_store.running_version(store, unit.pid) if unit.pid else None
-        swapped_at = time.time() if plan.activate else os.lstat(store.current).st_mtime
-        result["running"] = running
-        if unit.is_stale(running, str(plan.after.current), swapped_at):
-            actions.append(f"restart {name}")
-            result["diff"]["before"]["running"] = running
-            result["diff"]["after"]["running"] = plan.after.current
-            if not module.check_mode:
-                restart(module, name, unit, str(plan.after.current))
-    return {**result, "changed": bool(actions), "actions": actions}
+    if params["version"] and (plan.install is None or not module.check_mode):
+        result["manifest"] = store.manifest(params["version"])
+    return result, plan
+
+
+def serve(
+    module: AnsibleModule, manage: bool, store: release_store.Store, plan: release_store.Plan, result: dict[str, Any]
+) -> None:
+    """Look at the unit; where it is to be managed, let it run the current release and prove that it serves."""
+    runner, ready = runner_of(module), ready_of(module.params)
+    unit, current = runner.read(), str(plan.after.current)
+    if not unit.exists:
+        return
+    running = release_store.running_version(store, unit.pid) if unit.pid else None
+    result["running"] = running
+    if not manage:
+        return
+    swapped_at = time.time() if plan.activate else os.lstat(store.current).st_mtime
+    stale = unit.is_stale(running, current, swapped_at - time.time() + time.monotonic())
+    if stale:
+        result["changed"] = True
+        result["actions"].append(f"restart {runner.name}")
+        result["diff"]["before"]["running"] = running
+        result["diff"]["after"]["running"] = current
+    if module.check_mode:
+        return
+    started = release_unit.Started()
+    if stale:
+        runner.restart(unit, current, started)
+    if module.params["ready"]:
+        runner.wait_ready(ready, current, started)
+        if ready.prove_stop:
+            runner.prove_stop(ready, current, started)
+    result["started"] = asdict(started)
 
 
 def main() -> None:
@@ -477,6 +555,8 @@ def main() -> None:
         result = run(module)
     except Refused as why:
         module.fail_json(msg=str(why))
+    except release_unit.NotReady as why:
+        module.fail_json(msg=str(why), gate=why.gate)
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
         module.fail_json(msg=f"{module.params['service']}:{where} cannot be changed: {error.strerror or error}.")

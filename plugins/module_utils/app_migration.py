@@ -1,0 +1,181 @@
+# Copyright: (c) 2026, The mesops.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run a step that a release carries (expand, contract) as a systemd unit of its own. No Ansible in here.
+
+The unit is the service's own, changed in what it starts: the same user, environment, limits and sandbox. systemd keeps it
+running when the controller dies, so whoever comes next finds it and waits for it instead of starting a second one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ansible_collections.mesops.platform.plugins.module_utils.release_archive import Refused
+
+OUTPUT_LINES = 20
+RUNNING = ("activating", "reloading", "deactivating")
+# Directives of the service that make no sense for a step that runs once; the step has its own.
+REPLACED = (
+    "Type",
+    "ExecStart",
+    "ExecStartPre",
+    "ExecStartPost",
+    "ExecReload",
+    "Restart",
+    "RestartSec",
+    "WorkingDirectory",
+    "ConditionPathExists",
+    "StartLimitIntervalSec",
+    "StartLimitBurst",
+    "Description",
+    "SyslogIdentifier",
+)
+
+Run = Callable[[Sequence[str]], "tuple[int, str, str]"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What to run."""
+
+    service: str
+    unit: str
+    """The service's own unit."""
+    version: str
+    name: str
+    """expand or contract."""
+    command: str
+    """Relative to the release."""
+    timeout: float
+    """Seconds after which systemd ends it."""
+    root: str = "/opt"
+    units: str = "/etc/systemd/system"
+    runtime_units: str = "/run/systemd/system"
+
+    @property
+    def release(self) -> str:
+        """The directory of the release that carries the step."""
+        return os.path.join(self.root, self.service, "releases", self.version)
+
+    @property
+    def own_unit(self) -> str:
+        """The unit of this step; each version has its own."""
+        return f"{self.service}-{self.name}-{hashlib.sha256(self.version.encode()).hexdigest()[:8]}.service"
+
+    @property
+    def path(self) -> str:
+        """Where its unit file is, until the next boot at most."""
+        return os.path.join(self.runtime_units, self.own_unit)
+
+
+@dataclass(frozen=True)
+class Result:
+    """Where the step stands."""
+
+    state: str
+    """running, done or failed."""
+    reason: str = ""
+    output: str = ""
+
+
+def unit_text(step: Step, service_unit: str) -> str:
+    """The service's unit, turned into one that runs the step once."""
+    lines: list[str] = []
+    section = ""
+    for line in service_unit.splitlines():
+        if line.startswith("["):
+            section = line.strip()
+        key = line.partition("=")[0]
+        if section == "[Install]" or key in REPLACED:
+            continue
+        current = os.path.join(step.root, step.service, "current")
+        lines.append(line.replace(f"{current}/", f"{step.release}/"))
+        if section == line.strip() == "[Unit]":
+            lines.append(f"Description={step.name} of {step.service} {step.version}")
+        if section == line.strip() == "[Service]":
+            command = os.path.join(step.release, step.command.strip()).replace("%", "%%")
+            lines += [
+                "Type=oneshot",
+                "RemainAfterExit=yes",
+                f"WorkingDirectory={step.release}",
+                f"ExecStart={command}",
+                f"TimeoutStartSec={step.timeout:g}",
+                f"SyslogIdentifier={step.service}-{step.name}",
+            ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+class Runner:
+    """One step on one host."""
+
+    def __init__(self, step: Step, run: Run, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
+        self.step = step
+        self.run = run
+        self.clock = clock
+        self.sleep = sleep
+
+    def state(self) -> dict[str, str]:
+        """What systemd says of the step's unit."""
+        names = "LoadState,ActiveState,Result,ExecMainStatus"
+        _rc, out, _err = self.run(["systemctl", "show", "-p", names, "--", self.step.own_unit])
+        return dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
+
+    def carry_out(self, wait: float) -> Result:
+        """Start the step unless it runs already, and wait at most ``wait`` seconds for its end."""
+        found = self.state()
+        if found.get("ActiveState") not in (*RUNNING, "active", "failed"):
+            self._start()
+        deadline = self.clock() + wait
+        while (found := self.state()).get("ActiveState") in RUNNING:
+            if self.clock() >= deadline:
+                return Result("running")
+            self.sleep(0.1)
+        output = self._output()
+        self._forget()
+        if found.get("ActiveState") == "active":
+            return Result("done", output=output)
+        why = {"timeout": f"it did not end within {self.step.timeout:g} s"}.get(
+            found.get("Result", ""), f"{found.get('Result')}, exit status {found.get('ExecMainStatus')}"
+        )
+        told = " | ".join(output.splitlines()[-3:])
+        return Result("failed", f"'{self.step.command}' of {self.step.version} failed ({why}): {told}", output)
+
+    def _start(self) -> None:
+        step = self.step
+        source = os.path.join(step.units, step.unit)
+        program = os.path.join(step.release, step.command.split()[0])
+        if not os.access(program, os.X_OK):
+            raise Refused(
+                f"{program} is no executable file, so {step.name} cannot run; correct the command or the release"
+            )
+        try:
+            with open(source, encoding="utf-8") as stream:
+                text = unit_text(step, stream.read())
+        except OSError as error:
+            raise Refused(f"{source} cannot be read ({error.strerror}); run site.yml for this host first") from error
+        os.makedirs(step.runtime_units, exist_ok=True)
+        with open(step.path, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        for command in (["daemon-reload"], ["start", "--no-block", "--", step.own_unit]):
+            rc, out, err = self.run(["systemctl", *command])
+            if rc != 0:
+                raise Refused(f"systemctl {' '.join(command)} failed: {' '.join((err or out).split())}")
+
+    def _output(self) -> str:
+        unit = self.step.own_unit
+        _rc, identity, _err = self.run(["systemctl", "show", "-p", "InvocationID", "--value", "--", unit])
+        which = [f"_SYSTEMD_INVOCATION_ID={identity.strip()}"] if identity.strip() else ["-u", unit]
+        _rc, out, _err = self.run(["journalctl", *which, "-o", "cat", "--no-pager", "-n", str(OUTPUT_LINES)])
+        return out.strip()
+
+    def _forget(self) -> None:
+        """Leave nothing behind: the record knows the outcome, and another rollout may have to run it again."""
+        for verb in ("stop", "reset-failed"):
+            self.run(["systemctl", verb, "--", self.step.own_unit])
+        if os.path.exists(self.step.path):
+            os.unlink(self.step.path)
+        self.run(["systemctl", "daemon-reload"])

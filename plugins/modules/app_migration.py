@@ -1,0 +1,146 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, The mesops.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run a migration that a release carries."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: app_migration
+short_description: Run a migration that a release carries
+version_added: 0.2.0
+author:
+  - The mesops.platform authors (@mesops)
+description:
+  - Runs a command of an installed release that need not be active, as a systemd unit of its own with the user,
+    environment, limits and sandbox of the service.
+  - A step that is already under way is joined, not started twice. So a controller that dies while it runs does no harm.
+  - Each call that finds no such unit runs the step. It has to bear being run again, as migrations that keep a ledger do.
+extends_documentation_fragment:
+  - mesops.platform.attributes
+attributes:
+  check_mode:
+    support: full
+    details:
+      - Reports that the step would run.
+  diff_mode:
+    support: none
+  idempotent:
+    support: none
+  platform:
+    support: full
+    platforms: posix
+options:
+  service:
+    description: Name of the service, as in C(app_services).
+    type: str
+    required: true
+  version:
+    description: The release that carries the step. It has to be installed.
+    type: str
+    required: true
+  step:
+    description: Which step it is.
+    type: str
+    choices: [expand, contract]
+    required: true
+  command:
+    description: What to run. Its first word is an executable file of the release, as a path relative to it.
+    type: str
+    required: true
+  timeout:
+    description: Seconds after which systemd ends the step.
+    type: float
+    default: 300
+  wait:
+    description: Seconds to wait for its end. A step that goes on after them is reported as RV(step_state=running).
+    type: float
+    default: 300
+  unit:
+    description: The service's unit. C(<service>.service) when not given.
+    type: str
+  root:
+    description: The directory of all services.
+    type: path
+    default: /opt
+seealso:
+  - module: mesops.platform.app_release
+"""
+
+EXAMPLES = r"""
+- name: Let the new release prepare the database before any host runs it
+  mesops.platform.app_migration:
+    service: catalog
+    version: "1.4.0"
+    step: expand
+    command: bin/catalog migrate
+  run_once: true
+"""
+
+RETURN = r"""
+step_state:
+  description: Where the step stands, V(running) or V(done).
+  returned: success
+  type: str
+  sample: done
+output:
+  description: The last 20 lines that it wrote.
+  returned: when it has ended
+  type: str
+  sample: "schema is up to date, 1 step applied"
+"""
+
+import time
+from collections.abc import Sequence
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mesops.platform.plugins.module_utils import app_migration, release_store
+from ansible_collections.mesops.platform.plugins.module_utils.release_archive import Refused
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "service": {"type": "str", "required": True},
+            "version": {"type": "str", "required": True},
+            "step": {"type": "str", "choices": ["expand", "contract"], "required": True},
+            "command": {"type": "str", "required": True},
+            "timeout": {"type": "float", "default": 300.0},
+            "wait": {"type": "float", "default": 300.0},
+            "unit": {"type": "str"},
+            "root": {"type": "path", "default": "/opt"},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+
+    def run(command: Sequence[str]) -> tuple[int, str, str]:
+        rc, out, err = module.run_command(list(command), environ_update={"LC_ALL": "C"})
+        return int(rc), str(out), str(err)
+
+    try:
+        step = app_migration.Step(
+            service=release_store.check_service(params["service"]),
+            unit=params["unit"] or f"{params['service']}.service",
+            version=release_store.check_version(params["version"]),
+            name=params["step"],
+            command=params["command"],
+            timeout=params["timeout"],
+            root=params["root"],
+        )
+        if module.check_mode:
+            module.exit_json(changed=True, step_state="running")
+        result = app_migration.Runner(step, run, time.monotonic, time.sleep).carry_out(params["wait"])
+    except Refused as why:
+        module.fail_json(msg=f"{why}.")
+    except OSError as error:
+        module.fail_json(msg=f"{params['step']} of {params['service']} cannot be started: {error}.")
+    if result.state == "failed":
+        module.fail_json(msg=result.reason, output=result.output)
+    module.exit_json(changed=True, step_state=result.state, output=result.output)
+
+
+if __name__ == "__main__":
+    main()
