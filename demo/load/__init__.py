@@ -4,7 +4,7 @@
     python -m demo.load audit --ledger orders.jsonl --database "host=... dbname=mes ..."
 
 From Python: `run_load(LoadConfig(...))` in this process, `BackgroundLoad(LoadConfig(...))` in a process of its own.
-Only running load needs aiohttp, only the audit needs psycopg; everything else is standard library.
+Only running load needs httptools, only the audit needs psycopg; everything else is standard library.
 """
 
 from __future__ import annotations

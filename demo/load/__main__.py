@@ -31,6 +31,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--host", help="Host header, where the address alone does not choose the service")
     run.add_argument("--ca-file", help="certificates to trust, for https targets")
     run.add_argument("--ledger", help="file that gets one JSON line per order (appended)")
+    run.add_argument("--requests", help="file that gets one line per request (overwritten)")
     run.add_argument("--report", help="file that gets the summary as JSON")
     run.add_argument("--fail-on-failure", action="store_true", help="exit code 1 if any request failed")
     audit = commands.add_parser("audit", help="compare a ledger with the database")

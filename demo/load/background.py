@@ -14,6 +14,7 @@ from types import TracebackType
 
 from .config import LoadConfig
 from .report import Report
+from .windows import RequestLog, parse
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -24,7 +25,10 @@ class BackgroundLoad:
     with BackgroundLoad(LoadConfig(targets=(...), rate=50, duration=120, retry="safe")) as load:
         ...break something...
         load.wait_for_acknowledged(500)
+        since = load.now()
+        ...repair it...
     load.report.acknowledged
+    windows.p99(load.log().requests, since)
     """
 
     def __init__(self, config: LoadConfig, python: str = sys.executable, directory: str | None = None) -> None:
@@ -32,9 +36,11 @@ class BackgroundLoad:
         self.config = replace(
             config,
             ledger=config.ledger or str(self._scratch / "ledger.jsonl"),
+            requests=config.requests or str(self._scratch / "requests.txt"),
             report=config.report or str(self._scratch / "report.json"),
         )
         self.ledger = Path(str(self.config.ledger))
+        self._log_file = Path(str(self.config.requests))
         self._report_file = Path(str(self.config.report))
         self._errors = self._scratch / "errors.txt"
         self._python = python
@@ -53,22 +59,35 @@ class BackgroundLoad:
         """Start, and return when the first order has been acknowledged (or the first request answered, if all read)."""
         self._earlier = self._count()
         self._report_file.unlink(missing_ok=True)
+        self._log_file.unlink(missing_ok=True)
         command = [self._python, "-m", "demo.load", "run", *self.config.to_arguments()]
         with self._errors.open("wb") as errors:
             self._process = subprocess.Popen(
                 command, cwd=_ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors
             )
-        if self.config.reads < 1:
-            try:
+        try:
+            if self.config.reads < 1:
                 self.wait_for_acknowledged(1, timeout)
-            except BaseException:
-                self.kill()
-                raise
+            else:
+                self._wait(self._has_answer, timeout, "answered request")
+        except BaseException:
+            self.kill()
+            raise
         return self
 
     def acknowledged(self) -> int:
         """Return how many orders have been acknowledged so far."""
         return self._count() - self._earlier
+
+    def log(self) -> RequestLog:
+        """Return what has become of every request so far; `windows` has the arithmetic."""
+        with self._log_file.open(encoding="utf-8") as stream:
+            return parse(stream)
+
+    def now(self) -> float:
+        """Return the seconds since the run began: the edge of a window."""
+        with self._log_file.open(encoding="utf-8") as stream:
+            return time.monotonic() - parse([stream.readline()]).monotonic
 
     def wait_for_acknowledged(self, number: int, timeout: float = 60.0) -> None:
         """Wait until so many orders have been acknowledged in all."""
@@ -120,6 +139,9 @@ class BackgroundLoad:
             return self.ledger.read_bytes().count(b'"outcome":"acknowledged"')
         except FileNotFoundError:
             return 0
+
+    def _has_answer(self) -> bool:
+        return self._log_file.exists() and b" ok " in self._log_file.read_bytes()
 
     def _said(self) -> str:
         text = self._errors.read_text(encoding="utf-8", errors="replace").strip() if self._errors.exists() else ""

@@ -7,18 +7,17 @@ import contextlib
 import json
 import secrets
 import signal
-import ssl
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
-import aiohttp
-
+from . import windows
 from .config import LoadConfig
-from .ledger import LedgerWriter
+from .ledger import LedgerWriter, LineWriter
 from .report import Attempt, Report, Tally
 from .schedule import CREATE, GET, Planned, plan
+from .wire import Broken, Client
 
 _CUSTOMERS = ("shop", "alexandrite-b2b", "north-jewels", "atelier-17")
 _FINISH_AFTER_SIGNAL = 10.0
@@ -26,6 +25,20 @@ _FINISH_AFTER_SIGNAL = 10.0
 
 def _new_run_id() -> str:
     return f"load-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
+
+
+@dataclass
+class _Call:
+    """What a request says, the same in every attempt, and what its answer has to have."""
+
+    method: str
+    path: str
+    headers: bytes = b""
+    body: bytes = b""
+    expected: int | None = None
+    """The order that was asked for."""
+    order_id: int = 0
+    """The order that was made."""
 
 
 class _Run:
@@ -38,8 +51,9 @@ class _Run:
         self._known: deque[int] = deque(maxlen=1000)
         self._in_flight: set[asyncio.Task[None]] = set()
         self._last_scheduled = 0.0
-        self._session: aiohttp.ClientSession
+        self._client: Client
         self._ledger: LedgerWriter
+        self._log: LineWriter
         self._started = 0.0
         self._wall_clock = 0.0
 
@@ -52,17 +66,13 @@ class _Run:
             started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             rate_asked=config.rate,
             ledger=config.ledger,
+            requests=config.requests,
         )
-        tls: ssl.SSLContext | bool = ssl.create_default_context(cafile=config.ca_file) if config.ca_file else True
-        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=30, ssl=tls)
-        headers = {"User-Agent": "mes-load", **({"Host": config.host} if config.host else {})}
-        session = aiohttp.ClientSession(connector=connector, headers=headers)
-        # aiohttp silently repeats a GET whose kept-alive connection died; here every failure is to be seen.
-        session._retry_connection = False
-        with LedgerWriter(config.ledger) as self._ledger:
-            async with session as self._session:
-                self._ledger.write("run", run=self.id, targets=self._targets, started=report.started)
-                await self._drive()
+        self._client = Client(self._targets, config.host, config.ca_file)
+        with LedgerWriter(config.ledger) as self._ledger, LineWriter(config.requests, "wb") as self._log:
+            self._ledger.write("run", run=self.id, targets=self._targets, started=report.started)
+            await self._drive()
+        self._client.close()
         report.interrupted = self.interrupted
         return self.tally.report(report, self._last_scheduled, self._now())
 
@@ -72,6 +82,7 @@ class _Run:
     async def _drive(self) -> None:
         loop = asyncio.get_running_loop()
         self._started, self._wall_clock = loop.time(), time.time()
+        self._log.line(windows.first_line(self.id, self._wall_clock, self._started))
         sending = loop.create_task(self._send_all())
 
         def stop() -> None:
@@ -106,6 +117,7 @@ class _Run:
             self._last_scheduled = request.at
             if len(self._in_flight) >= config.max_in_flight:
                 self.tally.note_failure(request.method, "overflow", request.at)
+                self._log.line(windows.line(windows.Request(request.at, request.method, "overflow", 0, 0, "")))
                 continue
             task = asyncio.create_task(self._carry_out(request))
             self._in_flight.add(task)
@@ -119,33 +131,39 @@ class _Run:
             await self._attempt_until_done(request, call, attempts)
         except asyncio.CancelledError:
             attempts.append(Attempt(self._targets[request.target], False, "abandoned", detail="the run has ended"))
+        except Exception as error:
+            # A mistake of the client itself is a failed request too, and never a silent one.
+            attempts.append(Attempt(self._targets[request.target], False, "client", detail=repr(error)))
         finished = self._now()
         self.tally.note(request.method, request.at, finished, attempts)
+        last = attempts[-1]
+        latency_ms = (finished - request.at) * 1000
+        note = windows.Request(request.at, request.method, last.kind, latency_ms, len(attempts), last.node or "")
+        self._log.line(windows.line(note))
         if request.kind == CREATE:
             self._enter(key, request, finished, attempts, call)
 
-    def _call_for(self, request: Planned, key: str) -> dict[str, Any]:
+    def _call_for(self, request: Planned, key: str) -> _Call:
         if request.kind == CREATE:
-            customer = _CUSTOMERS[request.index % len(_CUSTOMERS)]
             body = {
-                "customer": customer,
+                "customer": _CUSTOMERS[request.index % len(_CUSTOMERS)],
                 "model": f"ring-{request.index % 97}",
                 "polygons": self.config.polygons,
                 "reference": key,
             }
-            headers = {"Idempotency-Key": key, "Content-Type": "application/json"}
-            return {"method": "POST", "path": "/orders", "headers": headers, "data": json.dumps(body).encode()}
+            headers = f"Idempotency-Key: {key}\r\nContent-Type: application/json\r\n".encode()
+            return _Call("POST", "/orders", headers, json.dumps(body).encode())
         if request.kind == GET and self._known:
             order_id = self._known[request.index % len(self._known)]
-            return {"method": "GET", "path": f"/orders/{order_id}", "expected": order_id}
-        return {"method": "GET", "path": "/orders?status=INITIATED&limit=20"}
+            return _Call("GET", f"/orders/{order_id}", expected=order_id)
+        return _Call("GET", "/orders?status=INITIATED&limit=20")
 
-    async def _attempt_until_done(self, request: Planned, call: dict[str, Any], attempts: list[Attempt]) -> None:
+    async def _attempt_until_done(self, request: Planned, call: _Call, attempts: list[Attempt]) -> None:
         config = self.config
         pause = 0.1
         while True:
             left = request.at + config.deadline - self._now()
-            target = self._targets[(request.target + len(attempts)) % len(self._targets)]
+            target = (request.target + len(attempts)) % len(self._targets)
             attempt = await self._attempt(target, call, max(0.1, min(config.timeout, left)))
             attempts.append(attempt)
             final = attempt.ok or (attempt.status is not None and attempt.status < 500 and attempt.status != 429)
@@ -157,54 +175,42 @@ class _Run:
             if self._now() >= request.at + config.deadline:
                 return
 
-    async def _attempt(self, target: str, call: dict[str, Any], seconds: float) -> Attempt:
-        limits = aiohttp.ClientTimeout(total=seconds, sock_connect=min(2.0, seconds))
+    async def _attempt(self, number: int, call: _Call, seconds: float) -> Attempt:
+        target = self._targets[number]
         try:
-            async with self._session.request(
-                call["method"],
-                target + call["path"],
-                headers=call.get("headers"),
-                data=call.get("data"),
-                timeout=limits,
-                allow_redirects=False,
-            ) as response:
-                body = await response.read()
-                node = response.headers.get("X-Served-By")
-                if response.status not in (200, 201):
-                    detail = body[:200].decode("utf-8", "replace")
-                    return Attempt(target, False, f"http_{response.status}", node, response.status, detail)
-                if not self._accept(call, body):
-                    # Not by a machine that speaks for the MES: worth another try, and no acknowledgement.
-                    return Attempt(target, False, "wrong_body", node, None, body[:200].decode("utf-8", "replace"))
-                if "X-Read-From" in response.headers:
-                    self.tally.read_from[response.headers["X-Read-From"]] += 1
-                return Attempt(target, True, "ok", node, response.status)
-        except aiohttp.ClientConnectorError as error:
-            return Attempt(target, False, "connect", detail=str(error))
-        except asyncio.TimeoutError as error:
-            kind = "connect" if isinstance(error, aiohttp.ConnectionTimeoutError) else "timeout"
-            return Attempt(target, False, kind, detail=f"no answer within {seconds:.1f} s")
-        except (aiohttp.ClientError, OSError) as error:
-            return Attempt(target, False, "disconnected", detail=f"{type(error).__name__}: {error}")
+            response = await self._client.exchange(
+                number, call.method, call.path, seconds, headers=call.headers, body=call.body
+            )
+        except Broken as broken:
+            return Attempt(target, False, broken.kind, detail=broken.detail)
+        node = response.headers.get("x-served-by")
+        status, body = response.status, response.body
+        if status not in (200, 201):
+            return Attempt(target, False, f"http_{status}", node, status, body[:200].decode("utf-8", "replace"))
+        if not self._accept(call, body):
+            # Not by a machine that speaks for the MES: worth another try, and no acknowledgement.
+            return Attempt(target, False, "wrong_body", node, None, body[:200].decode("utf-8", "replace"))
+        read_from = response.headers.get("x-read-from")
+        if read_from is not None:
+            self.tally.read_from[read_from] += 1
+        return Attempt(target, True, "ok", node, status)
 
-    def _accept(self, call: dict[str, Any], body: bytes) -> bool:
+    def _accept(self, call: _Call, body: bytes) -> bool:
         try:
             answer = json.loads(body)
-            if call["method"] == "POST":
+            if call.method == "POST":
                 if not isinstance(answer["id"], int):
                     return False
-                call["order_id"] = answer["id"]
+                call.order_id = answer["id"]
                 self._known.append(answer["id"])
                 return True
-            if "expected" in call:
-                return bool(answer["id"] == call["expected"])
+            if call.expected is not None:
+                return bool(answer["id"] == call.expected)
             return isinstance(answer["orders"], list)
         except (ValueError, KeyError, TypeError):
             return False
 
-    def _enter(
-        self, key: str, request: Planned, finished: float, attempts: Sequence[Attempt], call: dict[str, Any]
-    ) -> None:
+    def _enter(self, key: str, request: Planned, finished: float, attempts: Sequence[Attempt], call: _Call) -> None:
         last = attempts[-1]
         common = {
             "key": key,
@@ -215,7 +221,7 @@ class _Run:
             "failed_attempts": [f"{attempt.target} {attempt.kind}" for attempt in attempts if not attempt.ok],
         }
         if last.ok:
-            self._ledger.write("acknowledged", order_id=call["order_id"], node=last.node, target=last.target, **common)
+            self._ledger.write("acknowledged", order_id=call.order_id, node=last.node, target=last.target, **common)
         else:
             self.tally.unknown += 1
             self._ledger.write("unknown", kind=last.kind, **common)

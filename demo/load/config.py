@@ -36,6 +36,7 @@ class LoadConfig:
     host: str | None = None
     ca_file: str | None = None
     ledger: str | None = None
+    requests: str | None = None
     report: str | None = None
 
     def __post_init__(self) -> None:

@@ -68,6 +68,7 @@ class Report:
     latest_start_ms: float = 0.0
     failures: list[dict[str, Any]] = field(default_factory=list)
     ledger: str | None = None
+    requests: str | None = None
 
     def to_json(self) -> str:
         """Return the report as JSON."""

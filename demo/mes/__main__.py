@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
+from pathlib import Path
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -12,17 +14,25 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("command", choices=("serve", "migrate"))
     command = parser.parse_args(arguments).command
 
-    from . import logs, settings  # noqa: PLC0415
+    from . import faults, logs, settings  # noqa: PLC0415
 
     try:
+        wrong = faults.load(Path(__file__).resolve().parent.parent)
+        if wrong.never_starts if command == "serve" else wrong.expand_fails:
+            print(f"mes: `mes {command}` of this release fails on purpose", file=sys.stderr)
+            return 1
         given = settings.load()
         if command == "migrate":
             return _migrate(given)
         logs.configure(given.log_level, service="mes", node=given.node)
+        # Nothing of what these imports make is ever garbage: looking for it would cost a tenth of the start.
+        gc.disable()
         from .server import serve  # noqa: PLC0415
 
-        return serve(given)
-    except settings.SettingsError as error:
+        gc.freeze()
+        gc.enable()
+        return serve(given, wrong)
+    except (faults.FaultError, settings.SettingsError) as error:
         print(f"mes: {error}", file=sys.stderr)
         return 2
 

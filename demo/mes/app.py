@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -20,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from . import context, lifecycle, orders, release, schema
 from .database import Database, Unavailable, complete_conninfo
+from .faults import HEALTHY, Faults, Misbehaviour, after_ready
 from .metrics import Metrics
 from .pricing import Overloaded, PriceDesk, WorkerLost
 from .settings import Settings
@@ -31,15 +33,19 @@ log = logging.getLogger("mes.http")
 _PROBES = ("/livez", "/readyz", "/metrics", "/version")
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _MAX_BODY = 64 * 1024
+_PRICES_AFTER_READY = 0.2
 _UNKNOWN = {"stored": "unknown"}
 
 
 class Service:
     """Everything that lives as long as the process."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, faults: Faults = HEALTHY) -> None:
         self.settings = settings
+        self.faults = faults
         self.version = release.describe(settings.node)
+        if faults.version is not None:
+            self.version["version"] = faults.version
         self.tracing = Tracing(settings.otlp_endpoint, settings.node, self.version["version"])
         self.metrics = Metrics()
         size = settings.pool_size
@@ -55,13 +61,15 @@ class Service:
         self.store: Store
 
     async def start(self) -> None:
-        """Start workers, pools and watchers; none of them has to succeed for the process to live."""
-        self.desk.open()
+        """Start pools and watchers; none of them has to succeed for the process to live."""
         rw, ro = (Database(role, conninfo, size, self.tracing) for role, conninfo, size in self._roads)
         self.store = Store(rw, ro, self.settings.node)
         await rw.open()
         await ro.open()
         self._watchers = [asyncio.create_task(rw.watch(self._migrate)), asyncio.create_task(ro.watch())]
+        if self.faults.exits_after is not None:
+            ending = after_ready(self.faults.exits_after, self.is_ready, _exit_on_purpose, asyncio.sleep)
+            self._watchers.append(asyncio.create_task(ending))
         self.metrics.sample(self._gauges)
 
     async def stop(self) -> None:
@@ -76,6 +84,8 @@ class Service:
     async def _migrate(self, conn: Any) -> None:
         await schema.migrate(conn)
         self.schema_ready = True
+        # The price workers are two more processes to start: not before this one is ready.
+        asyncio.get_running_loop().call_later(_PRICES_AFTER_READY, self.desk.open)
 
     def not_ready_because(self) -> str | None:
         """Say why this node should get no traffic, or None.
@@ -85,12 +95,18 @@ class Service:
         """
         if self.stopping:
             return "shutting down"
+        if self.faults.never_ready:
+            return "this release never becomes ready"
         rw, ro = self.store.rw, self.store.ro
         if not self.schema_ready:
             return f"waiting for the database: {rw.reason}"
         if not rw.up and not ro.up:
             return f"no database: {rw.reason}"
         return None
+
+    def is_ready(self) -> bool:
+        """Whether this node wants traffic."""
+        return self.not_ready_because() is None
 
     def _gauges(self) -> Iterator[tuple[str, str, dict[str, str], float]]:
         yield "mes_build_info", "What runs here; always 1.", self.version, 1.0
@@ -103,7 +119,13 @@ class Service:
             yield "mes_pool_max", "Most connections that the pool may have.", pool, stats.get("pool_max", 0)
             yield "mes_pool_waiting", "Requests that wait for a connection.", pool, database.waiting
         yield "mes_price_calculations", "Price calculations under way or waiting.", {}, self.desk.busy
-        yield "mes_ready", "Whether this node wants traffic.", {}, float(self.not_ready_because() is None)
+        yield "mes_ready", "Whether this node wants traffic.", {}, float(self.is_ready())
+
+
+def _exit_on_purpose() -> None:
+    log.error("this release ends here on purpose")
+    logging.shutdown()
+    os._exit(1)
 
 
 def _service(request: Request) -> Service:
@@ -353,11 +375,16 @@ def build(service: Service) -> Starlette:
         finally:
             await service.stop()
 
+    middleware = [Middleware(Envelope, service=service)]
+    if service.faults.errors or service.faults.slow:
+        clock, sleep = time.perf_counter, asyncio.sleep
+        wrong = Middleware(Misbehaviour, faults=service.faults, create=create_order, clock=clock, sleep=sleep)
+        middleware.append(wrong)
     app = Starlette(
         routes=ROUTES,
         lifespan=lifespan,
         max_body_size=_MAX_BODY,
-        middleware=[Middleware(Envelope, service=service)],
+        middleware=middleware,
         exception_handlers={
             orders.Refused: _on_refused,
             Unavailable: _on_unavailable,

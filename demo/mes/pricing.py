@@ -84,6 +84,7 @@ class PriceDesk:
         self._workers = workers
         self._room = workers + queue
         self.busy = 0
+        self._closed = False
         self._executor: ProcessPoolExecutor | None = None
 
     def _new_executor(self) -> ProcessPoolExecutor:
@@ -97,11 +98,13 @@ class PriceDesk:
         return executor
 
     def open(self) -> None:
-        """Start the workers ahead of the first order."""
-        self._executor = self._new_executor()
+        """Start the workers ahead of the first price, which would start them too."""
+        if self._executor is None and not self._closed:
+            self._executor = self._new_executor()
 
     def close(self) -> None:
         """Stop the workers; calculations under way are lost."""
+        self._closed = True
         executor, self._executor = self._executor, None
         if executor is None:
             return
@@ -114,6 +117,7 @@ class PriceDesk:
         """Calculate in a worker."""
         if self.busy >= self._room:
             raise Overloaded(f"{self.busy} price calculations are under way or waiting already")
+        self.open()
         if self._executor is None:
             raise WorkerLost("price calculation has been shut down")
         executor = self._executor

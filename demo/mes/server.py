@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import uvicorn
 
 from .app import Service, build
+from .faults import HEALTHY, Faults
 from .settings import Settings
 
 log = logging.getLogger("mes.server")
@@ -34,6 +35,10 @@ class PoliteServer(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Take SIGTERM and SIGINT, and do not raise them again afterwards: a polite end is exit code 0."""
         loop = asyncio.get_running_loop()
+        if self._service.faults.ignores_sigterm:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            yield
+            return
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, signal.Signals(number).name)
         yield
@@ -67,9 +72,9 @@ def _give_up(timeout: float) -> None:
     os._exit(1)
 
 
-def serve(settings: Settings) -> int:
+def serve(settings: Settings, faults: Faults = HEALTHY) -> int:
     """Run until a signal; return the exit code."""
-    service = Service(settings)
+    service = Service(settings, faults)
     config = uvicorn.Config(
         build(service),
         host=settings.host,

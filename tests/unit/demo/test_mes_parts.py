@@ -87,6 +87,9 @@ class _Executor:
         self.jobs.append(Future())
         return self.jobs[-1]
 
+    def shutdown(self, wait: bool, cancel_futures: bool) -> None:
+        pass
+
 
 def test_price_desk_has_a_bounded_queue_and_replaces_a_dead_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     executors: list[_Executor] = []
@@ -112,5 +115,33 @@ def test_price_desk_has_a_bounded_queue_and_replaces_a_dead_worker(monkeypatch: 
             await tasks[1]
         assert desk.busy == 0
         assert len(executors) == 2
+
+    asyncio.run(asyncio.wait_for(scenario(), 5))
+
+
+def test_price_workers_start_with_the_first_price_at_the_latest_and_never_after_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    executors: list[_Executor] = []
+
+    def new_executor(_desk: pricing.PriceDesk) -> _Executor:
+        executors.append(_Executor())
+        return executors[-1]
+
+    monkeypatch.setattr(pricing.PriceDesk, "_new_executor", new_executor)
+
+    async def scenario() -> None:
+        desk = pricing.PriceDesk(workers=1, queue=1)
+        task = asyncio.create_task(desk.quote("ring", 5))
+        await asyncio.sleep(0)
+        desk.open()
+        quote = pricing.calculate("ring", 5)
+        executors[0].jobs[0].set_result(quote)
+        assert await task == quote
+        desk.close()
+        desk.open()
+        with pytest.raises(pricing.WorkerLost, match="shut down"):
+            await desk.quote("ring", 5)
+        assert len(executors) == 1
 
     asyncio.run(asyncio.wait_for(scenario(), 5))
