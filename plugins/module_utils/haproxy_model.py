@@ -30,7 +30,19 @@ SERVICE_KEYS = [
     "on_marked_down",
 ]
 SERVER_KEYS = ["name", "address", "port", "weight", "backup"]
-CHECK_KEYS = ["path", "method", "status", "port", "interval", "fall", "rise", "timeout", "host"]
+CHECK_KEYS = [
+    "path",
+    "method",
+    "status",
+    "port",
+    "interval",
+    "fast_interval",
+    "down_interval",
+    "fall",
+    "rise",
+    "timeout",
+    "host",
+]
 SERVICE_TIMEOUTS = ["connect", "server", "queue", "check", "tunnel"]
 RETRY_KEYS = ["attempts", "methods", "on"]
 DRAIN_KEYS = ["deadline", "on_timeout"]
@@ -43,6 +55,8 @@ ROUTE_KEYS = ["host", "path", "service"]
 EXTRA_KEYS = ["global", "defaults", "frontends", "services", "sections"]
 
 BALANCES = ["roundrobin", "static-rr", "leastconn", "first", "source", "uri", "random"]
+# A percentage of it is a whole number; of HAProxy's own default, 1, ten percent would be nothing.
+DEFAULT_WEIGHT = 100
 # Methods that may be sent twice without doing something twice (RFC 9110, section 9.2.2).
 IDEMPOTENT = ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"]
 RETRY_ON = [
@@ -186,6 +200,11 @@ def _times(value: Any, place: str, allowed: Sequence[str]) -> dict[str, str]:
     return {key: time(one, f"{place}.{key}") for key, one in mapping(value, place, allowed).items()}
 
 
+def _shorter(default: str, interval: str) -> str:
+    """Return a default interval, or the service's own where that is shorter."""
+    return min(default, interval, key=milliseconds)
+
+
 def _check(value: Any, place: str, mode: str) -> dict[str, Any] | None:
     if value is False:
         return None
@@ -198,6 +217,7 @@ def _check(value: Any, place: str, mode: str) -> dict[str, Any] | None:
         raise ModelError(f"{place}.path is '{path}'; it must start with '/'.")
     if path is None and ({"status", "host", "method"} & set(given)):
         raise ModelError(f"{place} has an HTTP setting but no path; add the path, such as /readyz.")
+    interval = time(given.get("interval", "1s"), f"{place}.interval")
     return {
         "http": path is not None,
         "path": path,
@@ -205,8 +225,10 @@ def _check(value: Any, place: str, mode: str) -> dict[str, Any] | None:
         "host": word(given["host"], f"{place}.host") if "host" in given else None,
         "status": status,
         "port": port(given["port"], f"{place}.port") if "port" in given else None,
-        "interval": time(given.get("interval", "1s"), f"{place}.interval"),
-        "timeout": time(given.get("timeout", "2s"), f"{place}.timeout"),
+        "interval": interval,
+        "fast_interval": time(given.get("fast_interval", _shorter("200ms", interval)), f"{place}.fast_interval"),
+        "down_interval": time(given.get("down_interval", _shorter("500ms", interval)), f"{place}.down_interval"),
+        "timeout": time(given["timeout"], f"{place}.timeout") if "timeout" in given else None,
         "fall": number(given.get("fall", 2), f"{place}.fall", 1, 100),
         "rise": number(given.get("rise", 2), f"{place}.rise", 1, 100),
         "tcp_service": mode == "tcp",
@@ -246,7 +268,7 @@ def _servers(service: Mapping[str, Any], place: str, hostvars: Hostvars) -> list
                 "name": name(one["name"], where),
                 "address": _bracketed(word(one["address"], f"{where}: address")),
                 "port": port(one["port"], f"{where}: port") if "port" in one else default_port,
-                "weight": number(one["weight"], f"{where}: weight", 0, 256) if "weight" in one else None,
+                "weight": number(one.get("weight", DEFAULT_WEIGHT), f"{where}: weight", 0, 256),
                 "backup": boolean(one.get("backup", False), f"{where}: backup"),
             }
         )
@@ -283,6 +305,9 @@ def _service(key: str, value: Any, hostvars: Hostvars, timeouts: Mapping[str, st
     own = _times(given.get("timeouts", {}), f"{place}.timeouts", SERVICE_TIMEOUTS)
     if mode == "tcp":
         own.setdefault("server", timeouts["tunnel"])
+    check = _check(given.get("check", {}), f"{place}.check", mode)
+    if check and check["timeout"]:
+        own["check"] = check["timeout"]
     drain = mapping(given.get("drain", {}), f"{place}.drain", DRAIN_KEYS)
     time(drain.get("deadline", "60s"), f"{place}.drain.deadline")
     choice(drain.get("on_timeout", "fail"), f"{place}.drain.on_timeout", ["wait", "kill", "fail"])
@@ -307,7 +332,7 @@ def _service(key: str, value: Any, hostvars: Hostvars, timeouts: Mapping[str, st
         "mode": mode,
         "balance": choice(given.get("balance", "roundrobin"), f"{place}.balance", BALANCES),
         "maxconn": number(given["maxconn"], f"{place}.maxconn", 1, 1_000_000) if "maxconn" in given else None,
-        "check": _check(given.get("check", {}), f"{place}.check", mode),
+        "check": check,
         "slowstart": time(given.get("slowstart", "10s" if mode == "http" else "0"), f"{place}.slowstart"),
         "timeouts": own,
         "retry": _retry(given.get("retry", {}), f"{place}.retry") if mode == "http" else None,

@@ -8,8 +8,9 @@ where the systemd unit calls it, so that a plain "systemctl reload haproxy" keep
 
 The server state file is HAProxy's own way to carry runtime state over, with traps that this file removes:
 the file overrides a port, check port or TLS flag that the configuration has just changed (so these always come from
-the configuration here), and a server that the file does not know starts as "up" before its first check (so an unknown
-server with checks gets a line that says "down until the checks pass").
+the configuration here), a server that the file does not know starts as "up" before its first check (so an unknown
+server with checks gets a line that says "down until the checks pass"), and a runtime weight is dropped when the
+configured weight changes (so it keeps its share of the new one here: a server held at 0 stays at 0).
 """
 
 from __future__ import annotations
@@ -88,6 +89,8 @@ class ServerLine:
     port: str
     checked: bool
     tls: bool
+    weight: int | None = None
+    """Its configured weight, nothing where its line does not say it."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -105,6 +108,11 @@ class Process:
     old: bool
 
 
+def _weight(options: list[str]) -> int | None:
+    following = options[options.index("weight") + 1 :] if "weight" in options else []
+    return int(following[0]) if following and following[0].isdigit() else None
+
+
 def parse_servers(config: str) -> list[ServerLine]:
     """List the servers that a configuration text defines."""
     servers: list[ServerLine] = []
@@ -120,7 +128,8 @@ def parse_servers(config: str) -> list[ServerLine]:
             if not port.isdigit():
                 host, port = words[2], "0"
             options = words[3:]
-            servers.append(ServerLine(name, words[1], host.strip("[]"), port, "check" in options, "ssl" in options))
+            checked, tls = "check" in options, "ssl" in options
+            servers.append(ServerLine(name, words[1], host.strip("[]"), port, checked, tls, _weight(options)))
     return servers
 
 
@@ -158,7 +167,18 @@ def _known(server: ServerLine, old: dict[str, str], cold: bool) -> dict[str, str
         row.update(srv_op_state="0", srv_check_health="0", srv_check_result="0", srv_time_since_last_change="0")
         row.update(srv_check_status="1")
     row["srv_admin_state"] = str(_as_int(row["srv_admin_state"]) & _ADMIN_KEPT)
+    if server.weight is not None:
+        weight = _share(_as_int(row["srv_uweight"]), _as_int(row["srv_iweight"]), server.weight)
+        row.update(srv_uweight=str(weight), srv_iweight=str(server.weight))
     return row
+
+
+def _share(running: int, configured: int, now: int) -> int:
+    """Return the runtime weight that is to ``now`` what ``running`` was to ``configured``; little stays more than 0."""
+    if running == configured or not now:
+        return now
+    wanted = running if configured == 0 else (running * now + configured // 2) // configured
+    return min(max(wanted, 1), 256) if running else 0
 
 
 def next_state(config: str, running: str, cold: bool = False) -> str:

@@ -285,6 +285,20 @@ def check_command(tree: Tree, word: str) -> None:
         raise Refused(f"start command {_show(word)} is not executable; set its mode to 0755 before packing")
 
 
+def read_member(path: str, tree: Tree, name: str) -> bytes | None:
+    """The content of one file of a checked archive, or nothing when it has no such file."""
+    entry = tree.entries.get(split_member(name))
+    if entry is None or entry.kind != FILE:
+        return None
+    with _reading():
+        if is_zip(path):
+            with zipfile.ZipFile(path) as archive:
+                return archive.read(entry.name)
+        with tarfile.open(path, "r:*") as archive:
+            source = archive.extractfile(entry.name)
+            return source.read() if source is not None else None
+
+
 def sha256(path: str) -> str:
     """The checksum of a file, written as `sha256:<hex>`."""
     digest = hashlib.sha256()

@@ -405,18 +405,13 @@ class Store:
         return tuple(version for version in versions if isinstance(version, str) and _VERSION.fullmatch(version))
 
     def manifest(self, version: str) -> dict[str, Any]:
-        """What the release says of itself; a manifest that cannot be read is refused, and none is an empty one."""
+        """What an installed release says of itself, nothing when it has no manifest."""
         path = os.path.join(self.path(version), MANIFEST)
         try:
-            with open(path, encoding="utf-8") as handle:
-                found = json.load(handle)
+            with open(path, "rb") as handle:
+                return parse_manifest(handle.read(), path)
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError) as error:
-            raise Refused(f"{path} is no JSON that can be read ({error}); correct it in the release") from error
-        if not isinstance(found, dict):
-            raise Refused(f"{path} is no JSON object; correct it in the release")
-        return found
 
     def check_room(self, tree: release_archive.Tree, reserve: int) -> None:
         """Refuse a release that would leave less than *reserve* bytes on its file system."""
@@ -527,6 +522,17 @@ class Store:
         os.rename(self.path(version), hidden)
         self.step(f"delete {version}")
         _delete(hidden)
+
+
+def parse_manifest(data: bytes, where: str) -> dict[str, Any]:
+    """What a release says of itself: one JSON object."""
+    try:
+        found = json.loads(data)
+    except ValueError as error:
+        raise Refused(f"{where} is no JSON ({error}); correct it in the release") from error
+    if not isinstance(found, dict):
+        raise Refused(f"{where} is no JSON object; correct it in the release")
+    return found
 
 
 def _mib(size: int) -> str:

@@ -137,9 +137,10 @@ class Runner:
         """Let the unit run the current release."""
         if unit.active == "failed":
             self.machine.run(["systemctl", "reset-failed", "--", self.name])
-        begin = self.machine.clock()
-        if unit.pid:
+        elif unit.pid or unit.active != "inactive":
+            # Also one that waits between two crashes: only a stop ends its count of restarts, and the wait.
             self._stop(started)
+        begin = self.machine.clock()
         rc, out, err = self.machine.run(["systemctl", "start", "--", self.name])
         if rc != 0:
             reason = " ".join((err or out).split())
@@ -148,7 +149,7 @@ class Runner:
                 f"release {version} is active but {self.name} does not start on it: {reason} {self.journal()}".strip(),
             )
         started.restarted = True
-        started.start_s = self.machine.clock() - begin - started.stop_s
+        started.start_s = self.machine.clock() - begin
 
     def _stop(self, started: Started) -> None:
         begin = self.machine.clock()
@@ -161,6 +162,8 @@ class Runner:
     def wait_ready(self, ready: Ready, version: str, started: Started) -> None:
         """Sample the probes until all of them pass; a unit that is down for good ends the wait early."""
         begin = self.machine.clock()
+        # What happened to a process that was left running is no matter of this wait.
+        before = 0 if started.restarted else None
         while True:
             found = {name: self.machine.sample(probe) for name, probe in ready.until.items()}
             bad = next((name for name, sample in found.items() if sample["phase"] != "success"), None)
@@ -170,10 +173,9 @@ class Runner:
             text = str(found[bad]["text"])
             if unit.active in ("failed", "inactive"):
                 raise NotReady(bad, self._story(version, f"ended ({unit.result}, exit status {unit.status})", text))
-            if unit.restarts >= CRASHES:
-                raise NotReady(
-                    bad, self._story(version, f"died {unit.restarts} times (exit status {unit.status})", text)
-                )
+            before = unit.restarts if before is None else before
+            if (died := unit.restarts - before) >= CRASHES:
+                raise NotReady(bad, self._story(version, f"died {died} times (exit status {unit.status})", text))
             if self.machine.clock() - begin >= ready.timeout:
                 raise NotReady(bad, self._story(version, f"is not ready after {ready.timeout:g} s", text))
             self.machine.sleep(ready.interval)

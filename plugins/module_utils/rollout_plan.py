@@ -188,6 +188,9 @@ def default_gates(service: Service) -> dict[str, dict[str, Any]]:
         "errors": {
             "stage": TRAFFIC,
             "probe": {"type": "haproxy", "measure": "errors"},
+            "interval": 3,
+            # At once there would hardly be a request to judge.
+            "initial_delay": 3,
             "count": 2,
             "on_inconclusive": "continue",
         },

@@ -203,3 +203,44 @@ def short(record: Record) -> str:
         f"{clock(record.started_at)}  {record.kind} to {record.version}: {OUTCOMES.get(record.status, record.status).lower()}"
         f" ({took}), {len(record.hosts)} hosts, by {record.by}" + (f"; {record.reason}" if record.reason else "")
     )
+
+
+def status_text(service: str, found: Mapping[str, Any], history: int) -> str:
+    """One screen about a service: versions, servers at every load balancer, lock, rollouts, replication."""
+    balancers = list(found["servers"])
+    rows = [["host", "current", "running", "previous", *balancers]]
+    for host, node in list(found["nodes"].items())[:HOSTS_SHOWN]:
+        cells = [_server_text(found["servers"][name], host) for name in balancers]
+        known = [node["current"] or "-", node["running"] or "-", node["previous"] or "-"]
+        rows.append([host, *(["no answer", "", ""] if node["reason"] else known), *cells])
+    lines = ["", service, "", *table(rows)]
+    hidden = len(found["nodes"]) - HOSTS_SHOWN
+    lines += [f"  and {hidden} more hosts"] if hidden > 0 else []
+    lines += [line for host, node in found["nodes"].items() if node["reason"] for line in wrap(f"{host}: {node['reason']}", "  ")]
+    for name in balancers:
+        reason = found["servers"][name].get("", {}).get("reason")
+        lines += wrap(f"{name}: {reason}", "  ") if reason else []
+    lines += ["", f"  lock         {found['lock'].get('summary', 'held by somebody') if found['lock'] else 'free'}"]
+    if found.get("store_reason"):
+        lines += wrap(f"the store gives no answer: {found['store_reason']}", "  ")
+    if found["open_record"]:
+        record = Record.from_dict(found["open_record"])
+        phases = ", ".join(f"{host} {one.phase}" for host, one in list(record.hosts.items())[:HOSTS_SHOWN])
+        lines += wrap(f"unfinished   {short(record)} ({phases})", "  ")
+        lines += wrap(f"             {record.advice}", "  ") if record.advice else []
+    if found["replication"]:
+        sample = found["replication"]
+        lines.append(f"  replication  {'healthy' if sample['phase'] == 'success' else sample['phase']}: {sample['text']}")
+    last = [short(Record.from_dict(one)) for one in found["history"][:history]]
+    lines += ["", "  last rollouts", *(line for text in last for line in wrap(text, "    "))] if last else []
+    return "\n".join(lines)
+
+
+def _server_text(servers: Mapping[str, Any], host: str) -> str:
+    """A server at one load balancer, such as "UP 10 %, 3 sessions"."""
+    server = servers.get(host)
+    if server is None:
+        return "no answer" if "" in servers else "-"
+    share = round(100 * server["weight"] / (server["weight_configured"] or 1))
+    busy = server["sessions"] + server["sessions_old_workers"]
+    return f"{server['status']}{f' {share} %' if share != 100 else ''}, {busy} sessions"

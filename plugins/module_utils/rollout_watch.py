@@ -25,7 +25,8 @@ from ansible_collections.mesops.platform.plugins.module_utils.rollout_state impo
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_world import Activated, SampleRequest, World
 
 LONGEST_SLEEP = 3.0
-SOAK_INTERVAL = 3.0
+SOAK_INTERVAL = 5.0
+"""Seconds between the samples of a gate that waits for readiness, while its host is observed."""
 SOAK_FAILURES = 1
 """Failed samples that a gate which waits for readiness forgives while its host is observed."""
 
@@ -128,7 +129,9 @@ class Watch:
         for name, host in keys:
             sample, gate = taken[f"{name}/{host}"], gates[(name, host)]
             gate.note(sample.phase, now, sample.text, dict(sample.evidence))
-            self.world.tell(gate.line(), [host] if host else hosts)
+            # While a host is observed, that it is still ready is no news.
+            if gate.spec.count < NEVER or gate.spec.stage == TRAFFIC or sample.phase is not Phase.SUCCESS:
+                self.world.tell(gate.line(), [host] if host else hosts)
         error = self.world.store_error()
         if error is not None:
             raise error

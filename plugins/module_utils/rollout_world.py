@@ -163,8 +163,9 @@ Where = Mapping[str, Sequence[str]]
 class World(Protocol):
     """All that is outside. A method that takes ``save`` writes the record in the same round as it acts."""
 
-    control: Control | None
-    """The flag that the last write to the store has brought back."""
+    @property
+    def control(self) -> Control | None:
+        """The flag that the last write to the store has brought back."""
 
     def now(self) -> float:
         """Seconds since the epoch."""

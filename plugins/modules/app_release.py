@@ -235,7 +235,7 @@ running:
   sample: 1.3.0
 manifest:
   description: The content of C(mesops.json) at the root of the release O(version), empty when it has none.
-  returned: when O(version) is given and installed
+  returned: when O(version) is given
   type: dict
   sample: {"migrations": {"expand": {"command": "bin/catalog migrate", "reversible": true}}}
 started:
@@ -416,8 +416,10 @@ def fetch(module: AnsibleModule, url: str) -> str:
     return path
 
 
-def judge(module: AnsibleModule, store: release_store.Store, path: str, word: str | None) -> release_archive.Tree:
-    """Check everything that can be checked before the first change."""
+def judge(
+    module: AnsibleModule, store: release_store.Store, path: str, word: str | None
+) -> tuple[release_archive.Tree, dict[str, Any]]:
+    """Check everything that can be checked before the first change; the archive's members, and its manifest."""
     params = module.params
     name, wanted = shown(params["artifact"]), release_store.check_checksum(params["checksum"])
     try:
@@ -433,10 +435,12 @@ def judge(module: AnsibleModule, store: release_store.Store, path: str, word: st
         tree = release_archive.inspect(path, params["max_size_mb"] * MIB, release_store.MARKER)
         if word is not None:
             release_archive.check_command(tree, word)
+        told = release_archive.read_member(path, tree, release_store.MANIFEST)
+        manifest = {} if told is None else release_store.parse_manifest(told, f"its {release_store.MANIFEST}")
     except Refused as why:
         raise Refused(f"artifact {name} is refused: {why}") from why
     store.check_room(tree, params["reserve_mb"] * MIB)
-    return tree
+    return tree, manifest
 
 
 def runner_of(module: AnsibleModule) -> release_unit.Runner:
@@ -488,11 +492,12 @@ def _change(
     params = module.params
     plan = release_store.make_plan(store.read(), request, store.base, release_store.utc_now())
     artifact, tree = params["artifact"], None
+    manifest: dict[str, Any] = {}
     if plan.install is not None:
         if not is_url(artifact) and not params["remote_src"]:
             return {"changed": True, "artifact_needed": True}, None
         path = fetch(module, artifact) if is_url(artifact) else artifact
-        tree = judge(module, store, path, word)
+        tree, manifest = judge(module, store, path, word)
         artifact = path
     elif word is not None and request.version is not None and plan.before.find(request.version) is not None:
         store.check_installed_command(request.version, word)
@@ -507,8 +512,8 @@ def _change(
         "actions": list(plan.actions),
         "diff": {"before": plan.before.view(), "after": plan.after.view()},
     }
-    if params["version"] and (plan.install is None or not module.check_mode):
-        result["manifest"] = store.manifest(params["version"])
+    if params["version"]:
+        result["manifest"] = manifest if plan.install is not None else store.manifest(params["version"])
     return result, plan
 
 

@@ -48,6 +48,9 @@ class Service(BaseHTTPRequestHandler):
         if url.path == "/executed":
             self.answer(200, executed)
             return
+        if url.path == "/upgrade":
+            self.echo()
+            return
         with lock:
             executed.append(f"{self.command} {url.path} {query.get('key', [''])[0]}")
             first = executed.count(executed[-1]) == 1
@@ -59,6 +62,16 @@ class Service(BaseHTTPRequestHandler):
             self.answer(503, NAME)
             return
         self.answer(200, {"name": NAME, "path": self.path, "headers": dict(self.headers.items())})
+
+    def echo(self) -> None:
+        """Leave HTTP, as a WebSocket does, and send back what comes until the other side leaves."""
+        self.send_response(101)
+        self.send_header("Connection", "Upgrade")
+        self.send_header("Upgrade", "echo")
+        self.end_headers()
+        self.close_connection = True
+        while data := self.connection.recv(1024):
+            self.connection.sendall(data)
 
     do_GET = do_POST = do_HEAD = serve
 

@@ -8,223 +8,43 @@ from __future__ import annotations
 import base64
 import http.client
 import json
-import os
 import re
-import shlex
 import socket
 import ssl
-import subprocess
 import threading
 import time
 import uuid
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import pytest
-import testinfra
 
-EPHEMERAL = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
-SCENARIO = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"])
-BALANCERS = {"haproxy-lb-13": "10.205.0.11", "haproxy-lb-12": "10.205.0.12"}
-STUBS = {
-    "one": ("haproxy-app-1", 8001, 9001),
-    "two": ("haproxy-app-1", 8002, 9002),
-    "three": ("haproxy-app-2", 8001, 9001),
-}
-PASSWORD = "it's a 'quoted' password"
-CONFIG = "/etc/haproxy/haproxy.cfg"
-TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
-PENDING = "/run/mesops-haproxy-pending"
-
-each_balancer = pytest.mark.parametrize("balancer", list(BALANCERS))
-
-
-def on(name: str) -> Any:
-    """Return the testinfra host of one container."""
-    return testinfra.get_host(f"docker://{name}")
-
-
-def shell(name: str, command: str) -> str:
-    """Run a command on a host; it must succeed."""
-    return str(on(name).check_output(f"sh -c {shlex.quote(command)}"))
-
-
-# What runs on the load balancer, with the file that the role has installed there.
-RUNTIME = """
-import subprocess, sys, time
-sys.path.insert(0, "/usr/local/lib/mesops")
-import haproxy_state as s
-
-def ask(command):
-    return s.ask(s.MASTER_SOCKET, command)
-
-def worker():
-    return s.current_worker(s.parse_processes(ask("show proc"))).pid
-
-def runtime(command):
-    return ask(f"@!{worker()} {command}")
-
-def reload():
-    before, deadline = worker(), time.monotonic() + 15
-    subprocess.run(["systemctl", "reload", "haproxy"], check=True)
-    while time.monotonic() < deadline:
-        try:
-            if worker() != before:
-                return
-        except (OSError, AttributeError):
-            pass  # The master executes itself anew.
-        time.sleep(0.05)
-    raise SystemExit("no new worker")
-"""
-
-
-def program(balancer: str, text: str) -> str:
-    """Run a few lines of Python on the load balancer."""
-    return shell(balancer, f"python3 -c {shlex.quote(RUNTIME + text)}")
-
-
-def worker(balancer: str) -> int:
-    """Return the current worker's process id."""
-    return int(program(balancer, "print(worker())"))
-
-
-def runtime(balancer: str, command: str) -> str:
-    """Ask the current worker."""
-    return program(balancer, f"print(runtime({command!r}))")
-
-
-def servers(balancer: str, backend: str) -> dict[str, dict[str, str]]:
-    """Return the state of a backend's servers, by name."""
-    lines = runtime(balancer, f"show servers state {backend}").splitlines()
-    header = next(line for line in lines if line.startswith("# be_id"))[2:].split()
-    rows = [dict(zip(header, line.split())) for line in lines if line[:1].isdigit() and len(line.split()) > 20]
-    return {row["srv_name"]: row for row in rows}
-
-
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 15) -> None:
-    """Poll a condition; fail at the deadline."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.1)
-
-
-def up(balancer: str, backend: str, *names: str) -> bool:
-    """Whether the servers named, or all of the backend, take traffic."""
-    found = servers(balancer, backend)
-    return all(found[name]["srv_op_state"] == "2" for name in names or found)
-
-
-class Answer:
-    """An HTTP answer, its body read."""
-
-    def __init__(self, response: http.client.HTTPResponse) -> None:
-        body = response.read()
-        self.status = response.status
-        self.headers = response.headers
-        self.json: Any = json.loads(body) if response.headers.get("Content-Type") == "application/json" else None
-        self.text = body.decode("utf-8", "replace")
-
-
-def request(
-    balancer: str,
-    path: str = "/",
-    host: str = "catalog.example.com",
-    method: str = "GET",
-    *,
-    headers: dict[str, str] | None = None,
-    port: int = 80,
-) -> Answer:
-    """Send one request on its own connection."""
-    connection = http.client.HTTPConnection(BALANCERS[balancer], port, timeout=20)
-    try:
-        connection.request(method, path, headers={"Host": host, **(headers or {})})
-        return Answer(connection.getresponse())
-    finally:
-        connection.close()
-
-
-@contextmanager
-def load(balancer: str, clients: int = 4) -> Iterator[Counter[str]]:
-    """Send GETs over keep-alive connections from a few threads; count who answered, and every failure."""
-    counts: Counter[str] = Counter()
-    stop = threading.Event()
-    deadline = time.monotonic() + 120
-
-    def client() -> None:
-        connection = http.client.HTTPConnection(BALANCERS[balancer], 80, timeout=20)
-        while not stop.wait(0.005) and time.monotonic() < deadline:
-            try:
-                connection.request("GET", "/", headers={"Host": "catalog.example.com"})
-                answer = Answer(connection.getresponse())
-                counts[answer.json["name"] if answer.status == 200 else f"failed: {answer.status}"] += 1
-            except (OSError, http.client.HTTPException) as error:
-                counts[f"failed: {error!r}"] += 1
-                connection.close()
-
-    threads = [threading.Thread(target=client, daemon=True) for _ in range(clients)]
-    for thread in threads:
-        thread.start()
-    try:
-        wait_until(lambda: sum(counts.values()) > 20, "the load has begun")
-        yield counts
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join(30)
-
-
-def failures(counts: Counter[str]) -> dict[str, int]:
-    """Return the failed requests of a load."""
-    return {what: number for what, number in counts.items() if what.startswith("failed")}
-
-
-def executed(stub: str) -> list[str]:
-    """Ask a stub itself what it has executed."""
-    host, port, _role = STUBS[stub]
-    program = f"import urllib.request as u; print(u.urlopen('http://127.0.0.1:{port}/executed').read().decode())"
-    return list(json.loads(shell(host, f"python3 -c {shlex.quote(program)}")))
-
-
-def unit(stub: str) -> str:
-    """Return the systemd unit of a stub."""
-    _host, port, role = STUBS[stub]
-    return f"stub@{stub}:{port}:{role}.service"
-
-
-def play(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the scenario's playbook again."""
-    inventory = os.environ["MOLECULE_INVENTORY_FILE"]
-    return subprocess.run(
-        ["ansible-playbook", "-i", inventory, str(SCENARIO / "converge.yml"), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-        env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"},
-    )
-
-
-def changes(result: subprocess.CompletedProcess[str]) -> dict[str, int]:
-    """Return the number of changed tasks by host of a run that succeeded."""
-    assert result.returncode == 0, result.stdout + result.stderr
-    return {host: int(number) for host, number in re.findall(r"^(\S+) +: ok=\d+ +changed=(\d+)", result.stdout, re.M)}
-
-
-def said(result: subprocess.CompletedProcess[str]) -> str:
-    """Return all that a run said, without line breaks; Ansible may be told to put failures on either stream."""
-    return " ".join((result.stdout + result.stderr).split())
-
-
-@pytest.fixture(autouse=True)
-def _all_up() -> None:
-    for balancer in BALANCERS:
-        wait_until(partial(up, balancer, "catalog"), f"{balancer}: every catalog server is up")
-
+from .helpers import (
+    BALANCERS,
+    CONFIG,
+    EPHEMERAL,
+    PASSWORD,
+    PENDING,
+    STUBS,
+    TRACE,
+    Answer,
+    changes,
+    each_balancer,
+    executed,
+    failures,
+    load,
+    on,
+    play,
+    program,
+    request,
+    runtime,
+    said,
+    servers,
+    shell,
+    unit,
+    up,
+    wait_until,
+    worker,
+)
 
 # ------------------------------------------------------------------------------------------------- requests and routing
 
@@ -437,14 +257,14 @@ def test_twenty_reloads_lose_nothing_and_keep_the_drained_server_drained(balance
     assert failures(counts) == {}
     assert counts["two"] == 0
     assert sum(counts.values()) > 200
-    assert runtime(balancer, "get weight catalog/three").startswith("7 (initial 1)")
+    assert runtime(balancer, "get weight catalog/three").startswith("7 (initial 100)")
     thread.join(20)
     assert slow == [200]
     # A restart is what an operator must not do, but it does not put a drained server back either.
     shell(balancer, "systemctl restart haproxy")
     assert servers(balancer, "catalog")["two"]["srv_admin_state"] == "8"
     runtime(balancer, "set server catalog/two state ready")
-    runtime(balancer, "set server catalog/three weight 1")
+    runtime(balancer, "set server catalog/three weight 100")
 
 
 def test_a_changed_port_takes_effect_and_a_killed_run_converges() -> None:

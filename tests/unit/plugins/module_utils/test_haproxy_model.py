@@ -74,6 +74,32 @@ def test_described_servers_keep_their_own_port_weight_and_role() -> None:
     ]
 
 
+def test_a_percentage_of_every_weight_is_a_whole_number() -> None:
+    assert [one["weight"] for one in service(hosts=["app-1", "app-2"])["servers"]] == [100, 100]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, ("1s", "200ms", "500ms")),
+        ({"interval": "100ms"}, ("100ms", "100ms", "100ms")),
+        ({"interval": "300ms"}, ("300ms", "200ms", "300ms")),
+        ({"interval": "10s", "fast_interval": "1s", "down_interval": "2s"}, ("10s", "1s", "2s")),
+        ({"interval": "100ms", "down_interval": "2s"}, ("100ms", "100ms", "2s")),
+    ],
+)
+def test_checks_are_faster_while_a_server_changes_its_state(
+    given: dict[str, str], expected: tuple[str, str, str]
+) -> None:
+    check = service(check={"path": "/readyz", **given})["check"]
+    assert (check["interval"], check["fast_interval"], check["down_interval"]) == expected
+
+
+def test_the_timeout_of_a_check_is_that_of_its_backend() -> None:
+    assert service(check={"path": "/readyz", "timeout": "7s"})["timeouts"] == {"check": "7s"}
+    assert service()["timeouts"] == {}
+
+
 def test_safe_defaults() -> None:
     found = service()
     assert found["retry"] == {"attempts": 3, "methods": ["GET", "HEAD"], "on": ["conn-failure", "empty-response"]}
@@ -137,6 +163,11 @@ def test_quotes_are_quoted() -> None:
         ({"chek": {}}, "haproxy_services.catalog has the unknown key 'chek'; the allowed keys are balance, check"),
         ({"check": {"pth": "/"}}, "haproxy_services.catalog.check has the unknown key 'pth'"),
         ({"check": {"path": "readyz"}}, "must start with '/'"),
+        (
+            {"check": {"fast_interval": 200}},
+            "haproxy_services.catalog.check.fast_interval is '200'; it must be a number",
+        ),
+        ({"check": {"down_interval": "soon"}}, "check.down_interval is 'soon'"),
         ({"check": {"status": "ok", "path": "/"}}, "200-399"),
         ({"check": {"host": "a"}}, "no path"),
         ({"hosts": []}, "haproxy_services.catalog has no members"),

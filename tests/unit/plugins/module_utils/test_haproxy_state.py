@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.mesops.platform.plugins.module_utils import haproxy_state as state
+from hypothesis import given
+from hypothesis import strategies as st
 
 HEADER = "# " + " ".join(state.STATE_FIELDS)
 CONFIG = """\
@@ -64,6 +66,51 @@ def test_servers_are_read_from_backends_only() -> None:
     assert list(found) == ["one", "two", "plain", "v6", "named"]
     assert (found["v6"].host, found["v6"].port) == ("fd00::6", "8001")
     assert (found["one"].checked, found["plain"].checked, found["two"].tls) == (True, False, True)
+
+
+@pytest.mark.parametrize(
+    ("running", "configured", "now", "expected"),
+    [
+        (1, 1, 100, 100),  # Nobody had touched it.
+        (0, 1, 100, 0),  # Held out of traffic by weight.
+        (10, 100, 100, 10),
+        (10, 100, 50, 5),
+        (7, 1, 100, 256),
+        (1, 100, 10, 1),  # Little is not nothing.
+        (50, 0, 100, 50),
+        (0, 0, 100, 100),
+        (100, 100, 0, 0),
+        (10, 100, 0, 0),  # The configuration takes it out.
+    ],
+)
+def test_a_runtime_weight_keeps_its_share_when_the_configured_weight_changes(
+    running: int, configured: int, now: int, expected: int
+) -> None:
+    config = f"backend catalog\n    server one 10.0.0.1:8001 weight {now} check\n"
+    before = f"{HEADER}\n3 catalog 1 one 10.0.0.1 2 0 {running} {configured} 9 6 3 4 6 0 0 0 - 8001 - 0 0 - - 0\n"
+    row = rows(state.next_state(config, before))["one"]
+    # HAProxy takes a weight from the file only where the configured one there is its own.
+    assert (int(row["srv_uweight"]), int(row["srv_iweight"])) == (expected, now)
+
+
+@given(st.integers(0, 256), st.integers(0, 256), st.integers(0, 256))
+def test_any_runtime_weight_stays_one_and_never_becomes_nothing_by_rounding(
+    running: int, configured: int, now: int
+) -> None:
+    config = f"backend catalog\n    server one 10.0.0.1:8001 weight {now} check\n"
+    before = f"{HEADER}\n3 catalog 1 one 10.0.0.1 2 0 {running} {configured} 9 6 3 4 6 0 0 0 - 8001 - 0 0 - - 0\n"
+    text = state.next_state(config, before)
+    weight = int(rows(text)["one"]["srv_uweight"])
+    assert 0 <= weight <= 256
+    if running != configured:
+        assert (weight == 0) == (running == 0 or now == 0)
+    assert rows(state.next_state(config, text))["one"]["srv_uweight"] == str(weight)
+
+
+def test_a_weight_that_the_configuration_does_not_name_is_left_alone() -> None:
+    row = rows(state.next_state("backend catalog\n    server two 10.0.0.2:8001 check\n", RUNNING))["two"]
+    assert (row["srv_uweight"], row["srv_iweight"]) == ("1", "1")
+    assert [one.weight for one in state.parse_servers(CONFIG)] == [5, None, None, None, None]
 
 
 def test_administrative_state_survives_and_the_configuration_keeps_ports_and_tls() -> None:

@@ -1,0 +1,221 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The world fails at a phase of a rollout, under load; then the same command finishes or reverts.
+
+Each failure of the table strikes at each phase when MESOPS_TEST=full is set, otherwise at those that its row names: the
+phases in which it does something of its own. All combinations are also unit tests of the engine.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import estate
+import pytest
+from helpers import BALANCERS, NODES, Command, in_service, load, new_version, roll_out, settle, versions
+
+# What a rollout says as it enters a phase.
+PHASES = {
+    "planned": r"rollout catalog-\S+ begins",
+    "prepared": r"roll-app-1, roll-app-2  \S+ is installed",
+    "drained": r"roll-app-1  drained",
+    "activated": r"roll-app-1  runs ",
+    "canary": r"roll-app-1  in service with 10 %",
+    "observed": r"roll-app-1  in service with 100 %",
+    "second": r"roll-app-2  drained",
+    "going back": r"rolling back 1 hosts",
+}
+CONTROL = {"errors": {"interval": 1, "initial_delay": 1, "count": 2, "timeout": 20}}
+NUMBERS = {
+    **CONTROL,
+    "numbers": {
+        "probe": {"type": "promql", "url": "http://10.206.0.31:9090", "query": 'up{job="catalog",host=~"$hosts"}', "min": 1},
+        "interval": 1,
+        "initial_delay": 2,
+        "consecutive_error_limit": 2,
+    },
+}
+
+
+@contextmanager
+def killed(command: Command) -> Iterator[None]:
+    """The controller is killed, with all that it has started there."""
+    command.kill()
+    yield
+
+
+@contextmanager
+def stopped(host: str) -> Iterator[None]:
+    """A host loses its power, and gets it back."""
+    estate.kill_host(host)
+    try:
+        yield
+    finally:
+        estate.start_host(host)
+
+
+@contextmanager
+def without_quorum(_command: Command) -> Iterator[None]:
+    """Two of three members of etcd are gone."""
+    hosts = ["roll-lb-2", "roll-obs"]
+    for host in hosts:
+        estate.on(host, "systemctl kill --signal KILL etcd; systemctl stop etcd", check=False)
+    try:
+        yield
+    finally:
+        for host in hosts:
+            estate.on(host, "systemctl start --no-block etcd")
+        estate.wait_for(
+            lambda: "true" in estate.get("http://10.206.0.11:2379/health")[1], timeout=60, what="etcd to have a leader"
+        )
+
+
+@contextmanager
+def denied(_command: Command) -> Iterator[None]:
+    """The second load balancer's socket does not permit what a rollout needs."""
+    drop_in = "/etc/systemd/system/haproxy.service.d/zz-test.conf"
+    text = '[Service]\\nEnvironment="EXTRAOPTS=-S /run/haproxy-master.sock,level,user"\\n'
+    estate.on("roll-lb-2", f"printf '{text}' > {drop_in} && systemctl daemon-reload && systemctl restart haproxy")
+    try:
+        yield
+    finally:
+        estate.on("roll-lb-2", f"rm {drop_in} && systemctl daemon-reload && systemctl restart haproxy")
+
+
+@contextmanager
+def no_prometheus(_command: Command) -> Iterator[None]:
+    """Nobody measures any more."""
+    estate.on("roll-obs", "systemctl kill --signal KILL prometheus; systemctl stop prometheus", check=False)
+    try:
+        yield
+    finally:
+        estate.on("roll-obs", "systemctl start prometheus")
+        estate.wait_for(
+            lambda: estate.get("http://10.206.0.31:9090/-/ready")[0] == 200, timeout=60, what="Prometheus to be ready"
+        )
+
+
+@contextmanager
+def full_disk(_command: Command) -> Iterator[None]:
+    """The first node's disk fills up."""
+    estate.on("roll-app-1", "dd if=/dev/zero of=/opt/catalog/shared/filler bs=64k count=4096", check=False)
+    try:
+        yield
+    finally:
+        estate.on("roll-app-1", "rm -f /opt/catalog/shared/filler")
+
+
+@contextmanager
+def small_disk() -> Iterator[None]:
+    """The first node's releases are on a disk of 8 MiB meanwhile."""
+    move = "systemctl stop catalog; mount -t tmpfs -o size=8m,mode=755 tmpfs /mnt && cp -a /opt/catalog/. /mnt && "
+    estate.on("roll-app-1", move + "mount --bind /mnt /opt/catalog && systemctl start catalog")
+    settle()
+    try:
+        yield
+    finally:
+        back = "systemctl stop catalog; mkdir -p /var/tmp/back && cp -a /opt/catalog/. /var/tmp/back && umount /opt/catalog && "
+        back += "rm -rf /opt/catalog/releases /opt/catalog/current /opt/catalog/.history.json && cp -a /var/tmp/back/. /opt/catalog && "
+        estate.on("roll-app-1", back + "umount /mnt && rm -rf /var/tmp/back && systemctl start catalog")
+
+
+Failure = Callable[[Command], Any]
+FAILURES: dict[str, tuple[Failure, list[str]]] = {
+    "controller killed": (killed, list(PHASES)),
+    "node stopped": (lambda _command: stopped("roll-app-1"), ["prepared", "activated", "observed"]),
+    "coordinator and load balancer stopped": (lambda _command: stopped("roll-lb-1"), ["drained", "second"]),
+    "other load balancer stopped": (lambda _command: stopped("roll-lb-2"), ["prepared", "canary", "going back"]),
+    "etcd without quorum": (without_quorum, ["drained", "canary"]),
+    "socket denies permission": (denied, ["prepared", "activated"]),
+    "Prometheus gone": (no_prometheus, ["activated", "observed"]),
+    "disk of the node full": (full_disk, ["planned", "prepared"]),
+}
+FULL = os.environ.get("MESOPS_TEST") == "full"
+TABLE = [(name, phase) for name, (_, some) in FAILURES.items() for phase in PHASES if FULL or phase in some]
+
+
+@pytest.mark.parametrize(("name", "phase"), TABLE, ids=[f"{name}, {phase}" for name, phase in TABLE])
+def test_failure_at_a_phase(name: str, phase: str) -> None:
+    strike, _some = FAILURES[name]
+    bad = phase == "going back"
+    release = new_version(*(["errors 3"] if bad else []))
+    variables: dict[str, Any] = {"rollout_gates": NUMBERS if name == "Prometheus gone" else CONTROL}
+    before = versions()
+    with small_disk() if name == "disk of the node full" else _nothing(), load(retry="safe", deadline=90.0):
+        command = roll_out(release, **variables)
+        command.wait_for(PHASES[phase])
+        with strike(command):
+            if name != "controller killed":
+                first = command.end()
+                # Who is left to serve does so meanwhile.
+                assert any(versions()[host] in (before[host], release["version"]) for host in NODES)
+            else:
+                first = -9
+        again = roll_out(release, **variables)
+        status = again.end()
+        if status != 0 and "ROLLED BACK" in again.said and not bad:
+            # It went back to the end; the next run is a new one.
+            again = roll_out(release, **variables)
+            status = again.end()
+        assert first == 0 or "PLAY RECAP" in command.said or name == "controller killed", command.said
+        if bad:
+            assert status != 0, again.said
+            assert versions() == before
+        else:
+            assert status == 0, again.said
+            assert set(versions().values()) == {release["version"]}
+        settle()
+    status_screen = Command("status")
+    assert status_screen.end() == 0
+    assert "lock         free" in status_screen.said
+    assert "unfinished" not in status_screen.said
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+def test_lock_of_a_dead_holder_runs_out() -> None:
+    """A holder on another machine cannot be seen to be dead; its lease ends."""
+    options = "backend=etcd endpoints=http://10.206.0.11:2379 service=catalog"
+    holder = "{'user': 'deploy', 'host': 'far-away', 'what': 'rollout of catalog 9'}"
+    estate.step(
+        "take the lock",
+        [
+            estate.BIN / "ansible",
+            "-i",
+            f"{os.environ['MOLECULE_SCENARIO_DIRECTORY']}/inventory",
+            "roll-lb-1",
+            "-m",
+            "mesops.platform.rollout_lock",
+            "-a",
+            f'{options} state=acquired ttl=15 holder="{holder}"',
+        ],
+        log=estate.BUILD / "rollout/lock.log",
+    )
+    begin = time.monotonic()
+    command = roll_out(new_version())
+    assert command.end() == 0, command.said
+    assert time.monotonic() - begin > 5, "the lock of somebody else did not hold"
+    assert in_service()
+
+
+@pytest.mark.parametrize("host", ["roll-lb-1"])
+def test_files_on_one_host_do_as_well(host: str) -> None:
+    """The store in files, killed and taken up again."""
+    release = new_version()
+    with load():
+        command = roll_out(release, rollout_backend="file")
+        command.wait_for(PHASES["canary"])
+        command.kill()
+        again = roll_out(release, rollout_backend="file")
+        assert again.end() == 0, again.said
+        assert "is taken up again" in again.said
+    assert estate.on(host, "ls /var/lib/mesops/rollouts/catalog").split()
+    assert set(versions().values()) == {release["version"]}
+    assert sorted(BALANCERS) and in_service()

@@ -1,0 +1,272 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rollouts on the small estate, under load: good ones, every kind of bad one, and a person's word."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import threading
+import time
+from typing import Any
+
+import estate
+import pytest
+from helpers import BALANCERS, Command, in_service, load, new_version, roll_out, settle, stats, versions
+
+MIGRATE = {"expand": {"command": "bin/catalog migrate", "timeout": 60}}
+
+
+def test_plan_changes_nothing() -> None:
+    release = new_version(migrations=MIGRATE)
+    before = versions()
+    command = Command("rollout", "--check", "--diff", **{f"rollout_{key}": value for key, value in release.items()})
+    assert command.end() == 0, command.said
+    for part in ("batch 1: roll-app-1", "weights     10 % -> 100 %", "gate        errors", "expand      bin/catalog migrate"):
+        assert part in command.said
+    assert versions() == before
+    assert estate.on("roll-app-1", f"ls /opt/catalog/releases | grep -c '^{release['version']}$'", check=False).strip() == "0"
+    status = Command("status")
+    assert status.end() == 0
+    assert release["version"] not in status.said
+
+
+def test_good_release_and_back_again() -> None:
+    release = new_version()
+    before = versions()
+    with load() as run:
+        command = roll_out(release)
+        assert command.end() == 0, command.said
+        assert set(versions().values()) == {release["version"]}
+        again = roll_out(release)
+        assert again.end() == 0, again.said
+        assert "in service already" in again.said
+        assert "changed=0" in again.said.split("PLAY RECAP")[1]
+        back = Command("rollback")
+        assert back.end() == 0, back.said
+        assert versions() == before
+    assert run.report.failed == 0, run.report.table()
+    assert in_service()
+
+
+BAD: dict[str, tuple[list[str], dict[str, Any], str]] = {
+    "never starts": (["never-starts"], {}, r"gate ready: roll-app-1: release \S+ (died|ended|is not ready)"),
+    "exits after some seconds": (
+        ["exits-after 6"],
+        {"rollout_min_healthy_time": 20},
+        r"gate (running|ready|errors) failed: ",
+    ),
+    "live but never ready": (["never-ready"], {}, r"gate ready: roll-app-1: release \S+ is not ready after 15 s: .*503"),
+    "answers 500 now and then": (["errors 5"], {}, r"gate errors failed: .* of \S+ requests failed"),
+    "wrong version": (
+        ["version 0.0.1"],
+        {
+            "rollout_gates": {
+                "errors": {"interval": 1, "initial_delay": 1, "count": 2, "timeout": 20},
+                "version": {
+                    "stage": "ready",
+                    "probe": {"type": "http", "url": "http://127.0.0.1:$port/version", "json": {"version": "$version"}},
+                },
+            }
+        },
+        r"gate version failed: .*version is '0.0.1', not '2\.",
+    ),
+    "ignores SIGTERM": (["ignores-sigterm"], {"rollout_prove_stop": True}, r"gate stops: .*ignored SIGTERM"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_release_goes_back_by_itself(name: str) -> None:
+    behaviour, variables, reason = BAD[name]
+    release = new_version(*behaviour)
+    before = versions()
+    with load() as run:
+        command = roll_out(release, **variables)
+        assert command.end() != 0, command.said
+        assert versions() == before
+        estate.wait_for(in_service, timeout=30, what="every node back in service")
+    said = " ".join(command.said.split())
+    assert "ROLLED BACK: rollout of catalog" in said
+    assert __import__("re").search(reason, said), command.said
+    # What a client saw was the canary's alone, before the verdict.
+    shares = run.report.per_node
+    canary = sum(shares.get("roll-app-1", {}).values())
+    assert run.report.failed <= max(3, 0.25 * canary), run.report.table()
+    if "500" not in name and "exits" not in name:
+        assert run.report.failed == 0, run.report.table()
+    # The other node was never touched.
+    assert f"roll-app-2  runs {release['version']}" not in command.said
+
+
+def test_expand_that_fails_drains_nothing() -> None:
+    release = new_version("expand-fails", migrations=MIGRATE)
+    before = versions()
+    command = roll_out(release)
+    assert command.end() != 0
+    assert "expand: 'bin/catalog migrate'" in command.said
+    assert "draining" not in command.said
+    assert "drained" not in command.said.replace("drained  sessions", "")
+    assert (versions(), in_service()) == (before, True)
+
+
+def test_corrupt_archive_drains_nothing() -> None:
+    release = new_version()
+    with open(release["artifact"], "r+b") as stream:
+        stream.truncate(200)
+    wrong = roll_out(release)
+    assert wrong.end() != 0
+    assert "has checksum" in wrong.said
+    import hashlib  # noqa: PLC0415
+    from pathlib import Path  # noqa: PLC0415
+
+    damaged = {**release, "checksum": f"sha256:{hashlib.sha256(Path(release['artifact']).read_bytes()).hexdigest()}"}
+    command = roll_out(damaged)
+    assert command.end() != 0
+    assert "truncated" in command.said
+    assert "FAILED: rollout of catalog" in command.said
+    assert "  drained in" not in command.said
+    assert in_service()
+
+
+def test_irreversible_migration_freezes_and_a_corrected_release_goes_on() -> None:
+    step = {"expand": {"command": "bin/catalog migrate", "reversible": False}}
+    bad = new_version("never-ready", migrations=step)
+    before = versions()
+    with load() as run:
+        command = roll_out(bad)
+        assert command.end() != 0
+        assert "FROZEN: rollout of catalog" in command.said
+        assert {stats(one)["roll-app-1"]["status"].split()[0] for one in BALANCERS} <= {"DRAIN", "DOWN"}
+        assert versions()["roll-app-2"] == before["roll-app-2"]
+        refused = Command("rollback")
+        assert refused.end() != 0
+        assert "cannot be undone" in refused.said
+        good = new_version(migrations=step)
+        corrected = roll_out(good)
+        assert corrected.end() == 0, corrected.said
+    assert set(versions().values()) == {good["version"]}
+    assert run.report.failed == 0, run.report.table()
+    assert in_service()
+
+
+def test_capacity_guard_says_the_numbers() -> None:
+    command = roll_out(new_version(), rollout_min_available=2)
+    assert command.end() != 0
+    said = " ".join(command.said.split())
+    assert "Batch 1 would take 1 of 2 servers of catalog out of traffic, which leaves 1 at roll-lb-1" in said
+    assert "rollout_min_available is 2" in said
+    assert in_service()
+
+
+def test_second_rollout_is_refused_with_holder_age_and_the_way_out() -> None:
+    slow = {"rollout_min_healthy_time": 30}
+    first = roll_out(new_version(), **slow)
+    first.wait_for("in service with 100 %")
+    second = roll_out(new_version())
+    assert second.end(90) != 0
+    said = " ".join(second.said.split())
+    assert "catalog is locked by " in said
+    assert "rollout of catalog" in said
+    assert "mesops.platform.unlock -e rollout_service=catalog" in said
+    assert first.process.poll() is None
+    assert Command("control", rollout_control="abort", rollout_note="test").end() == 0
+    assert first.end() != 0
+    assert "aborted: by " in first.said
+    settle()
+
+
+def test_pause_resume_and_promote() -> None:
+    release = new_version()
+    gates = {"errors": {"interval": 1, "initial_delay": 1, "count": 500, "timeout": 900}}
+    command = roll_out(release, rollout_gates=gates)
+    command.wait_for("in service with 10 %")
+    assert Command("control", rollout_control="pause", rollout_note="a call").end() == 0
+    command.wait_for("paused by .*a call")
+    status = Command("status")
+    assert status.end() == 0
+    assert "paused" in status.said
+    assert Command("control", rollout_control="resume").end() == 0
+    command.wait_for("goes on")
+    for _batch in range(2):
+        assert Command("control", rollout_control="promote").end() == 0
+        command.wait_for("promoted by a person")
+        command.wait_for(r"  done in")
+    assert command.end() == 0, command.said
+    assert set(versions().values()) == {release["version"]}
+    nobody = Command("control", rollout_control="pause")
+    assert nobody.end() != 0
+    assert "nothing to" in nobody.said
+
+
+def test_abort_goes_back() -> None:
+    before = versions()
+    command = roll_out(new_version(), rollout_min_healthy_time=60)
+    command.wait_for("in service with 100 %")
+    assert Command("control", rollout_control="abort", rollout_note="the wrong one").end() == 0
+    assert command.end() != 0
+    assert "the wrong one" in command.said
+    assert versions() == before
+    assert in_service()
+
+
+@pytest.mark.parametrize("policy", ["wait", "kill", "fail"])
+@pytest.mark.parametrize("kind", ["request", "socket"])
+def test_session_that_outlives_the_drain_deadline(policy: str, kind: str) -> None:
+    release = new_version()
+    before = versions()
+    outcome: list[str] = []
+
+    def request() -> None:
+        for _attempt in range(20):
+            connection = http.client.HTTPConnection("10.206.0.12", 80, timeout=100)
+            connection.request("GET", "/sleep/25", headers={"X-Wanted": "roll-app-1"})
+            try:
+                outcome.append(json.loads(connection.getresponse().read())["version"])
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                outcome.append(f"broken: {error!r}")
+            return
+
+    def upgraded() -> None:
+        with socket.create_connection(("10.206.0.12", 80), timeout=100) as stream:
+            stream.sendall(b"GET /socket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+            stream.recv(1024)
+            end = time.monotonic() + 25
+            while time.monotonic() < end:
+                try:
+                    stream.sendall(b"x")
+                    if not stream.recv(16):
+                        outcome.append("broken: closed")
+                        return
+                except OSError as error:
+                    outcome.append(f"broken: {error!r}")
+                    return
+                time.sleep(0.2)
+            outcome.append("whole")
+
+    threads = [threading.Thread(target=request if kind == "request" else upgraded, daemon=True) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    # Two of them, round robin: one is on each node.
+    estate.wait_for(
+        lambda: all(int(row["scur"]) > 0 for row in stats("roll-lb-2").values()), timeout=10, what="a session on each node"
+    )
+    command = roll_out(release, rollout_drain={"deadline": "4s", "on_timeout": policy})
+    status = command.end()
+    for thread in threads:
+        thread.join(60)
+    broken = [one for one in outcome if one.startswith("broken")]
+    if policy == "fail":
+        assert status != 0
+        assert "1 sessions of roll-app-1 outlived the drain deadline of 4 s" in " ".join(command.said.split())
+        assert (broken, versions()) == ([], before)
+        assert Command("rollback").end() == 0
+    elif policy == "kill":
+        assert status == 0, command.said
+        assert "outlived 4 s and were shut down" in command.said
+        assert broken
+    else:
+        assert status == 0, command.said
+        assert broken == []
+        assert "sessions left after" in command.said
+    assert in_service()

@@ -1,0 +1,177 @@
+# Copyright: (c) 2026, The mesops.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run a rollout or a rollback from the controller, and show a person what happens."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from ansible import constants as C
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+from ansible_collections.mesops.platform.plugins.module_utils import rollout_report as report
+from ansible_collections.mesops.platform.plugins.module_utils import rollout_state as state
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_begin import begin_rollback, begin_rollout
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_engine import Engine
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import PlanError
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import Record
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_watch import fill_probe, place_of
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_world import (
+    BalancerTrouble,
+    SampleRequest,
+    StoreLost,
+)
+from ansible_collections.mesops.platform.plugins.plugin_utils import rollout_setup as setup
+from ansible_collections.mesops.platform.plugins.plugin_utils.fleet import ControllerGone
+from ansible_collections.mesops.platform.plugins.plugin_utils.live_world import LiveWorld
+
+DISPLAY = Display()
+NAMES_SHOWN = 4
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """One run of the engine."""
+
+    _supports_check_mode = True
+    _supports_async = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Carry it out; a rollout that does not end as asked fails the task with its reason."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        args = dict(self._task.args)
+        self._begin = time.monotonic()
+        back = args.get("state", "released") == "reverted"
+        try:
+            what = f"{'rollback' if back else 'rollout'} of {(args.get('app') or {}).get('name')}"
+            world = setup.build(self, task_vars or {}, args, f"{what} {args.get('version') or ''}".strip(), self._tell)
+            if not back and not world.settings.version:
+                raise PlanError("rollout_version is missing; name the version to roll out.")
+        except PlanError as why:
+            return {**result, "failed": True, "changed": False, "msg": str(why)}
+        engine = Engine(world, world.settings, partial(setup.new_id, world.settings.service.name), setup.who())
+        try:
+            if self._task.check_mode:
+                return {**result, **self._plan(world, engine, back)}
+            record = engine.roll_back() if back else engine.roll_out()
+        except (PlanError, BalancerTrouble, StoreLost, ValueError) as why:
+            return {**result, "failed": True, "changed": False, "msg": f"Refused, nothing was changed: {why}"}
+        except ControllerGone:
+            os._exit(1)
+        finally:
+            world.fleet.end()
+        return {**result, **self._outcome(record, engine.changed, args.get("report"))}
+
+    # ----------------------------------------------------------------------------------------------------------- live
+
+    def _tell(self, text: str, hosts: Sequence[str]) -> None:
+        """One line for a person: the time since the beginning, who, what."""
+        shown = ", ".join(hosts[:NAMES_SHOWN]) + (
+            f" and {len(hosts) - NAMES_SHOWN} more" if hosts[NAMES_SHOWN:] else ""
+        )
+        line = f"{time.monotonic() - self._begin:7.1f} s  {shown + '  ' if shown else ''}{text}"
+        DISPLAY.display(line, color=None if hosts else C.COLOR_HIGHLIGHT)
+
+    # ----------------------------------------------------------------------------------------------------------- plan
+
+    def _plan(self, world: LiveWorld, engine: Engine, back: bool) -> dict[str, Any]:
+        """What would happen; reads the store without its lock, hosts and load balancers, and samples gates once."""
+        stored = world.store.read()
+        facts = []
+        if stored.get("lock"):
+            facts.append(f"locked      {stored['lock'].get('summary', 'by somebody else')}: a run would be refused")
+        sight = world.observe()
+        open_record = stored.get("open_record")
+        manifest: dict[str, Any] = {}
+        if open_record is not None:
+            record = Record.from_dict(open_record)
+            same = (record.kind, record.version) == ("rollout", world.settings.version)
+            if not (back or same or record.status == state.FROZEN):
+                raise PlanError(f"The {record.kind} {record.id} to {record.version} is unfinished ({record.status}).")
+            facts.append(
+                f"unfinished  {record.id} is {record.status} and would be {'reverted' if back else 'taken up'}"
+            )
+        else:
+            begin = begin_rollback if back else begin_rollout
+            record = begin(
+                engine.blank("rollback" if back else "rollout"), world.settings, sight, stored.get("history") or []
+            )
+        if record.hosts and not back:
+            prepared = world.prepare({host: one.target for host, one in record.hosts.items()}, check=True)
+            bad = {host: one.reason for host, one in prepared.items() if one.reason}
+            if bad:
+                raise PlanError("; ".join(f"{host}: {why}" for host, why in bad.items()))
+            manifest = dict(next(iter(prepared.values())).manifest)
+        facts += self._samples(world, list(record.hosts))
+        if record.hosts:
+            DISPLAY.display(report.plan_text(record, world.settings, manifest, facts))
+        else:
+            DISPLAY.display(f"Every host of {record.service} runs {record.version} and is in service: nothing to do.")
+        before = {host: one.previous for host, one in record.hosts.items()}
+        after = {host: one.previous if open_record and back else one.target for host, one in record.hosts.items()}
+        return {
+            "changed": bool(record.hosts),
+            "diff": {"before": before, "after": after, "before_header": record.service, "after_header": record.id},
+            "rollout": {**_brief(record), "status": "planned"},
+        }
+
+    @staticmethod
+    def _samples(world: LiveWorld, hosts: Sequence[str]) -> list[str]:
+        """What the gates say now, of hosts that still run what they ran before; numbers have no history yet."""
+        requests = []
+        for name, spec in world.settings.gates.items():
+            place = place_of(spec.probe)
+            if spec.probe.get("measure") in ("errors", "latency"):
+                continue
+            for host in hosts[:1] if place == "node" else [""]:
+                filled = fill_probe(spec, world.settings, host, hosts[:1], hosts[1:])
+                requests.append(SampleRequest(f"{name}/{host}", filled, host, hosts[:1], hosts[1:]))
+        taken = world.sample(requests) if hosts and requests else {}
+        return [
+            f"now         {request.key.rstrip('/')}: {taken[request.key].phase.value}, {taken[request.key].text}"
+            for request in requests
+        ]
+
+    # -------------------------------------------------------------------------------------------------------- outcome
+
+    def _outcome(self, record: Record, changed: bool, path: Any) -> dict[str, Any]:
+        if record.hosts:
+            DISPLAY.display(report.summary(record, time.time()))
+        found: dict[str, Any] = {"changed": changed, "rollout": _brief(record)}
+        if path:
+            try:
+                _write(str(path), record)
+            except OSError as error:
+                DISPLAY.warning(f"The report could not be written to {path}: {error.strerror}.")
+        if record.status != state.SUCCEEDED:
+            outcome = report.OUTCOMES.get(record.status, record.status).lower()
+            found.update(failed=True, msg=f"{record.kind} {record.id} {outcome}: {record.reason.split('. Its journal')[0]}")
+        return found
+
+
+def _brief(record: Record) -> dict[str, Any]:
+    """The part of a record that a task returns; the whole is in the store."""
+    return {
+        "id": record.id,
+        "status": record.status,
+        "version": record.version,
+        "reason": record.reason,
+        "advice": record.advice,
+        "hosts": {host: one.phase for host, one in record.hosts.items()},
+        "seconds": round(max(0.0, (record.ended_at or record.updated_at or record.started_at) - record.started_at), 1),
+    }
+
+
+def _write(path: str, record: Record) -> None:
+    """Replace the report in one step."""
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    beside = f"{path}.part"
+    with open(beside, "w", encoding="utf-8") as stream:
+        json.dump(record.to_dict(), stream, indent=2)
+        stream.write("\n")
+    os.replace(beside, path)

@@ -1,0 +1,285 @@
+# Copyright: (c) 2026, The mesops.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a probe may look like: its types, their keys, and one sentence for every mistake. Pure, no Ansible in here."""
+
+from __future__ import annotations
+
+import math
+import re
+import string
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+class ProbeError(ValueError):
+    """A probe's description is not usable; the text is one sentence for the user."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a type of probe looks like, and where it is taken."""
+
+    keys: tuple[str, ...]
+    required: tuple[str, ...]
+    place: str
+    """Where it is taken: node (each host of the service), balancers (each of them) or coordinator (one host)."""
+    lists: tuple[str, ...] = ()
+    """Which of the keys are lists of texts."""
+
+
+_ACCESS = ("headers", "username", "password", "timeout")
+_HTTP = ("url", "method", "body", "status", "json", "contains", "max_ms", *_ACCESS)
+_BALANCER = ("backend", "servers", "baseline")
+_HAPROXY = (
+    "measure",
+    "seconds",
+    "methods",
+    "max_ratio",
+    "max_ms",
+    "alpha",
+    "min_samples",
+    "percentile",
+    "tolerance_ms",
+)
+_PROMQL = ("url", "query", "baseline", "min", "max", "max_ratio", "tolerance", "range", "step", "alpha", "min_samples")
+_POSTGRES = ("endpoints", "min_standbys", "max_lag_mb", "synchronous", "timeout")
+KINDS: dict[str, Kind] = {
+    "http": Kind(_HTTP, ("url",), "node"),
+    "tcp": Kind(("address", "timeout"), ("address",), "node"),
+    "systemd": Kind(("unit", "max_restarts"), ("unit",), "node"),
+    "haproxy": Kind((*_BALANCER, *_HAPROXY), (), "balancers", (*_BALANCER, "methods")),
+    "promql": Kind((*_PROMQL, *_ACCESS), ("url", "query"), "coordinator"),
+    "postgres": Kind(_POSTGRES, ("endpoints",), "coordinator", ("endpoints",)),
+}
+MEASURES = ("state", "errors", "latency")
+PLACES = ("node", "balancers", "coordinator")
+LONGEST_TIMEOUT = 3600
+
+# What a measure makes use of; anything else would be a condition that nobody looks at.
+_LIMITS_OF_MEASURE: dict[str, tuple[str, ...]] = {
+    "state": (),
+    "errors": ("max_ratio", "alpha", "min_samples"),
+    "latency": ("methods", "max_ratio", "max_ms", "alpha", "min_samples", "percentile", "tolerance_ms"),
+}
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _not_negative(value: Any) -> bool:
+    return _number(value) and value >= 0
+
+
+def _above_zero(value: Any) -> bool:
+    return _number(value) and value > 0
+
+
+def _whole(value: Any) -> bool:
+    return _not_negative(value) and value == int(value)
+
+
+def _timeout(value: Any) -> bool:
+    return _above_zero(value) and value <= LONGEST_TIMEOUT
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _scalar(value: Any) -> bool:
+    return isinstance(value, (str, int, float))
+
+
+def _url(value: Any) -> bool:
+    # Access data in a URL would be shown with it, and no HTTP client of Python's library makes use of them.
+    return isinstance(value, str) and re.fullmatch(r"(?i)https?://[^\s/?#@]+([/?#]\S*)?", value) is not None
+
+
+def _one_line(value: Any) -> bool:
+    return _scalar(value) and str(value).isprintable()
+
+
+def _headers(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(_one_line(key) and _one_line(one) for key, one in value.items())
+
+
+Rule = tuple[Callable[[Any], bool], str]
+_NOT_NEGATIVE: Rule = (_not_negative, "it must be a number that is not negative")
+_ABOVE_ZERO: Rule = (_above_zero, "it must be a number above 0")
+_WHOLE: Rule = (_whole, "it must be a whole number that is not negative")
+_NUMBER: Rule = (_number, "it must be a number")
+_SECRET = ("headers", "username", "password")
+"""Keys whose values are never shown."""
+_RULES: dict[str, Rule] = {
+    "url": (
+        _url,
+        "it must begin with http:// or https:// and a host, and have no user or password; there are keys for those",
+    ),
+    "query": (_text, "it must be a text"),
+    "unit": (_one_line, "it must be the name of a systemd unit"),
+    "method": (lambda value: _text(value) and value.isalpha(), "it must be an HTTP method such as GET"),
+    "headers": (_headers, "it must be a mapping of header names to texts of one line"),
+    "json": (lambda value: isinstance(value, Mapping), "it must be a mapping of dotted paths to wanted values"),
+    "contains": (_scalar, "it must be a text"),
+    "username": (_scalar, "it must be a text"),
+    "password": (_scalar, "it must be a text"),
+    "synchronous": (lambda value: isinstance(value, bool), "it must be true or false"),
+    "timeout": (_timeout, f"it must be a number of seconds above 0 and at most {LONGEST_TIMEOUT}"),
+    "min": _NUMBER,
+    "max": _NUMBER,
+    "range": _ABOVE_ZERO,
+    "step": _ABOVE_ZERO,
+    "max_restarts": _WHOLE,
+    "min_standbys": _WHOLE,
+    **dict.fromkeys(
+        (
+            "max_ratio",
+            "max_ms",
+            "alpha",
+            "min_samples",
+            "percentile",
+            "tolerance_ms",
+            "tolerance",
+            "seconds",
+            "max_lag_mb",
+        ),
+        _NOT_NEGATIVE,
+    ),
+}
+
+
+def given_keys(probe: Mapping[Any, Any]) -> dict[str, Any]:
+    """A probe without the keys that are null: those are as good as not written."""
+    return {str(key): value for key, value in probe.items() if value is not None}
+
+
+def check(probe: Any, place: str) -> dict[str, Any]:
+    """A probe's description, without its null keys, or ProbeError; ``place`` says where it stands in the inventory."""
+    if not isinstance(probe, Mapping):
+        raise ProbeError(f"{place} is {probe!r}, which is no mapping; give it a type and that type's keys.")
+    given = given_keys(probe)
+    kind = KINDS.get(str(given.get("type")))
+    if kind is None:
+        raise ProbeError(f"{place}.type is {given.get('type')!r}; it must be one of {', '.join(KINDS)}.")
+    _check_keys(given, kind, place)
+    _check_values(given, kind, place)
+    if given["type"] == "http":
+        statuses(given.get("status", 200), place)
+    elif given["type"] == "tcp":
+        address(given["address"], place)
+    elif given["type"] == "haproxy":
+        _check_haproxy(given, place)
+    elif given["type"] == "promql":
+        _check_promql(given, place)
+    return given
+
+
+def _check_keys(given: Mapping[str, Any], kind: Kind, place: str) -> None:
+    allowed = ("type", "from", *kind.keys)
+    for key in given:
+        if key not in allowed:
+            raise ProbeError(
+                f"{place} has the unknown key '{key}'; a probe of type {given['type']} has {', '.join(allowed)}."
+            )
+    for key in kind.required:
+        if not given.get(key):
+            raise ProbeError(f"{place} has no {key}; a probe of type {given['type']} needs {', '.join(kind.required)}.")
+    if given.get("from", "node") not in PLACES:
+        raise ProbeError(f"{place}.from is {given['from']!r}; it must be one of {', '.join(PLACES)}.")
+
+
+def _check_values(given: Mapping[str, Any], kind: Kind, place: str) -> None:
+    for key, value in given.items():
+        if key in kind.lists:
+            good = isinstance(value, (list, tuple)) and all(isinstance(one, str) for one in value)
+            advice = "it must be a list of texts"
+            if key == "endpoints" and good:
+                good, advice = all(_url(one) for one in value), "each must be a URL such as http://pg-1:8008"
+        elif given["type"] == "promql" and key == "baseline":
+            good, advice = _text(value), "it must be a second query"
+        elif key in _RULES:
+            good, advice = _RULES[key][0](value), _RULES[key][1]
+        else:
+            continue
+        if not good:
+            told = "not usable" if key in _SECRET else repr(value)
+            raise ProbeError(f"{place}.{key} is {told}; {advice}.")
+
+
+def _check_haproxy(given: Mapping[str, Any], place: str) -> None:
+    measure = given.get("measure", "state")
+    if measure not in MEASURES:
+        raise ProbeError(f"{place}.measure is {measure!r}; it must be one of {', '.join(MEASURES)}.")
+    limits = {one for some in _LIMITS_OF_MEASURE.values() for one in some}
+    for key in given:
+        if key in limits and key not in _LIMITS_OF_MEASURE[measure]:
+            raise ProbeError(
+                f"{place} has {key}, of which the measure {measure} makes no use; remove it, or choose another measure."
+            )
+
+
+def _check_promql(given: Mapping[str, Any], place: str) -> None:
+    if not {"min", "max", "max_ratio"} & set(given):
+        raise ProbeError(
+            f"{place} has no condition, so that nothing could fail it; add min, max, or baseline and max_ratio."
+        )
+    if ("max_ratio" in given) != ("baseline" in given):
+        raise ProbeError(f"{place} needs baseline and max_ratio together: the second compares with the first.")
+    if "range" in given:
+        if "max_ratio" not in given or {"min", "max"} & set(given):
+            raise ProbeError(
+                f"{place} has range, with which values are compared with a baseline and with nothing else; "
+                "give baseline and max_ratio, and put min and max into a gate of their own."
+            )
+        return
+    for key in ("step", "alpha", "min_samples"):
+        if key in given:
+            raise ProbeError(f"{place} has {key}, which has no effect without range; add range, or remove it.")
+
+
+def fill(value: Any, names: Mapping[str, str], place: str) -> Any:
+    """Replace $name and ${name} in every text of a probe; an unknown name is refused, $$ is a dollar sign."""
+    if isinstance(value, str):
+
+        def put(found: re.Match[str]) -> str:
+            name = found.group("named") or found.group("braced")
+            if found.group("escaped") is not None:
+                return "$"
+            if name not in names:
+                what = f"${name} is no known name" if name else "a dollar sign is followed by no name"
+                raise ProbeError(
+                    f"{place} has {value!r}, in which {what}; known are "
+                    f"{', '.join('$' + one for one in sorted(names))}, and $$ for a dollar sign."
+                )
+            return names[name]
+
+        return string.Template.pattern.sub(put, value)
+    if isinstance(value, Mapping):
+        return {key: fill(one, names, place) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [fill(one, names, place) for one in value]
+    return value
+
+
+def statuses(value: Any, place: str) -> list[tuple[int, int]]:
+    """Ranges of HTTP statuses, first and last, from 200, "200-299,304" or a list of such."""
+    ranges = []
+    for one in value if isinstance(value, (list, tuple)) else str(value).split(","):
+        found = re.fullmatch(r"\s*([1-5]\d\d)(?:-([1-5]\d\d))?\s*", str(one), re.ASCII)
+        if found is None or int(found.group(1)) > int(found.group(2) or found.group(1)):
+            raise ProbeError(f"{place}.status is {value!r}; give a status such as 200, or ranges such as 200-299,304.")
+        ranges.append((int(found.group(1)), int(found.group(2) or found.group(1))))
+    if not ranges:
+        raise ProbeError(f"{place}.status is {value!r}; give a status such as 200, or ranges such as 200-299,304.")
+    return ranges
+
+
+def address(value: Any, place: str) -> tuple[str, int]:
+    """Host and port."""
+    found = re.fullmatch(r"(\[[^\s\[\]]+\]|[^\s\[\]]+):(\d{1,5})", str(value), re.ASCII)
+    if found is None or not 0 < int(found.group(2)) < 65536:
+        raise ProbeError(f"{place}.address is {value!r}; give host:port.")
+    return found.group(1).strip("[]"), int(found.group(2))

@@ -1,0 +1,206 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, The mesops.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sample probes on a clock until they pass, fail, or time out."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: health_gate
+short_description: Sample probes on a clock until they pass, fail, or time out
+version_added: 0.2.0
+author:
+  - The mesops.platform authors (@mesops)
+description:
+  - A gate is data, a probe and what to make of its samples. All gates of the task are sampled from its host, each on its
+    own clock, and every sample is shown while the task runs.
+  - Verdicts are passed, failed, inconclusive and error. Where several would apply, failed comes before error, error before
+    inconclusive, and passed comes last. The task fails unless every gate has passed.
+  - What is absent is never green. No data, too few samples and an answer that is no number make a gate inconclusive.
+  - The module itself takes one sample of each probe; the action plugin of the same name runs the clock on the controller.
+extends_documentation_fragment:
+  - mesops.platform.attributes
+attributes:
+  check_mode:
+    support: full
+    details:
+      - Takes one sample of each gate and fails on none. Probes only read.
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+  platform:
+    support: full
+    platforms: posix
+options:
+  gates:
+    description: Name of each gate to its settings. One of O(gates) and O(probes) is needed.
+    type: dict
+    default: {}
+    suboptions: {}
+  probes:
+    description:
+      - Name of each probe to its settings, as in a gate's C(probe). One sample of each is taken and returned, without a
+        gate around it and without a failure.
+    type: dict
+    default: {}
+notes:
+  - "Settings of a gate, times in seconds. C(probe) is required. C(interval) between samples, 5. C(count) of successes that
+    are needed, 1. C(initial_delay) before the first sample, 0. C(failure_limit) of failures that are forgiven, 0, where -1
+    forgives all until the timeout. C(consecutive_error_limit) of samples in a row that cannot be taken, 4.
+    C(inconclusive_limit), -1. C(for), how long the last successes must have lasted without a break, 0. C(timeout) for the
+    whole, 60. C(on_no_data), what a sample without data counts as, V(wait) (nothing), V(inconclusive) or V(failed).
+    C(enabled), V(true)."
+  - "A probe of C(type: http) has C(url), C(method), C(headers), C(body), C(status) (200, or ranges such as 200-299,304),
+    C(json) (dotted path to the value that it must have), C(contains), C(max_ms), C(timeout) (5), C(username) and
+    C(password)."
+  - "A probe of C(type: tcp) has C(address) (host:port) and C(timeout) (5)."
+  - "A probe of C(type: systemd) has C(unit), which must be active, and C(max_restarts) (0), how often it may have been
+    restarted by systemd since it was started by hand."
+  - "A probe of C(type: haproxy) is taken on a load balancer. It has C(backend), C(servers) and C(measure). V(state), the
+    default, wants all servers up. V(errors) compares the share of failed requests with the servers in C(baseline) by an
+    exact test; C(max_ratio) (0.01) is always tolerated, C(alpha) (0.01) is the chance of a false alarm, C(min_samples) (20)
+    requests are needed. V(latency) compares the access log of the last C(seconds) (60) with a rank test and an exact test
+    of the C(percentile) (95); C(max_ratio) (1.5), C(max_ms), C(alpha) (0.01), C(min_samples) (50), C(tolerance_ms) (5),
+    and C(methods) limits it to some HTTP methods."
+  - "A probe of C(type: promql) has C(url) of a Prometheus server, C(query), and C(min), C(max), or C(baseline) (a second
+    query) and C(max_ratio), with an absolute C(tolerance). C(headers), C(username), C(password), C(timeout) (10). With
+    C(range) and C(step) (seconds) the values of that time are compared by the rank test instead, with C(alpha) and
+    C(min_samples)."
+  - "A probe of C(type: postgres) has C(endpoints) (URLs of Patroni's REST API), C(min_standbys) (1), C(max_lag_mb) (16),
+    C(synchronous) (false) and C(timeout) (3)."
+seealso:
+  - module: mesops.platform.rollout
+"""
+
+EXAMPLES = r"""
+- name: Wait until the service is ready, and see it stay so for ten seconds
+  mesops.platform.health_gate:
+    gates:
+      ready:
+        probe: {type: http, url: "http://127.0.0.1:3000/readyz"}
+        interval: 1
+        failure_limit: -1
+        for: 10
+        timeout: 60
+      version:
+        probe: {type: http, url: "http://127.0.0.1:3000/version", json: {version: "1.4.0"}}
+
+- name: Refuse to go on unless the database could survive the loss of its leader
+  mesops.platform.health_gate:
+    gates:
+      replication:
+        probe: {type: postgres, endpoints: ["http://pg-1:8008", "http://pg-2:8008"], synchronous: true}
+
+- name: Compare one server with the others for a minute
+  mesops.platform.health_gate:
+    gates:
+      errors:
+        probe: {type: haproxy, measure: errors, backend: [catalog], servers: [app-1], baseline: [app-2, app-3]}
+        count: 12
+        timeout: 120
+"""
+
+RETURN = r"""
+verdict:
+  description: The worst verdict of all gates.
+  returned: when O(gates) is given
+  type: str
+  sample: passed
+gates:
+  description: A report of each gate with verdict, reason, number of samples per phase, and the last ten measurements.
+  returned: when O(gates) is given
+  type: list
+  elements: dict
+  sample: [{name: ready, verdict: passed, reason: "1 of 1 samples succeeded", samples: {success: 1}}]
+samples:
+  description: One sample of each probe.
+  returned: when O(probes) is given
+  type: dict
+  sample: {ready: {phase: success, text: "http://127.0.0.1:3000/readyz answered 200"}}
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mesops.platform.plugins.module_utils import (
+    haproxy_requests,
+    haproxy_runtime,
+    haproxy_state,
+    probes,
+)
+
+VALUES_SHIPPED = 4000
+"""Latencies per server that one sample carries at most."""
+
+
+def balancer_sample(probe: Mapping[str, Any], run: probes.Run) -> probes.Sample:
+    """Ask this host's HAProxy."""
+    measure = probe.get("measure", "state")
+    backends = [str(one) for one in probe.get("backend") or ()]
+    if measure == "latency":
+        now = time.time()
+        since = now - float(probe.get("seconds", 60))
+        methods = [str(one).upper() for one in probe.get("methods") or ()]
+        found: dict[str, list[float]] = {}
+        for backend in backends:
+            for one in haproxy_requests.read_requests(run, backend, since, now):
+                if not methods or one.method in methods:
+                    found.setdefault(one.server, []).append(one.ms)
+        data = {server: values[-VALUES_SHIPPED:] for server, values in found.items()}
+        return {"phase": probes.RAW, "text": f"{sum(map(len, data.values()))} requests", "data": data}
+    view = haproxy_runtime.look(lambda command: haproxy_state.ask(haproxy_state.MASTER_SOCKET, command))
+    servers = [one.public() for one in view.servers.values() if one.backend in backends]
+    if measure == "errors":
+        return {"phase": probes.RAW, "text": "counters", "data": {"counters": counters(servers)}}
+    wanted = [str(one) for one in probe.get("servers") or ()]
+    bad = [f"{one['server']} is {one['status']}" for one in servers if one["server"] in wanted and not serves(one)]
+    missing = [name for name in wanted if all(one["server"] != name for one in servers)]
+    bad += [f"{name} is no server of {', '.join(backends)}" for name in missing]
+    if bad or not wanted:
+        return {"phase": probes.FAILURE, "text": ", ".join(bad) or "no server is named"}
+    return {"phase": probes.SUCCESS, "text": f"{', '.join(wanted)} up"}
+
+
+def serves(server: Mapping[str, Any]) -> bool:
+    """Whether a server takes traffic."""
+    return bool(server["admin"] == "ready" and (server["up"] or not server["checked"]))
+
+
+def counters(servers: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """What was counted of each server, over all backends."""
+    found: dict[str, dict[str, float]] = {}
+    for server in servers:
+        into = found.setdefault(server["server"], {})
+        for key, value in server["counters"].items():
+            into[key] = into.get(key, 0) + value
+    return found
+
+
+def main() -> None:
+    """Take one sample of each probe."""
+    module = AnsibleModule(
+        argument_spec={"gates": {"type": "dict", "default": {}}, "probes": {"type": "dict", "default": {}}},
+        supports_check_mode=True,
+    )
+
+    def run(command: Sequence[str]) -> tuple[int, str, str]:
+        rc, out, err = module.run_command(list(command), environ_update={"LC_ALL": "C"})
+        return int(rc), str(out), str(err)
+
+    def balancer(probe: Mapping[str, Any]) -> probes.Sample:
+        try:
+            return balancer_sample(probe, run)
+        except (haproxy_runtime.RuntimeFailure, haproxy_runtime.NoAnswer, haproxy_requests.RequestsError) as error:
+            return {"phase": probes.ERROR, "text": str(error)}
+
+    tools = probes.real_tools(run, balancer)
+    samples = {str(name): probes.take(probe, tools) for name, probe in module.params["probes"].items()}
+    module.exit_json(changed=False, samples=samples)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,339 @@
+# Copyright: (c) 2026, The mesops.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The world of a rollout as it is: this collection's modules, run on the estate's hosts.
+
+The engine decides, and this file carries out: each method is one round of module executions, all hosts at once, and a
+write to the store rides along with the step that it describes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.mesops.platform.plugins.module_utils import rollout_world as world
+from ansible_collections.mesops.platform.plugins.module_utils.gates import READY
+from ansible_collections.mesops.platform.plugins.module_utils.judge import Phase
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import PlanError, Settings
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import Migration, Record
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_watch import fill_probe, place_of
+from ansible_collections.mesops.platform.plugins.plugin_utils import samples
+from ansible_collections.mesops.platform.plugins.plugin_utils.fleet import Answer, Call, Fleet
+from ansible_collections.mesops.platform.plugins.plugin_utils.live_store import WRITE, LiveStore
+
+COLLECTION = "mesops.platform."
+MIGRATION_WAIT = 4
+
+
+class LiveWorld:
+    """Implements ``rollout_world.World`` on real hosts."""
+
+    def __init__(
+        self, fleet: Fleet, settings: Settings, store: LiveStore, tell: Callable[[str, Sequence[str]], None]
+    ) -> None:
+        self.fleet = fleet
+        self.settings = settings
+        self.store = store
+        self._tell = tell
+        self._reference: dict[str, samples.Counters] = {}
+        self._entered_at = time.monotonic()
+        self._fence = int(time.time() * 1000)
+
+    # -------------------------------------------------------------------------------------------------- time and people
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return time.time()
+
+    def clock(self) -> float:
+        """Seconds that only grow."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait; the lease is kept meanwhile."""
+        self.fleet.sleep(seconds)
+
+    def tell(self, text: str, hosts: Sequence[str] = ()) -> None:
+        """Show a person what happens."""
+        self._tell(text, hosts)
+
+    # ------------------------------------------------------------------------------------------------------------ store
+
+    @property
+    def control(self) -> world.Control | None:
+        """The flag that the last write has brought back."""
+        return self.store.control
+
+    def open(self) -> world.Opened:
+        """Take the lock and read what is there."""
+        return self.store.open()
+
+    def save(self, record: Record) -> None:
+        """Write the record."""
+        self.store.save(record)
+
+    def store_error(self) -> Exception | None:
+        """The error of a write that rode along, once."""
+        return self.store.error()
+
+    def clear_control(self) -> None:
+        """Forget the flag that was obeyed."""
+        self.store.clear_control()
+
+    def close(self, record: Record) -> None:
+        """Write the final record and let go of the lock."""
+        self.store.close(record)
+
+    def release(self) -> None:
+        """Let go of the lock."""
+        self.store.release()
+
+    def _round(self, calls: Mapping[str, Call], save: Record | None) -> dict[str, Answer]:
+        """Run calls at once, the write of the record among them."""
+        everything = dict(calls)
+        if save is not None:
+            everything[WRITE] = self.store.write_call(save)
+        answers = self.fleet.run(everything)
+        if WRITE in answers:
+            self.store.note(answers.pop(WRITE))
+        return answers
+
+    # ---------------------------------------------------------------------------------------------------------- looking
+
+    def look(self) -> tuple[dict[str, Answer], dict[str, Answer]]:
+        """What every node and every load balancer answers, silence included."""
+        nodes = {f"node {host}": self._release_call(host, "prepared", {}, check=True) for host in self.settings.hosts}
+        balancers = {f"balancer {name}": self._server_call(name, {}) for name in self.settings.balancers}
+        answers = self.fleet.run({**nodes, **balancers})
+        return (
+            {host: answers[f"node {host}"] for host in self.settings.hosts},
+            {name: answers[f"balancer {name}"] for name in self.settings.balancers},
+        )
+
+    def observe(self) -> world.Sight:
+        """Look at every node and every load balancer; load balancers have to answer."""
+        nodes, balancers = self.look()
+        everybody = (*self.settings.hosts, *self.settings.excluded)
+        servers = {name: servers_of(result, everybody) for name, result in _obeyed(balancers).items()}
+        for name, seen in servers.items():
+            missing = [host for host in everybody if host not in seen]
+            if missing:
+                raise PlanError(
+                    f"{', '.join(missing)} is no server of {', '.join(self.settings.backends)} at {name}; add it to "
+                    "haproxy_services and run site.yml, or leave it out with rollout_exclude."
+                )
+        return world.Sight({host: node_of(answer) for host, answer in nodes.items()}, servers)
+
+    # ------------------------------------------------------------------------------------------------------------ nodes
+
+    def _release_call(
+        self, host: str, state: str, more: Mapping[str, Any], timeout: float = 60, check: bool = False
+    ) -> Call:
+        service = self.settings.service
+        arguments = {"service": service.name, "state": state, "unit": service.unit, "group": service.user, **more}
+        return Call(host, f"{COLLECTION}app_release", arguments, timeout=timeout, check=check)
+
+    def prepare(self, targets: Mapping[str, str], check: bool = False) -> dict[str, world.Prepared]:
+        """Install versions on hosts without activating them; one that is there needs no artifact."""
+        calls = {}
+        for host, version in targets.items():
+            more: dict[str, Any] = {"version": version, "command": self.settings.service.command}
+            if self.settings.artifact and version == self.settings.version:
+                more.update(artifact=self.settings.artifact, checksum=self.settings.checksum)
+            calls[host] = self._release_call(host, "installed", more, timeout=900, check=check)
+        return {
+            host: world.Prepared(answer.reason if answer.failed else "", answer.result.get("manifest") or {})
+            for host, answer in self.fleet.run(calls).items()
+        }
+
+    def activate(
+        self, targets: Mapping[str, str], *, stop: bool = False, save: Record | None = None
+    ) -> dict[str, world.Activated]:
+        """Let hosts run versions, and take the first sample of every gate about them."""
+        service = self.settings.service
+        calls = {}
+        for host, version in targets.items():
+            until, once = self._ready_probes(host, version, list(targets))
+            ready = {"until": until, "once": once, "timeout": service.ready_timeout, "prove_stop": stop}
+            patience = (service.stop_timeout + service.ready_timeout) * (2 if stop else 1) + 30
+            calls[host] = self._release_call(host, "active", {"version": version, "ready": ready}, timeout=patience)
+        found = {}
+        for host, answer in self._round(calls, save).items():
+            started = answer.result.get("started") or {}
+            found[host] = world.Activated(
+                reason=answer.reason if answer.failed else "",
+                gate="unreachable" if answer.unreachable else f"gate {answer.result.get('gate', 'activation')}",
+                stop_s=float(started.get("stop_s", 0)),
+                start_s=float(started.get("start_s", 0)),
+                killed=bool(started.get("killed")),
+                samples=started.get("samples") or {},
+            )
+        return found
+
+    def _ready_probes(self, host: str, version: str, hosts: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Probes of the stage ready that the node itself can take: those to wait for, and those to look at once."""
+        until: dict[str, Any] = {}
+        once: dict[str, Any] = {}
+        back = version != self.settings.version
+        for name, spec in self.settings.gates.items():
+            if spec.stage == READY and place_of(spec.probe) == "node":
+                waits = spec.failure_limit < 0
+                # The version before is not judged by what is said about the new one.
+                if waits or not back:
+                    (until if waits else once)[name] = fill_probe(spec, self.settings, host, hosts, ())
+        return until, once
+
+    def migrate(self, host: str, version: str, name: str, migration: Migration) -> world.Migrated:
+        """Begin a migration, or look at the one that was begun."""
+        arguments = {
+            "service": self.settings.service.name,
+            "unit": self.settings.service.unit,
+            "version": version,
+            "step": name,
+            "command": migration.command,
+            "timeout": migration.timeout,
+            "wait": MIGRATION_WAIT,
+        }
+        answer = self.fleet.run({host: Call(host, f"{COLLECTION}app_migration", arguments)})[host]
+        output = str(answer.result.get("output", ""))
+        if answer.failed:
+            return world.Migrated(reason=answer.reason, output=output)
+        return world.Migrated(running=answer.result.get("step_state") == "running", output=output)
+
+    def prune(self, hosts: Sequence[str], protect: Collection[str]) -> None:
+        """Remove old releases; what cannot be removed is no trouble of this rollout."""
+        more = {"keep": self.settings.service.keep, "protect": sorted(protect)}
+        answers = self.fleet.run({host: self._release_call(host, "pruned", more) for host in hosts})
+        for host, answer in answers.items():
+            if answer.failed:
+                self.tell(f"old releases could not be removed: {answer.reason}", [host])
+
+    # -------------------------------------------------------------------------------------------------------- balancers
+
+    def _server_call(self, balancer: str, options: Mapping[str, Any], patience: float = 0) -> Call:
+        arguments = {"backend": list(self.settings.backends), **options}
+        return Call(balancer, f"{COLLECTION}haproxy_server", arguments, timeout=60 + patience)
+
+    def _change(
+        self, where: world.Where, options: Mapping[str, Any], patience: float, save: Record | None
+    ) -> dict[str, Mapping[str, Any]]:
+        """Change servers at all load balancers at once."""
+        options = {**options, "wait": patience}
+        calls = {
+            name: self._server_call(name, {**options, "server": list(hosts)}, patience) for name, hosts in where.items()
+        }
+        return _obeyed(self._round(calls, save))
+
+    def drain(
+        self, where: world.Where, *, patience: float, least: int, kill: bool = False, save: Record | None = None
+    ) -> world.Drained:
+        """Take hosts out of traffic at all load balancers at once."""
+        on_timeout = "kill" if kill else "report"
+        options = {"state": "drain", "on_timeout": on_timeout, "min_available": least}
+        found = self._change(where, options, patience, save)
+        left: dict[str, int] = {}
+        begun: dict[str, int] = {}
+        for result in found.values():
+            for server in result["servers"]:
+                name = server["server"]
+                busy = server["sessions"] + server["queued"] + server["sessions_old_workers"]
+                left[name] = left.get(name, 0) + busy
+            for label, busy in result.get("busy_before", {}).items():
+                name = label.rpartition("/")[2]
+                begun[name] = begun.get(name, 0) + busy
+        return world.Drained(
+            done=all(result["done"] for result in found.values()),
+            left=left,
+            begun=begun,
+            waited_s=max((float(result["waited_s"]) for result in found.values()), default=0.0),
+            killed=sum(int(result["killed"]) for result in found.values()),
+        )
+
+    def enter(self, where: world.Where, percent: int, *, save: Record | None = None) -> dict[str, str]:
+        """Put hosts into traffic once every load balancer's own checks have seen them up."""
+        limit = self.settings.service.ready_timeout
+        options = {"state": "ready", "weight": f"{percent}%", "on_timeout": "report"}
+        found = self._change(where, options, limit, save)
+        self._reference = {**self._reference, **{name: result.get("counters", {}) for name, result in found.items()}}
+        self._entered_at = time.monotonic()
+        failed: dict[str, list[str]] = {}
+        for name, result in found.items():
+            for server in result["servers"]:
+                if not server_of(server).serving:
+                    reason = f"is {server['status']} at {name} after {limit:g} s ({server['check']})"
+                    failed.setdefault(server["server"], []).append(reason)
+        return {host: ", ".join(reasons) for host, reasons in failed.items()}
+
+    # ---------------------------------------------------------------------------------------------------------- samples
+
+    def sample(self, requests: Sequence[world.SampleRequest], *, save: Record | None = None) -> dict[str, world.Taken]:
+        """Take samples, each where its probe belongs, all at once."""
+        probes: dict[str, dict[str, Any]] = {}
+        for request in requests:
+            probe = {key: value for key, value in request.probe.items() if key != "from"}
+            if probe["type"] == "haproxy":
+                seconds = time.monotonic() - self._entered_at
+                probe.update(backend=list(self.settings.backends), servers=list(request.canary), seconds=seconds)
+            for host in self._places(request):
+                probes.setdefault(host, {})[request.key] = probe
+        calls = {}
+        for host, some in probes.items():
+            longest = sum(float(probe.get("timeout", 10)) for probe in some.values())
+            calls[host] = Call(host, f"{COLLECTION}health_gate", {"probes": some}, timeout=30 + longest)
+        answers = self._round(calls, save)
+        return {request.key: self._judged(request, answers) for request in requests}
+
+    def _places(self, request: world.SampleRequest) -> Sequence[str]:
+        place = place_of(request.probe)
+        if place == "balancers":
+            return self.settings.balancers
+        return [request.host if place == "node" and request.host else self.store.coordinator]
+
+    def _judged(self, request: world.SampleRequest, answers: Mapping[str, Answer]) -> world.Taken:
+        taken = {}
+        for host in self._places(request):
+            answer = answers[host]
+            if answer.failed:
+                # A node that cannot be asked is not healthy; anything else that cannot be asked is only silent.
+                lost = host == request.host and answer.unreachable
+                return world.Taken(Phase.FAILURE if lost else Phase.ERROR, f"{host}: {answer.reason}")
+            taken[host] = answer.result["samples"][request.key]
+        return samples.judge(request, taken, self._reference)
+
+
+# ------------------------------------------------------------------------------------------------------------- answers
+
+
+def _obeyed(answers: Mapping[str, Answer]) -> dict[str, Mapping[str, Any]]:
+    """Results of load balancers; one that is silent or refuses is trouble."""
+    broken = {name: answer.reason for name, answer in answers.items() if answer.failed}
+    if broken:
+        text = "; ".join(f"load balancer {name}: {why}" for name, why in broken.items())
+        raise world.BalancerTrouble(text)
+    return {name: answer.result for name, answer in answers.items()}
+
+
+def node_of(answer: Answer) -> world.Node:
+    """What a host of the service has said."""
+    if answer.failed:
+        return world.Node(reason=answer.reason)
+    result = answer.result
+    return world.Node(result.get("current"), result.get("previous"), result.get("running"))
+
+
+def server_of(server: Mapping[str, Any]) -> world.Server:
+    """One server at one load balancer."""
+    share = 100 * float(server["weight"]) / (float(server["weight_configured"]) or 1.0)
+    return world.Server(str(server["admin"]), bool(server["up"] or not server["checked"]), share)
+
+
+def servers_of(result: Mapping[str, Any], hosts: Collection[str]) -> dict[str, world.Server]:
+    """Hosts at one load balancer; one that is a server of several backends is as good as in its worst."""
+    found: dict[str, world.Server] = {}
+    for server in result["servers"]:
+        name, one = server["server"], server_of(server)
+        if name in hosts and (name not in found or (found[name].serving and not one.serving)):
+            found[name] = one
+    return found

@@ -1,0 +1,224 @@
+# Copyright: (c) 2026, The mesops.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From the options of a task and the variables of the inventory to a rollout's settings, store and world."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ansible import constants as C
+from ansible.plugins.action import ActionBase
+from ansible_collections.mesops.platform.plugins.module_utils import release_archive
+from ansible_collections.mesops.platform.plugins.module_utils import rollout_plan as plan
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import PlanError, Service, Settings
+from ansible_collections.mesops.platform.plugins.plugin_utils.fleet import Fleet
+from ansible_collections.mesops.platform.plugins.plugin_utils.live_store import LiveStore, StoreSettings
+from ansible_collections.mesops.platform.plugins.plugin_utils.live_world import LiveWorld
+
+STORE_OPTIONS = (
+    "backend",
+    "directory",
+    "endpoints",
+    "prefix",
+    "username",
+    "password",
+    "ca_file",
+    "cert_file",
+    "key_file",
+    "timeout",
+)
+
+
+def new_id(service: str, now: float) -> str:
+    """A name for a rollout that sorts by time and is never given twice."""
+    return f"{service}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now))}-{secrets.token_hex(2)}"
+
+
+def who() -> str:
+    """The person or account that runs the play."""
+    return f"{os.environ.get('SUDO_USER') or getpass.getuser()}@{socket.gethostname()}"
+
+
+def service_of(given: Any) -> Service:
+    """The service, from what the app role's filter has completed."""
+    if not isinstance(given, Mapping):
+        raise PlanError(
+            "app is no mapping; pass the service as the filter mesops.platform.app_service_plan completes it."
+        )
+    return Service(
+        name=str(given["name"]),
+        port=int(given["port"]),
+        unit=str(given["unit"]),
+        command=str(given["command"]),
+        user=str(given["user"]),
+        readiness_path=str(given["readiness_path"]),
+        ready_timeout=float(given["ready_timeout"]),
+        stop_timeout=float(given["stop_timeout"]),
+        keep=int(given["keep"]),
+    )
+
+
+def artifact_of(given: Any, checksum: Any, base: str) -> tuple[str, str]:
+    """The artifact as an absolute path or a URL, and its checksum; a local file is checked before anything changes."""
+    if not given:
+        return "", ""
+    if not checksum:
+        raise PlanError(
+            "rollout_artifact is given without rollout_checksum; add the checksum that the build printed, sha256:<64 hex digits>."
+        )
+    wanted = plan.check_checksum(checksum)
+    artifact = str(given)
+    if artifact.lower().startswith(("http://", "https://")):
+        return artifact, wanted
+    candidates = [os.path.join(where, os.path.expanduser(artifact)) for where in (os.getcwd(), base)]
+    path = next((os.path.abspath(one) for one in candidates if os.path.isfile(one)), None)
+    if path is None:
+        raise PlanError(f"rollout_artifact {artifact} is no file on this controller; build it, or correct the path.")
+    found = release_archive.sha256(path)
+    if found != wanted:
+        raise PlanError(
+            f"rollout_artifact {os.path.basename(path)} has checksum {found}, not {wanted}; name the right file, or correct "
+            "the checksum if the file is right."
+        )
+    return path, wanted
+
+
+def settings_of(args: Mapping[str, Any], base: str, addresses: Mapping[str, str]) -> Settings:
+    """Everything that a rollout is asked to do, checked; one sentence for the first mistake."""
+    service = service_of(args.get("app"))
+    excluded = tuple(str(host) for host in args.get("exclude") or ())
+    everybody = [str(host) for host in args.get("hosts") or ()]
+    unknown = [host for host in excluded if host not in everybody]
+    if unknown:
+        raise PlanError(
+            f"rollout_exclude names {', '.join(unknown)}, but {service.name} runs on {', '.join(everybody)}; correct it."
+        )
+    hosts = tuple(host for host in everybody if host not in excluded)
+    balancers = tuple(str(host) for host in args.get("balancers") or ())
+    if not hosts or not balancers:
+        what = "hosts" if not hosts else "load balancers"
+        raise PlanError(f"{service.name} has no {what} in the inventory; add them to their group.")
+    artifact, checksum = artifact_of(args.get("artifact"), args.get("checksum"), base)
+    version = args.get("version")
+    drain = args.get("drain") or {}
+    on_timeout = str(drain.get("on_timeout", "fail"))
+    if on_timeout not in plan.ON_TIMEOUT:
+        raise PlanError(f"drain.on_timeout is {on_timeout!r}; it must be one of {', '.join(plan.ON_TIMEOUT)}.")
+    return Settings(
+        service=service,
+        hosts=hosts,
+        balancers=balancers,
+        backends=tuple(args.get("backends") or [service.name]),
+        addresses=addresses,
+        excluded=excluded,
+        version=plan.check_version(version) if version not in (None, "") else "",
+        artifact=artifact,
+        checksum=checksum,
+        batches=tuple(plan.check_share(one, "rollout_batches", 1) for one in _some(args, "batches", [1, "25%"])),
+        min_available=plan.check_share(args.get("min_available", "50%"), "rollout_min_available", 0),
+        weights=plan.check_weights(args.get("weights", [10, 100])),
+        min_healthy_time=plan.check_number(args.get("min_healthy_time", 10), "rollout_min_healthy_time", 0, 86400),
+        drain_deadline=plan.seconds(drain.get("deadline", "60s"), "drain.deadline"),
+        drain_on_timeout=on_timeout,
+        gates=plan.check_gates(args.get("gates") or {}, service),
+        pause_timeout=plan.check_number(args.get("pause_timeout", 3600), "rollout_pause_timeout", 1, 30 * 86400),
+        prove_stop=bool(args.get("prove_stop", False)),
+        migrations=plan.check_migrations(args.get("migrations") or {}, "rollout_migrations"),
+    )
+
+
+def _some(args: Mapping[str, Any], name: str, default: Sequence[Any]) -> Sequence[Any]:
+    found = args.get(name, default)
+    found = list(found) if isinstance(found, (list, tuple)) else [found]
+    if not found:
+        raise PlanError(f"rollout_{name} is empty; give at least one size, such as [1, '25%'].")
+    return found
+
+
+def store_of(args: Mapping[str, Any], settings: Settings, what: str, hostvars: Mapping[str, Any]) -> StoreSettings:
+    """Where the record is kept."""
+    given = dict(args.get("store") or {})
+    backend = given.get("backend", "file")
+    coordinators = given.pop("coordinators", None)
+    unknown = [key for key in given if key not in STORE_OPTIONS]
+    if unknown or backend not in ("file", "etcd"):
+        wrong = f"has the unknown keys {', '.join(unknown)}" if unknown else f"has the backend {backend!r}"
+        raise PlanError(
+            f"rollout_store {wrong}; it may have coordinators and {', '.join(STORE_OPTIONS)}, and backend is file or etcd."
+        )
+    if not coordinators:
+        coordinators = list(settings.balancers) if backend == "etcd" else [settings.balancers[0]]
+    if backend == "file" and len(coordinators) != 1:
+        raise PlanError(
+            f"rollout_store.coordinators names {', '.join(coordinators)}, but with the backend file the record is on one host; name one, "
+            "or use etcd."
+        )
+    unknown = [host for host in coordinators if host not in hostvars]
+    if unknown:
+        raise PlanError(
+            f"rollout_store.coordinators names {', '.join(unknown)}, which is not in the inventory; correct it."
+        )
+    holder = {
+        "user": os.environ.get("SUDO_USER") or getpass.getuser(),
+        "host": socket.gethostname(),
+        "pid": os.getppid(),
+        "boot": _boot(),
+        "process_started": _process_started(os.getppid()),
+        "what": what,
+    }
+    ttl = plan.check_number(args.get("lock_ttl", 45), "rollout_lock_ttl", 15, 3600)
+    return StoreSettings({**given, "service": settings.service.name}, coordinators, holder, ttl, is_dead)
+
+
+def _boot() -> str:
+    """This boot of this machine, seen from this container if it is one: within it a process id means one process."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as stream:
+            return f"{stream.read().strip()} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
+
+
+def _process_started(pid: int) -> str:
+    """When a process began, in the kernel's ticks; empty when there is none."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
+            return stream.read().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
+def is_dead(lease: Mapping[str, Any]) -> bool:
+    """Whether the holder was a process of this very machine that is no more."""
+    holder = lease.get("holder") or {}
+    here = bool(holder.get("boot")) and (holder.get("host"), holder["boot"]) == (socket.gethostname(), _boot())
+    return here and _process_started(int(holder.get("pid") or 0)) != str(holder.get("process_started"))
+
+
+def build(
+    action: ActionBase,
+    task_vars: Mapping[str, Any],
+    args: Mapping[str, Any],
+    what: str,
+    tell: Callable[[str, Sequence[str]], None],
+) -> LiveWorld:
+    """The world of one rollout."""
+    hostvars = task_vars["hostvars"]
+    base = action._loader.get_basedir()
+    addresses = {}
+    for host in args.get("hosts") or ():
+        known = hostvars[host]
+        addresses[str(host)] = str(known.get("mesops_address") or known.get("ansible_host") or host)
+    settings = settings_of(args, base, addresses)
+    forks = action._play_context.__dict__.get("forks") or C.DEFAULT_FORKS
+    fleet = Fleet(action, task_vars, int(forks))
+    store = LiveStore(fleet, store_of(args, settings, what, hostvars), lambda text: tell(text, ()))
+    fleet.tick = store.keep_alive
+    return LiveWorld(fleet, settings, store, tell)
