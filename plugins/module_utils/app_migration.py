@@ -3,20 +3,27 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Run a step that a release carries (expand, contract) as a systemd unit of its own. No Ansible in here.
 
-The unit is the service's own, changed in what it starts: the same user, environment, limits and sandbox. systemd keeps it
-running when the controller dies, so whoever comes next finds it and waits for it instead of starting a second one.
+The unit is the service's own, changed in what it starts: the same user, environment, limits and sandbox. systemd keeps
+it running when the controller dies, so whoever comes next finds it and waits for it instead of starting a second one.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
-from collections.abc import Callable, Sequence
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils.release_archive import Refused
 
 OUTPUT_LINES = 20
+LONGEST = 86400
+"""The most seconds that a step may take."""
+POLL = 0.1
 RUNNING = ("activating", "reloading", "deactivating")
 # Directives of the service that make no sense for a step that runs once; the step has its own.
 REPLACED = (
@@ -25,6 +32,8 @@ REPLACED = (
     "ExecStartPre",
     "ExecStartPost",
     "ExecReload",
+    "RemainAfterExit",
+    "TimeoutStartSec",
     "Restart",
     "RestartSec",
     "WorkingDirectory",
@@ -82,17 +91,44 @@ class Result:
     output: str = ""
 
 
+def is_command(value: Any) -> bool:
+    """Whether a command is one line that begins with a plain path inside a release."""
+    if not isinstance(value, str) or not value.strip() or not value.isprintable():
+        return False
+    try:
+        shlex.split(value)
+    except ValueError:
+        return False
+    program = value.split()[0]
+    return re.fullmatch(r"(?!/)[A-Za-z0-9._/+-]+", program) is not None and ".." not in program.split("/")
+
+
+def check(step: Step, wait: float) -> None:
+    """Refuse a step that cannot be run as it is described."""
+    if not is_command(step.command):
+        raise Refused(
+            f"command {step.command!r} cannot be run; give one line that begins with a path in the release, such as "
+            "bin/migrate"
+        )
+    if re.fullmatch(r"[A-Za-z0-9:_.@-]+\.service", step.unit) is None:
+        raise Refused(f"unit {step.unit!r} is no name of a service's unit; give one such as {step.service}.service")
+    if not 1 <= step.timeout <= LONGEST:
+        raise Refused(f"timeout {step.timeout:g} is not possible; give seconds from 1 to {LONGEST}")
+    if not 0 <= wait <= LONGEST:
+        raise Refused(f"wait {wait:g} is not possible; give seconds from 0 to {LONGEST}")
+
+
 def unit_text(step: Step, service_unit: str) -> str:
     """The service's unit, turned into one that runs the step once."""
     lines: list[str] = []
     section = ""
+    current = os.path.join(step.root, step.service, "current")
     for line in service_unit.splitlines():
         if line.startswith("["):
             section = line.strip()
         key = line.partition("=")[0]
         if section == "[Install]" or key in REPLACED:
             continue
-        current = os.path.join(step.root, step.service, "current")
         lines.append(line.replace(f"{current}/", f"{step.release}/"))
         if section == line.strip() == "[Unit]":
             lines.append(f"Description={step.name} of {step.service} {step.version}")
@@ -103,7 +139,7 @@ def unit_text(step: Step, service_unit: str) -> str:
                 "RemainAfterExit=yes",
                 f"WorkingDirectory={step.release}",
                 f"ExecStart={command}",
-                f"TimeoutStartSec={step.timeout:g}",
+                f"TimeoutStartSec={math.ceil(step.timeout)}",
                 f"SyslogIdentifier={step.service}-{step.name}",
             ]
     return "\n".join(lines).rstrip() + "\n"
@@ -119,36 +155,51 @@ class Runner:
         self.sleep = sleep
 
     def state(self) -> dict[str, str]:
-        """What systemd says of the step's unit."""
-        names = "LoadState,ActiveState,Result,ExecMainStatus"
-        _rc, out, _err = self.run(["systemctl", "show", "-p", names, "--", self.step.own_unit])
-        return dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
+        """What systemd says of the step's unit; nothing when it does not say."""
+        names = "LoadState,ActiveState,Result,ExecMainStatus,Job"
+        rc, out, _err = self.run(["systemctl", "show", "-p", names, "--", self.step.own_unit])
+        return dict(line.split("=", 1) for line in out.splitlines() if "=" in line) if rc == 0 else {}
+
+    def _ask(self, deadline: float) -> dict[str, str]:
+        """The state, as soon as systemd says it: silence means nothing about the step, which may well go on."""
+        while not (found := self.state()):
+            if self.clock() >= deadline:
+                raise Refused(f"systemd says nothing of {self.step.own_unit}; look at it there, then try again")
+            self.sleep(POLL)
+        return found
 
     def carry_out(self, wait: float) -> Result:
         """Start the step unless it runs already, and wait at most ``wait`` seconds for its end."""
-        found = self.state()
-        if found.get("ActiveState") not in (*RUNNING, "active", "failed"):
-            self._start()
         deadline = self.clock() + wait
-        while (found := self.state()).get("ActiveState") in RUNNING:
+        found = self._ask(deadline)
+        if not _under_way(found) and found.get("ActiveState") not in ("active", "failed"):
+            self._start()
+            found = self._ask(deadline)
+        while _under_way(found):
             if self.clock() >= deadline:
                 return Result("running")
-            self.sleep(0.1)
+            self.sleep(POLL)
+            found = self._ask(deadline)
         output = self._output()
         self._forget()
         if found.get("ActiveState") == "active":
             return Result("done", output=output)
-        why = {"timeout": f"it did not end within {self.step.timeout:g} s"}.get(
-            found.get("Result", ""), f"{found.get('Result')}, exit status {found.get('ExecMainStatus')}"
-        )
         told = " | ".join(output.splitlines()[-3:])
-        return Result("failed", f"'{self.step.command}' of {self.step.version} failed ({why}): {told}", output)
+        why = f"'{self.step.command}' of {self.step.version} failed ({self._why(found)}): {told or 'it wrote nothing'}"
+        return Result("failed", why, output)
+
+    def _why(self, found: Mapping[str, str]) -> str:
+        if found.get("Result") == "timeout":
+            return f"it did not end within {math.ceil(self.step.timeout)} s"
+        if found.get("ActiveState") == "inactive" and found.get("Result") == "success":
+            return "it was stopped before its end"
+        return f"{found.get('Result')}, exit status {found.get('ExecMainStatus')}"
 
     def _start(self) -> None:
         step = self.step
         source = os.path.join(step.units, step.unit)
         program = os.path.join(step.release, step.command.split()[0])
-        if not os.access(program, os.X_OK):
+        if not (os.path.isfile(program) and os.access(program, os.X_OK)):
             raise Refused(
                 f"{program} is no executable file, so {step.name} cannot run; correct the command or the release"
             )
@@ -179,3 +230,8 @@ class Runner:
         if os.path.exists(self.step.path):
             os.unlink(self.step.path)
         self.run(["systemctl", "daemon-reload"])
+
+
+def _under_way(found: Mapping[str, str]) -> bool:
+    """Whether a unit runs, or is about to: a job that was only just queued does not show in its state."""
+    return found.get("ActiveState") in RUNNING or found.get("Job", "") not in ("", "0")

@@ -316,6 +316,7 @@ class Outcome:
     workers: int = 0
     servers: list[Server] = field(default_factory=list)
     available: dict[str, int] = field(default_factory=dict)
+    busy_before: dict[str, int] = field(default_factory=dict)
     before: dict[str, Goal] = field(default_factory=dict)
     after: dict[str, Goal] = field(default_factory=dict)
 
@@ -329,6 +330,7 @@ class Outcome:
             "workers": self.workers,
             "servers": [one.public() for one in self.servers],
             "available": dict(self.available),
+            "busy_before": dict(self.busy_before),
             "before": {name: vars(one) for name, one in self.before.items()},
             "after": {name: vars(one) for name, one in self.after.items()},
             "diff": {"before": _diff_text(self.before), "after": _diff_text(self.after)},
@@ -444,6 +446,7 @@ class Change:
             targets = select(view, wanted)
             self.goals = goals(targets, wanted)
             self.outcome.before = {one.label: Goal(one.admin, one.weight) for one in targets}
+            self.outcome.busy_before = {one.label: one.busy for one in targets}
             guard(view, self.goals, wanted.min_available)
             if not wanted.check_mode:
                 self._begin(view)
@@ -721,6 +724,7 @@ class Change:
         }
         outcome.after = {one.label: Goal(one.admin, one.weight) for one in outcome.servers}
         outcome.before = outcome.before or outcome.after
+        outcome.busy_before = outcome.busy_before or {one.label: one.busy for one in outcome.servers}
         outcome.changed = outcome.before != outcome.after
         return outcome
 

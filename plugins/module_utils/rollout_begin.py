@@ -62,7 +62,7 @@ def _with_hosts(
 ) -> Record:
     others = (*settings.excluded, *(host for host in settings.hosts if host not in targets))
     taking_part = replace(settings, hosts=tuple(targets), excluded=others)
-    record.batches = make_batches(taking_part, sight.available())
+    record.batches = make_batches(taking_part, sight.available(), record.kept_out)
     for number, batch in enumerate(record.batches):
         for host in batch:
             last = _last(host, history)

@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Union
 
-from ansible_collections.mesops.platform.plugins.module_utils import probes, release_store
+from ansible_collections.mesops.platform.plugins.module_utils import app_migration, probes, release_store
 from ansible_collections.mesops.platform.plugins.module_utils.gates import READY, TRAFFIC, GateError, GateSpec
 from ansible_collections.mesops.platform.plugins.module_utils.judge import ErrorLimits, JudgeError, LatencyLimits
 from ansible_collections.mesops.platform.plugins.module_utils.release_archive import Refused
@@ -132,9 +132,11 @@ def check_weights(value: Any) -> tuple[int, ...]:
 
 def check_version(version: Any) -> str:
     """A version that is a plain name; a number would have lost zeros at its end."""
-    if isinstance(version, float):
+    if isinstance(version, (float, bool)):
+        kind = "a truth value" if isinstance(version, bool) else "a number"
         raise PlanError(
-            f"rollout_version {version} is a number in YAML, which loses zeros at its end (1.10 becomes 1.1); put it in quotes."
+            f"rollout_version {version} is {kind} in YAML, where 1.10 without quotes becomes 1.1 and yes becomes true; "
+            "put it in quotes."
         )
     try:
         return release_store.check_version(str(version))
@@ -162,25 +164,29 @@ def check_migrations(value: Any, place: str) -> dict[str, dict[str, Any]]:
         if not isinstance(step, Mapping) or not set(step) <= {"command", "reversible", "timeout"}:
             raise PlanError(f"{where} is {step!r}; give a mapping with command, reversible and timeout.")
         command = step.get("command")
-        if not isinstance(command, str) or not command.strip() or command.startswith("/") or not command.isprintable():
-            raise PlanError(f"{where}.command is {command!r}; give a command that begins with a path in the release.")
+        if not app_migration.is_command(command):
+            raise PlanError(
+                f"{where}.command is {command!r}; give one line that begins with a path in the release, such as "
+                "bin/migrate."
+            )
         if not isinstance(step.get("reversible", True), bool):
             raise PlanError(f"{where}.reversible is {step['reversible']!r}; it must be true or false.")
         found[str(name)] = {
-            "command": command.strip(),
+            "command": str(command).strip(),
             # Expanding only adds; contracting takes away what the version before still needs.
             "reversible": step.get("reversible", name == "expand"),
-            "timeout": check_number(step.get("timeout", 300), f"{where}.timeout", 1, 86400),
+            "timeout": check_number(step.get("timeout", 300), f"{where}.timeout", 1, app_migration.LONGEST),
         }
     return found
 
 
 def default_gates(service: Service) -> dict[str, dict[str, Any]]:
     """The gates that every rollout has unless a gate of the same name takes its place or says ``enabled: false``."""
+    path = service.readiness_path.replace("$", "$$")
     return {
         "ready": {
             "stage": READY,
-            "probe": {"type": "http", "url": f"http://127.0.0.1:{service.port}{service.readiness_path}"},
+            "probe": {"type": "http", "url": f"http://127.0.0.1:{service.port}{path}"},
             "failure_limit": -1,
             "timeout": service.ready_timeout,
         },
@@ -200,20 +206,36 @@ def default_gates(service: Service) -> dict[str, dict[str, Any]]:
 def limits_of(probe: Mapping[str, Any]) -> ErrorLimits | LatencyLimits | None:
     """The judge's limits, for a probe whose samples it judges; JudgeError when they make no sense."""
     if probe.get("measure") == "errors":
-        return _limits(ErrorLimits, probe)
-    if probe.get("measure") == "latency" or probe.get("range"):
-        return _limits(LatencyLimits, probe)
+        return ErrorLimits(**_given(ErrorLimits, probe))
+    if probe.get("measure") == "latency":
+        return LatencyLimits(**_given(LatencyLimits, probe))
+    if probe.get("range"):
+        # What a query measures need not be milliseconds, so no difference is too small unless the user says so.
+        return LatencyLimits(**{**_given(LatencyLimits, probe), "tolerance_ms": probe.get("tolerance") or 0})
     return None
 
 
-def _limits(kind: Any, probe: Mapping[str, Any]) -> Any:
-    return kind(**{key: probe[key] for key in kind.__dataclass_fields__ if probe.get(key) is not None})
+def _given(kind: Any, probe: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: probe[key] for key in kind.__dataclass_fields__ if probe.get(key) is not None}
+
+
+def example_names(service: Service) -> dict[str, str]:
+    """What a probe may name, with values of the right form, to see before a rollout that it can be filled in."""
+    return {
+        "service": service.name,
+        "version": "1",
+        "port": str(service.port),
+        "host": "localhost",
+        "address": "127.0.0.1",
+        "hosts": "localhost",
+        "baseline": "localhost",
+    }
 
 
 def check_gates(value: Any, service: Service) -> dict[str, GateSpec]:
     """The gates of a rollout: the default ones, changed and completed by what the user gives."""
     if not isinstance(value, Mapping):
-        raise PlanError("rollout_gates is no mapping of gate names to gates; write it as one.")
+        raise PlanError(f"rollout_gates is {value!r}, which is no mapping of gate names to gates; write it as one.")
     merged = default_gates(service)
     for name, gate in value.items():
         place = f"rollout_gates.{name}"
@@ -222,7 +244,7 @@ def check_gates(value: Any, service: Service) -> dict[str, GateSpec]:
                 f"{place}: the name must have lower-case letters, digits, '_' and '-', and begin with a letter."
             )
         if not isinstance(gate, Mapping):
-            raise PlanError(f"{place} is no mapping; give it at least a probe.")
+            raise PlanError(f"{place} is {gate!r}, which is no mapping; give it at least a probe.")
         merged[str(name)] = {**merged.get(str(name), {}), **gate}
     found = {}
     for name, gate in merged.items():
@@ -230,8 +252,8 @@ def check_gates(value: Any, service: Service) -> dict[str, GateSpec]:
         try:
             spec = GateSpec.parse(name, gate, place)
             if spec.enabled:
-                probes.check(spec.probe, f"{place}.probe")
-                limits_of(spec.probe)
+                filled = probes.fill(spec.probe, example_names(service), f"{place}.probe")
+                limits_of(probes.check(filled, f"{place}.probe"))
                 found[name] = spec
         except (GateError, probes.ProbeError) as why:
             raise PlanError(str(why)) from why
@@ -251,11 +273,16 @@ def sizes(total: int, batches: Sequence[Share]) -> list[int]:
     return found
 
 
-def make_batches(settings: Settings, available: Mapping[str, Collection[str]]) -> list[list[str]]:
+def make_batches(
+    settings: Settings,
+    available: Mapping[str, Collection[str]],
+    kept_out: Mapping[str, Collection[str]] | None = None,
+) -> list[list[str]]:
     """Cut the hosts into batches, or refuse what would leave too few servers.
 
-    ``available`` has the servers of the service that take traffic now, per load balancer, excluded hosts included.
-    Hosts that take none anywhere come first: they cost no capacity.
+    ``available`` has the servers of the service that take traffic now, per load balancer, excluded hosts included, and
+    ``kept_out`` those that do not take any again when their turn is over. Hosts that take none anywhere come first: they
+    cost no capacity.
     """
     serving = set().union(*available.values()) if available else set()
     ordered = [host for host in settings.hosts if host not in serving]
@@ -269,12 +296,13 @@ def make_batches(settings: Settings, available: Mapping[str, Collection[str]]) -
         for balancer, names in available.items():
             # Servers that are out now come back with the batches before this one.
             recovered = {host for earlier in batches[: number - 1] for host in earlier}
+            recovered -= set((kept_out or {}).get(balancer, ()))
             taken = set(batch) & set(names)
             left = len((set(names) | recovered) - set(batch))
             if taken and left < settings.least:
                 raise PlanError(
-                    f"Batch {number} would take {len(batch)} of {total} servers of {settings.service.name} out of traffic, "
-                    f"which leaves {left} at {balancer}, but rollout_min_available is {settings.min_available} "
+                    f"Batch {number} would take {len(taken)} of {total} servers of {settings.service.name} out of "
+                    f"traffic, which leaves {left} at {balancer}, but rollout_min_available is {settings.min_available} "
                     f"({settings.least} of {total}); use smaller rollout_batches, bring servers back, or lower it."
                 )
     return batches

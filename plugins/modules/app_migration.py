@@ -15,8 +15,10 @@ author:
 description:
   - Runs a command of an installed release that need not be active, as a systemd unit of its own with the user,
     environment, limits and sandbox of the service.
-  - A step that is already under way is joined, not started twice. So a controller that dies while it runs does no harm.
-  - Each call that finds no such unit runs the step. It has to bear being run again, as migrations that keep a ledger do.
+  - A step that is already under way is joined, not started twice. So a controller that dies while it runs does no
+    harm.
+  - Each call that finds no such unit runs the step. It has to bear being run again, as migrations that keep a ledger
+    do.
 extends_documentation_fragment:
   - mesops.platform.attributes
 attributes:
@@ -50,7 +52,7 @@ options:
     type: str
     required: true
   timeout:
-    description: Seconds after which systemd ends the step.
+    description: Seconds after which systemd ends the step, from 1 to 86400.
     type: float
     default: 300
   wait:
@@ -130,6 +132,7 @@ def main() -> None:
             timeout=params["timeout"],
             root=params["root"],
         )
+        app_migration.check(step, params["wait"])
         if module.check_mode:
             module.exit_json(changed=True, step_state="running")
         result = app_migration.Runner(step, run, time.monotonic, time.sleep).carry_out(params["wait"])

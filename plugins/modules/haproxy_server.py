@@ -19,7 +19,8 @@ description:
     every worker that a reload has left behind. A reload meanwhile is noticed, and what it has lost is set again.
   - V(ready) never lets a dead server in. Unless HAProxy's own checks have passed after the module began (see
     O(fresh)), it stays out of traffic. O(weight) is set before, so it never takes more than that.
-  - What was changed is saved at once, so it survives a reload, a restart and a crash of HAProxy.
+  - What was changed is saved at once. So it survives reloads and restarts of HAProxy, and a crash as long as no reload
+    and no other crash came between.
   - What counts as a change is the administrative state and the weight, never the traffic.
 requirements:
   - HAProxy 2.6 or newer in master-worker mode with a master socket of level admin, as the role C(haproxy) sets it up.
@@ -167,6 +168,11 @@ available:
   returned: always
   type: dict
   sample: {catalog: 2}
+busy_before:
+  description: Sessions and queued requests of every server in all workers when the module began, by C(backend/server).
+  returned: always
+  type: dict
+  sample: {catalog/app-1: 12}
 before:
   description: State and weight of every server before, by C(backend/server).
   returned: always

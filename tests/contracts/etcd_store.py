@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_store_gateway as etcd
-from ansible_collections.mesops.platform.plugins.module_utils.rollout_store import Store, StoreError
+from ansible_collections.mesops.platform.plugins.module_utils.release_archive import Refused
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_store import LockLost, Store, StoreError
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_store_etcd import EtcdStore
 
 from contracts.store_contract import ALICE, BOB, Make, StoreContract, ended, record
@@ -117,6 +118,78 @@ class EtcdStoreContract(StoreContract):
         with send(late[0], 5.0) as reply:
             assert b'"succeeded"' not in reply.read()
         assert make().read().open_record == record(step=2)
+
+    @pytest.mark.parametrize("moment", [1, 2, 3])
+    def test_abort_that_comes_between_is_not_overwritten(self, make: Make, moment: int) -> None:
+        token = make().acquire(ALICE, self.TTL).token
+        make().write(record(), token, self.TTL)
+        requests = 0
+
+        def step(name: str) -> None:
+            nonlocal requests
+            requests += name == "before transaction"
+            if name == "before transaction" and requests == moment:
+                make().set_control("abort", "ops", "")
+
+        with pytest.raises(Refused, match="was aborted by ops"):
+            make(step=step).set_control("pause", "deploy", "")
+        seen = make().read()
+        assert seen.control is not None
+        assert seen.control.flag == "abort"
+        assert [one["by"] for one in seen.audit] == ["ops"]
+
+    @pytest.mark.parametrize("moment", [1, 2, 3])
+    def test_abort_that_comes_while_a_promotion_is_forgotten_stays(self, make: Make, moment: int) -> None:
+        token = make().acquire(ALICE, self.TTL).token
+        make().write(record(), token, self.TTL)
+        make().set_control("promote", "ops", "")
+        requests = 0
+
+        def step(name: str) -> None:
+            nonlocal requests
+            requests += name == "before transaction"
+            if name == "before transaction" and requests == moment:
+                make().set_control("abort", "ops", "")
+
+        left = make(step=step).clear_control(token)
+        assert left is not None
+        assert (left.flag, make().read().control) == ("abort", left)
+
+    @pytest.mark.parametrize("moment", [1, 2, 3])
+    @pytest.mark.parametrize("what", ["write", "close", "release", "renew", "clear"])
+    def test_lock_that_is_broken_between_two_requests_is_lost(self, make: Make, what: str, moment: int) -> None:
+        token = make().acquire(ALICE, self.TTL).token
+        make().write(record(), token, self.TTL)
+        make().set_control("promote", "ops", "")
+        requests = 0
+
+        def step(name: str) -> None:
+            nonlocal requests
+            requests += name == "before transaction"
+            if name == "before transaction" and requests == moment:
+                make().break_lock("ops", "")
+                make().acquire(BOB, self.TTL)
+
+        acts: dict[str, Callable[[Store], Any]] = {
+            "write": lambda store: store.write(record(step=2), token, self.TTL),
+            "close": lambda store: store.close(ended(), token),
+            "release": lambda store: store.release(token),
+            "renew": lambda store: store.renew(token, self.TTL),
+            "clear": lambda store: store.clear_control(token),
+        }
+        store = make(step=step)
+        if what == "release":
+            lost = not store.release(token) or requests < moment
+            assert lost
+        else:
+            with suppress(LockLost):
+                acts[what](store)
+                assert requests < moment
+        view = make().read()
+        if requests >= moment:
+            assert view.lock is not None
+            assert view.lock.holder == BOB
+            assert (view.open_record, view.control is None) == (record(), False)
 
     def test_members_are_asked_until_one_answers(self, endpoints: list[str], prefix: str) -> None:
         silent = ["http://127.0.0.1:1", *endpoints]

@@ -532,6 +532,13 @@ def test_sessions_of_a_worker_from_before_a_reload_count() -> None:
     assert balancer.current == 101
     read = balancer.change()
     assert (read.workers, read.servers[0].sessions, read.servers[0].sessions_old_workers) == (2, 0, 1)
+    assert read.busy_before == {"catalog/one": 1}
+    balancer.member().queued = 2
+    with pytest.raises(core.RuntimeFailure) as caught:
+        balancer.change(state="drain", wait=0.1)
+    assert caught.value.outcome is not None
+    assert caught.value.outcome.public()["busy_before"] == {"catalog/one": 3}
+    balancer.member().queued = 0
     outcome = balancer.change(state="drain")
     assert (outcome.done, outcome.workers) == (True, 1)
     assert 3.0 <= balancer.now < 3.4

@@ -102,6 +102,15 @@ def test_record_comes_back_as_it_was_sent(run: Run) -> None:
     assert run(rollout_record)["open_record"] == odd
 
 
+def test_token_is_not_cut_out_of_results(run: Run) -> None:
+    token = opened(run)["token"]
+    run(rollout_record, state="written", token=token, record=record())
+    run(rollout_control, flag="pause", note=f"by the run with {token}")
+    written = run(rollout_record, state="written", token=token, record=record())
+    assert written["control"]["note"] == f"by the run with {token}"
+    assert "warnings" not in written
+
+
 def test_records_stay_out_of_the_log(run: Run, logged: list[str]) -> None:
     token = opened(run)["token"]
     run(rollout_record, state="written", token=token, record=record(text="x" * 100_000))

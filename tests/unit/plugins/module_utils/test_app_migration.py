@@ -1,0 +1,438 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A step of a release as a unit of its own: its text, from the service's real template, and its life under systemd."""
+
+from __future__ import annotations
+
+import configparser
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pytest
+from ansible_collections.mesops.platform.plugins.filter import app_service_plan
+from ansible_collections.mesops.platform.plugins.module_utils import app_migration
+from ansible_collections.mesops.platform.plugins.module_utils.app_migration import Result, Runner, Step
+from ansible_collections.mesops.platform.plugins.module_utils.release_archive import Refused
+from hypothesis import given
+from hypothesis import strategies as st
+
+ROOT = Path(__file__).parents[4]
+STEP = Step("catalog", "catalog.service", "1.4.0", "expand", "bin/catalog migrate --to 100%", 300)
+
+
+def service_unit(**more: Any) -> str:
+    """The service's unit as the app role writes it."""
+    service = {"port": 3000, "command": "bin/catalog serve", "writable_paths": ["/srv/catalog"], **more}
+    item = app_service_plan.complete("catalog", service, "app-1")
+    template = (ROOT / "roles/app/templates/service.j2").read_text()
+    # As Ansible renders templates.
+    return jinja2.Environment(trim_blocks=True, keep_trailing_newline=True).from_string(template).render(item=item)
+
+
+def directives(text: str) -> dict[str, list[tuple[str, str]]]:
+    """Sections of a unit file with their lines, in order."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for line in text.splitlines():
+        if line.startswith("["):
+            found[line] = []
+        elif line and not line.startswith("#"):
+            key, separator, value = line.partition("=")
+            assert separator, line
+            found[list(found)[-1]].append((key, value))
+    return found
+
+
+# ------------------------------------------------------------------------------------------------------------ the unit
+
+
+def test_unit_runs_the_step_once_from_its_own_release() -> None:
+    found = directives(app_migration.unit_text(STEP, service_unit()))
+    assert set(found) == {"[Unit]", "[Service]"}
+    assert found["[Unit]"] == [
+        ("Description", "expand of catalog 1.4.0"),
+        ("After", "network-online.target"),
+        ("Wants", "network-online.target"),
+    ]
+    expected = {
+        "Type": "oneshot",
+        "RemainAfterExit": "yes",
+        "WorkingDirectory": "/opt/catalog/releases/1.4.0",
+        "ExecStart": "/opt/catalog/releases/1.4.0/bin/catalog migrate --to 100%%",
+        "TimeoutStartSec": "300",
+        "SyslogIdentifier": "catalog-expand",
+    }
+    values = [(key, value) for key, value in found["[Service]"] if key in expected]
+    # Each of them once: a later line would win.
+    assert sorted(values) == sorted(expected.items())
+
+
+def test_unit_keeps_user_environment_limits_and_sandbox() -> None:
+    before = directives(service_unit(limits={"memory_max": "512M"}))["[Service]"]
+    after = directives(app_migration.unit_text(STEP, service_unit(limits={"memory_max": "512M"})))["[Service]"]
+    kept = [(key, value) for key, value in before if key not in app_migration.REPLACED]
+    release = [(key, value.replace("/opt/catalog/current/", "/opt/catalog/releases/1.4.0/")) for key, value in kept]
+    assert [one for one in after if one in release] == release
+    for needed in (
+        ("User", "catalog"),
+        ("Group", "catalog"),
+        ("EnvironmentFile", "/etc/default/catalog"),
+        ("EnvironmentFile", "-/opt/catalog/releases/1.4.0/.mesops-release"),
+        ("MemoryMax", "512M"),
+        ("ReadWritePaths", "/opt/catalog/shared /srv/catalog"),
+        ("ProtectSystem", "strict"),
+        ("NoNewPrivileges", "yes"),
+        ("TimeoutStopSec", "30"),
+    ):
+        assert needed in after
+    assert not [value for _key, value in after if "/current" in value]
+    assert {"Restart", "RestartSec", "ExecReload"} & {key for key, _value in after} == set()
+
+
+def test_unit_is_one_that_a_parser_reads() -> None:
+    parser = configparser.ConfigParser(strict=False, interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.read_string(app_migration.unit_text(STEP, service_unit()))
+    assert parser.sections() == ["Unit", "Service"]
+
+
+def test_another_root_and_a_broken_timeout() -> None:
+    step = replace(STEP, root="/srv", timeout=86399.5)
+    text = app_migration.unit_text(step, service_unit().replace("/opt/", "/srv/"))
+    assert "EnvironmentFile=-/srv/catalog/releases/1.4.0/.mesops-release" in text
+    # As systemd reads it, not as 8.64e+04.
+    assert "TimeoutStartSec=86400\n" in text
+
+
+def test_every_version_and_step_has_a_unit_of_its_own() -> None:
+    steps = [
+        replace(STEP, version=version, name=name) for version in ("1.4.0", "1.4") for name in ("expand", "contract")
+    ]
+    units = {step.own_unit for step in steps}
+    assert len(units) == 4
+    assert all(unit.endswith(".service") and "catalog-" in unit for unit in units)
+    assert STEP.own_unit == replace(STEP, command="bin/other").own_unit
+
+
+# -------------------------------------------------------------------------------------------------------------- checks
+
+
+@pytest.mark.parametrize(
+    "command", ["bin/migrate", "  bin/catalog migrate ", "migrate.sh --name 'two words'", "a/b-c_d+1.2/e x=$Y"]
+)
+def test_good_commands(command: str) -> None:
+    assert app_migration.is_command(command)
+    app_migration.check(replace(STEP, command=command), 0)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "",
+        "  ",
+        "/bin/sh",
+        "../other/bin",
+        "bin/../../x",
+        "bin/x\nExecStart=/bin/sh",
+        "'bin/x' y",
+        "bin/x 'y",
+        "$HOME/x",
+    ],
+)
+def test_bad_commands_are_refused(command: str) -> None:
+    assert not app_migration.is_command(command)
+    with pytest.raises(Refused) as why:
+        app_migration.check(replace(STEP, command=command), 0)
+    assert str(why.value) == (
+        f"command {command!r} cannot be run; give one line that begins with a path in the release, such as bin/migrate"
+    )
+
+
+@pytest.mark.parametrize("value", [None, 5, ["bin/x"], {"bin/x": 1}, b"bin/x"])
+def test_what_is_no_text_is_no_command(value: Any) -> None:
+    assert not app_migration.is_command(value)
+
+
+@given(st.text(max_size=30) | st.text(alphabet="abz/.-% '$=\n\u2028", max_size=12))
+def test_a_command_never_leaves_its_line_nor_its_release(command: str) -> None:
+    if app_migration.is_command(command):
+        text = app_migration.unit_text(replace(STEP, command=command), "[Service]\nExecStart=x\n")
+        assert len(text.splitlines()) == 7
+        program = command.split(maxsplit=1)[0]
+        assert f"ExecStart=/opt/catalog/releases/1.4.0/{program}" in text.replace("%%", "%")
+        assert ".." not in program.split("/")
+
+
+@pytest.mark.parametrize(
+    ("changes", "wait", "sentence"),
+    [
+        ({"timeout": 0.5}, 5, "timeout 0.5 is not possible; give seconds from 1 to 86400"),
+        ({"timeout": float("nan")}, 5, "timeout nan is not possible; give seconds from 1 to 86400"),
+        ({"timeout": 1e9}, 5, "timeout 1e+09 is not possible; give seconds from 1 to 86400"),
+        ({}, -1, "wait -1 is not possible; give seconds from 0 to 86400"),
+        ({}, float("inf"), "wait inf is not possible; give seconds from 0 to 86400"),
+        ({}, float("nan"), "wait nan is not possible; give seconds from 0 to 86400"),
+        (
+            {"unit": "../x.service"},
+            5,
+            "unit '../x.service' is no name of a service's unit; give one such as catalog.service",
+        ),
+        ({"unit": "catalog"}, 5, "unit 'catalog' is no name of a service's unit; give one such as catalog.service"),
+    ],
+)
+def test_numbers_and_names_are_refused(changes: dict[str, Any], wait: float, sentence: str) -> None:
+    with pytest.raises(Refused) as why:
+        app_migration.check(replace(STEP, **changes), wait)
+    assert str(why.value) == sentence
+
+
+# --------------------------------------------------------------------------------------------------- life under systemd
+
+
+@dataclass
+class Systemd:
+    """One unit of a step; ``lasts`` and ``end`` say how the program behaves."""
+
+    path: Path
+    lasts: float = 3.0
+    end: tuple[str, str, int] = ("active", "success", 0)
+    output: str = "applied 0001\n"
+    now: float = 100.0
+    active: str = "inactive"
+    result: str = "success"
+    status: int = 0
+    job: bool = False
+    began: float = 0.0
+    starts: int = 0
+    queued: int = 0
+    """How often systemd is asked before the job that was queued begins."""
+    silent: set[int] = field(default_factory=set)
+    """Which of the questions for the state have no answer, counted from 1."""
+    asked: int = 0
+    commands: list[list[str]] = field(default_factory=list)
+    start_fails: str = ""
+
+    @property
+    def step(self) -> Step:
+        root = self.path / "opt"
+        return replace(
+            STEP, root=str(root), units=str(self.path / "units"), runtime_units=str(self.path / "run" / "units")
+        )
+
+    def runner(self) -> Runner:
+        return Runner(self.step, self.run, lambda: self.now, self.sleep)
+
+    def sleep(self, seconds: float) -> None:
+        assert seconds > 0
+        self.now += seconds
+        if self.active == "activating" and self.now - self.began >= self.lasts:
+            self.active, self.result, self.status = self.end
+
+    def run(self, command: Sequence[str]) -> tuple[int, str, str]:
+        self.commands.append(list(command))
+        if command[0] == "journalctl":
+            return 0, self.output, ""
+        if "InvocationID" in command:
+            return 0, "0123456789abcdef\n" if self.starts else "\n", ""
+        action: Callable[[], tuple[int, str, str]] = {
+            "show": self.show,
+            "start": self.start,
+            "stop": self.stop,
+            "reset-failed": lambda: (0, "", ""),
+            "daemon-reload": lambda: (0, "", ""),
+        }[command[1]]
+        return action()
+
+    def show(self) -> tuple[int, str, str]:
+        self.asked += 1
+        if self.asked in self.silent:
+            return 1, "", "Failed to connect to bus"
+        if self.job:
+            self.queued -= 1
+            if self.queued < 0:
+                self.job, self.active, self.began = False, "activating", self.now
+        load = "loaded" if Path(self.step.path).exists() else "not-found"
+        job = "17" if self.job else ""
+        return (
+            0,
+            f"LoadState={load}\nActiveState={self.active}\nResult={self.result}\n"
+            f"ExecMainStatus={self.status}\nJob={job}\n",
+            "",
+        )
+
+    def start(self) -> tuple[int, str, str]:
+        if self.start_fails:
+            return 1, "", self.start_fails
+        assert Path(self.step.path).exists()
+        self.starts += 1
+        self.job, self.result, self.status = True, "success", 0
+        return 0, "", ""
+
+    def stop(self) -> tuple[int, str, str]:
+        self.active, self.job = "inactive", False
+        return 0, "", ""
+
+    def verbs(self) -> list[str]:
+        return [one[1] for one in self.commands if one[0] == "systemctl" and one[1] != "show"]
+
+
+@pytest.fixture
+def systemd(tmp_path: Path) -> Systemd:
+    made = Systemd(tmp_path)
+    program = Path(made.step.release) / "bin" / "catalog"
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    (tmp_path / "units").mkdir()
+    (tmp_path / "units" / "catalog.service").write_text(service_unit())
+    return made
+
+
+@pytest.mark.parametrize("queued", [0, 1, 5])
+def test_step_that_succeeds(systemd: Systemd, queued: int) -> None:
+    systemd.queued = queued
+    seen = []
+
+    def sleep(seconds: float) -> None:
+        seen.append(Path(systemd.step.path).read_text())
+        systemd.sleep(seconds)
+
+    result = Runner(systemd.step, systemd.run, lambda: systemd.now, sleep).carry_out(60)
+    assert result == Result("done", output="applied 0001")
+    assert systemd.starts == 1
+    assert systemd.verbs() == ["daemon-reload", "start", "stop", "reset-failed", "daemon-reload"]
+    assert "ExecStart=" in seen[0]
+    assert not Path(systemd.step.path).exists()
+    # The output is that of this very run.
+    assert systemd.commands[-4][:2] == ["journalctl", "_SYSTEMD_INVOCATION_ID=0123456789abcdef"]
+
+
+def test_step_that_is_over_before_anybody_looks(systemd: Systemd) -> None:
+    systemd.lasts = 0
+    assert systemd.runner().carry_out(60).state == "done"
+
+
+def test_step_that_takes_longer_goes_on_and_is_joined(systemd: Systemd) -> None:
+    assert systemd.runner().carry_out(1) == Result("running")
+    assert systemd.verbs() == ["daemon-reload", "start"]
+    assert Path(systemd.step.path).exists()
+    # The next one may be another controller; a corrected command is not started beside it.
+    again = Runner(replace(systemd.step, command="bin/other"), systemd.run, lambda: systemd.now, systemd.sleep)
+    assert again.carry_out(0) == Result("running")
+    assert systemd.runner().carry_out(60) == Result("done", output="applied 0001")
+    assert systemd.starts == 1
+
+
+def test_step_that_ended_while_nobody_looked_is_not_run_again(systemd: Systemd) -> None:
+    systemd.runner().carry_out(1)
+    systemd.sleep(60)
+    assert systemd.active == "active"
+    assert systemd.runner().carry_out(0) == Result("done", output="applied 0001")
+    assert systemd.starts == 1
+    # It is forgotten then, and a later rollout runs it anew.
+    systemd.runner().carry_out(60)
+    assert systemd.starts == 2
+
+
+@pytest.mark.parametrize(
+    ("end", "output", "reason"),
+    [
+        (
+            ("failed", "exit-code", 3),
+            "one\ntwo\nthree\nno such table: orders\n",
+            "(exit-code, exit status 3): two | three | no such table: orders",
+        ),
+        (("failed", "signal", 9), "", "(signal, exit status 9): it wrote nothing"),
+        (("failed", "timeout", 15), "applied 0001\n", "(it did not end within 300 s): applied 0001"),
+        (("failed", "exit-code", 203), "", "(exit-code, exit status 203): it wrote nothing"),
+        (("inactive", "success", 0), "half\n", "(it was stopped before its end): half"),
+    ],
+)
+def test_step_that_fails(systemd: Systemd, end: tuple[str, str, int], output: str, reason: str) -> None:
+    systemd.end, systemd.output = end, output
+    result = systemd.runner().carry_out(60)
+    assert result.state == "failed"
+    assert result.reason == f"'{STEP.command}' of 1.4.0 failed {reason}"
+    assert result.output == output.strip()
+    assert not Path(systemd.step.path).exists()
+    assert systemd.verbs()[-3:] == ["stop", "reset-failed", "daemon-reload"]
+
+
+def test_failure_that_nobody_saw_is_told_once_and_then_tried_again(systemd: Systemd) -> None:
+    systemd.end = ("failed", "exit-code", 1)
+    systemd.runner().carry_out(1)
+    systemd.sleep(60)
+    assert systemd.runner().carry_out(60).state == "failed"
+    assert systemd.starts == 1
+    systemd.end = ("active", "success", 0)
+    assert systemd.runner().carry_out(60).state == "done"
+    assert systemd.starts == 2
+
+
+@given(silent=st.sets(st.integers(1, 40), max_size=12))
+def test_silence_of_systemd_neither_starts_nor_ends_a_step(
+    tmp_path_factory: pytest.TempPathFactory, silent: set[int]
+) -> None:
+    path = tmp_path_factory.mktemp("step")
+    made = Systemd(path, silent=silent)
+    program = Path(made.step.release) / "bin" / "catalog"
+    program.parent.mkdir(parents=True)
+    program.touch(0o755)
+    (path / "units").mkdir()
+    (path / "units" / "catalog.service").write_text("[Unit]\n[Service]\n")
+    assert made.runner().carry_out(60).state == "done"
+    assert made.starts == 1
+
+
+def test_systemd_that_stays_silent_is_told_and_nothing_is_touched(systemd: Systemd) -> None:
+    systemd.silent = set(range(1, 1000))
+    with pytest.raises(Refused, match=r"^systemd says nothing of catalog-expand-\w+\.service; look at it there"):
+        systemd.runner().carry_out(4)
+    assert systemd.verbs() == []
+    assert systemd.now == pytest.approx(104, abs=0.2)
+
+
+# ----------------------------------------------------------------------------------------------- what stands in the way
+
+
+def refused(systemd: Systemd) -> str:
+    with pytest.raises(Refused) as why:
+        systemd.runner().carry_out(5)
+    return str(why.value)
+
+
+@pytest.mark.parametrize("how", ["missing", "no mode", "directory"])
+def test_program_that_is_none(systemd: Systemd, how: str) -> None:
+    program = Path(systemd.step.release) / "bin" / "catalog"
+    program.unlink()
+    if how == "no mode":
+        program.write_text("")
+        program.chmod(0o644)
+    elif how == "directory":
+        program.mkdir()
+    assert refused(systemd) == (
+        f"{program} is no executable file, so expand cannot run; correct the command or the release"
+    )
+    assert systemd.verbs() == []
+
+
+def test_service_without_a_unit(systemd: Systemd) -> None:
+    source = Path(systemd.step.units) / "catalog.service"
+    source.unlink()
+    assert refused(systemd) == (
+        f"{source} cannot be read (No such file or directory); run site.yml for this host first"
+    )
+    assert systemd.verbs() == []
+
+
+def test_systemd_that_does_not_start_it(systemd: Systemd) -> None:
+    systemd.start_fails = "Unit is\nmasked.\n"
+    assert refused(systemd) == f"systemctl start --no-block -- {systemd.step.own_unit} failed: Unit is masked."
+
+
+def test_output_without_an_invocation_is_looked_for_by_unit(systemd: Systemd) -> None:
+    systemd.active = "active"
+    systemd.runner().carry_out(5)
+    assert systemd.commands[2][:3] == ["journalctl", "-u", systemd.step.own_unit]
