@@ -150,7 +150,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 DISPLAY.warning(f"The report could not be written to {path}: {error.strerror}.")
         if record.status != state.SUCCEEDED:
             outcome = report.OUTCOMES.get(record.status, record.status).lower()
-            found.update(failed=True, msg=f"{record.kind} {record.id} {outcome}: {record.reason.split('. Its journal')[0]}")
+            found.update(
+                failed=True, msg=f"{record.kind} {record.id} {outcome}: {record.reason.split('. Its journal')[0]}"
+            )
         return found
 
 

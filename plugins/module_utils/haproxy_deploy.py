@@ -320,7 +320,7 @@ class Deployment:
     def _start(self) -> None:
         saved = state.read_text(self.wanted.state_file)
         kept = state.before_start(self.config.content, saved)
-        if state.FRESH_MARK in saved:
+        if state.FRESH_MARK in saved and state.FRESH_MARK not in kept:
             # The unit's own "before-start" reads the file once more.
             kept += f"{state.FRESH_MARK}\n"
         state.write_atomically(self.wanted.state_file, kept)
@@ -337,7 +337,8 @@ class Deployment:
         before = state.parse_processes(self._ask("show proc"))
         worker = state.current_worker(before)
         running = self._ask(f"@!{worker.pid} show servers state") if worker else ""
-        state.write_atomically(self.wanted.state_file, state.next_state(self.config.content, running))
+        text = state.next_state(self.config.content, running)
+        state.write_atomically(self.wanted.state_file, state.keep_mark(text, state.read_text(self.wanted.state_file)))
         try:
             reply = self.machine.ask("reload")
         except OSError:

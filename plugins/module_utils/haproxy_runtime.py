@@ -33,6 +33,7 @@ READY, DRAIN, MAINT = "ready", "drain", "maint"
 STATES = [READY, DRAIN, MAINT]
 ON_TIMEOUT = ["fail", "revert", "kill", "report"]
 LOCK = "/run/mesops-haproxy-server.lock"
+FENCES = "/run/mesops-haproxy-fences"
 
 FIRST_POLL, LAST_POLL, POLL_GROWTH = 0.05, 0.25, 1.3
 ANSWER_TIMEOUT = 10.0
@@ -274,6 +275,16 @@ def look(ask: Ask) -> View:
     return View(current.pid, tuple(old), servers)
 
 
+def counters(servers: Iterable[Server]) -> dict[str, dict[str, int]]:
+    """What was counted of each server, by its name, over all backends that have it."""
+    found: dict[str, dict[str, int]] = {}
+    for server in servers:
+        into = found.setdefault(server.name, {})
+        for key, value in server.counters.items():
+            into[key] = into.get(key, 0) + value
+    return found
+
+
 # ------------------------------------------------------------------------------------------------------ what is wanted
 
 
@@ -315,6 +326,8 @@ class Outcome:
     waited_s: float = 0.0
     workers: int = 0
     servers: list[Server] = field(default_factory=list)
+    counters: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Of every server of the backends, whether it was named or not, by name and over all backends."""
     available: dict[str, int] = field(default_factory=dict)
     busy_before: dict[str, int] = field(default_factory=dict)
     before: dict[str, Goal] = field(default_factory=dict)
@@ -329,6 +342,7 @@ class Outcome:
             "waited_s": round(self.waited_s, 3),
             "workers": self.workers,
             "servers": [one.public() for one in self.servers],
+            "counters": self.counters,
             "available": dict(self.available),
             "busy_before": dict(self.busy_before),
             "before": {name: vars(one) for name, one in self.before.items()},
@@ -391,9 +405,7 @@ def guard(view: View, wanted: Mapping[Key, Goal], min_available: int) -> None:
     leaving = [
         server
         for server in view.of(wanted)
-        if server.admin == READY
-        and server.weight
-        and (wanted[server.key].admin != READY or not wanted[server.key].weight)
+        if server.available and (wanted[server.key].admin != READY or not wanted[server.key].weight)
     ]
     for backend in dict.fromkeys(one.backend for one in leaving):
         names = [one.label for one in leaving if one.backend == backend]
@@ -421,6 +433,8 @@ class Tools:
     """Keeps the current worker's state over a crash; raises ``OSError``, or ``NoAnswer`` during a reload."""
     lock: Callable[[], AbstractContextManager[None]]
     """Held while something is decided and changed, never while something is waited for."""
+    superseded: Callable[[], bool] = lambda: False
+    """Whether an execution with a higher fence has come since; asked before every change."""
 
 
 class Change:
@@ -489,6 +503,9 @@ class Change:
 
     def _set(self, server: Server, what: str) -> None:
         """Send one "set server" to whichever worker is the current one by now."""
+
+        if self.tools.superseded():
+            raise RuntimeFailure(f"A newer run changes these servers now, so {server.label} is left as it is.")
 
         def send() -> None:
             worker = state.current_worker(state.parse_processes(_whole(self.tools.ask, "show proc")))
@@ -718,6 +735,7 @@ class Change:
         outcome, view = self.outcome, self.look()
         outcome.servers = [view.servers.get(one.key, one) for one in servers]
         outcome.workers = len(view.workers)
+        outcome.counters = counters(one for one in view.servers.values() if one.backend in self.wanted.backends)
         outcome.available = {
             backend: sum(one.available for one in view.servers.values() if one.backend == backend)
             for backend in dict.fromkeys(self.wanted.backends)
@@ -769,6 +787,33 @@ def file_lock(
         yield
     finally:
         os.close(handle)
+
+
+class Fence:
+    """Keeps a run whose controller is dead from changing what its successor has begun to change.
+
+    Every execution of a run carries the same number, and a later run a higher one. The highest number that a backend has
+    seen is kept in a file; it is gone after a reboot, and so is everybody whom it could have kept out.
+    """
+
+    def __init__(self, backends: Sequence[str], number: int, directory: str = FENCES) -> None:
+        self._paths = [os.path.join(directory, backend) for backend in backends] if number else []
+        self._number = number
+
+    def _highest(self) -> int:
+        return max((_number(state.read_text(path).strip()) for path in self._paths), default=0)
+
+    def superseded(self) -> bool:
+        """Whether a higher number was seen."""
+        return self._highest() > self._number
+
+    def claim(self) -> None:
+        """Keep out everybody with a lower number; ``RuntimeFailure`` when there is a higher one."""
+        if self.superseded():
+            raise RuntimeFailure("A newer run changes these servers now, so nothing was changed.")
+        for path in self._paths:
+            os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+            state.write_atomically(path, f"{self._number}\n")
 
 
 def save(ask: Ask, config: str, state_file: str) -> None:

@@ -277,9 +277,22 @@ def read_text(path: str) -> str:
         return ""
 
 
+def administrative(text: str) -> dict[tuple[str, str], tuple[int, str]]:
+    """What people have decided about servers: administrative state and weight."""
+    rows = parse_state(text).items()
+    return {key: (_as_int(row["srv_admin_state"]) & _ADMIN_KEPT, row["srv_uweight"]) for key, row in rows}
+
+
+def keep_mark(text: str, saved: str) -> str:
+    """Mark a state as saved, if it says of every server what the saved one says; then a crash need not forget it."""
+    known = administrative(saved)
+    same = FRESH_MARK in saved and all(known.get(key, now) == now for key, now in administrative(text).items())
+    return text + (f"{FRESH_MARK}\n" if same else "")
+
+
 def before_start(config: str, saved: str) -> str:
-    """State file for a start: administrative state only if it was saved when HAProxy stopped."""
-    return next_state(config, saved if FRESH_MARK in saved else "", cold=True)
+    """State file for a start: administrative state only if it was saved when HAProxy stopped, and then for the next."""
+    return keep_mark(next_state(config, saved if FRESH_MARK in saved else "", cold=True), saved)
 
 
 def main(arguments: list[str]) -> int:
@@ -291,7 +304,7 @@ def main(arguments: list[str]) -> int:
             text = before_start(config, read_text(STATE_FILE))
         elif action in {"before-reload", "save"}:
             text = next_state(config, running_state(lambda command: ask(MASTER_SOCKET, command)))
-            text += f"{FRESH_MARK}\n" if action == "save" else ""
+            text = f"{text}{FRESH_MARK}\n" if action == "save" else keep_mark(text, read_text(STATE_FILE))
         else:
             sys.stderr.write("usage: haproxy_state.py before-start|before-reload|save\n")
             return 2

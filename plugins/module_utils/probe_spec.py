@@ -241,7 +241,10 @@ def _check_promql(given: Mapping[str, Any], place: str) -> None:
 
 
 def fill(value: Any, names: Mapping[str, str], place: str) -> Any:
-    """Replace $name and ${name} in every text of a probe; an unknown name is refused, $$ is a dollar sign."""
+    """Replace $name and ${name} in every text of a probe; an unknown name is refused, $$ is a dollar sign.
+
+    User and password are left as they are: a dollar sign in them means itself.
+    """
     if isinstance(value, str):
 
         def put(found: re.Match[str]) -> str:
@@ -249,16 +252,18 @@ def fill(value: Any, names: Mapping[str, str], place: str) -> Any:
             if found.group("escaped") is not None:
                 return "$"
             if name not in names:
+                told = "not usable" if ".headers" in place else repr(value)
                 what = f"${name} is no known name" if name else "a dollar sign is followed by no name"
-                raise ProbeError(
-                    f"{place} has {value!r}, in which {what}; known are "
-                    f"{', '.join('$' + one for one in sorted(names))}, and $$ for a dollar sign."
-                )
+                known = ", ".join(f"${one}" for one in sorted(names))
+                raise ProbeError(f"{place} is {told}: {what}; known are {known}, and $$ for a dollar sign.")
             return names[name]
 
         return string.Template.pattern.sub(put, value)
     if isinstance(value, Mapping):
-        return {key: fill(one, names, place) for key, one in value.items()}
+        return {
+            key: one if key in ("username", "password") else fill(one, names, f"{place}.{key}")
+            for key, one in value.items()
+        }
     if isinstance(value, (list, tuple)):
         return [fill(one, names, place) for one in value]
     return value

@@ -18,7 +18,7 @@ History = Sequence[Mapping[str, Any]]
 
 
 def begin_rollout(blank: Record, settings: Settings, sight: Sight, history: History) -> Record:
-    """Complete a blank record: batches of the hosts that are not there yet; without hosts when there is nothing to do."""
+    """Complete a blank record: batches of the hosts that are not there yet, or no hosts when there is nothing to do."""
     refuse_silent(settings, sight)
     blank.kept_out = kept_out(settings, sight, history)
     blank.excluded = list(settings.excluded)
@@ -32,27 +32,42 @@ def begin_rollout(blank: Record, settings: Settings, sight: Sight, history: Hist
 
 
 def begin_rollback(blank: Record, settings: Settings, sight: Sight, history: History) -> Record:
-    """Complete a blank record: every host goes back to what it ran before the last rollout that was done."""
+    """Complete a blank record: every host goes back to what it ran before the last rollout that was done.
+
+    Rollbacks do not count, so that the same command given twice does not bring the newer version back.
+    """
     refuse_silent(settings, sight)
-    last = next((Record.from_dict(one) for one in history if one.get("status") == state.SUCCEEDED), None)
+    done = (one for one in history if (one.get("kind"), one.get("status")) == ("rollout", state.SUCCEEDED))
+    last = next((Record.from_dict(one) for one in done), None)
     if last is None:
         raise PlanError(
-            f"There is no finished rollout of {settings.service.name} on record to go back from; roll out the version that "
-            "you want instead."
+            f"There is no finished rollout of {settings.service.name} on record to go back from; roll out the version "
+            "that you want instead."
         )
     refuse_burnt(last)
+    took_part = {host: one.previous for host, one in last.hosts.items() if host in settings.hosts}
+    before = {host: previous for host, previous in took_part.items() if previous}
+    first = [host for host, previous in took_part.items() if not previous]
     targets = {
-        host: one.previous
-        for host, one in last.hosts.items()
-        if host in settings.hosts and one.previous and sight.nodes[host].current != one.previous
+        host: previous
+        for host, previous in before.items()
+        if sight.nodes[host].current != previous or left_behind(host, history)
     }
     if not targets:
+        if first and not before:
+            raise PlanError(
+                f"{last.id} brought the first version to {', '.join(first)}, so there is none to go back to; roll out "
+                "the version that you want instead."
+            )
         raise PlanError(
             f"Every host of {last.service} already runs what it ran before {last.id}; there is nothing to revert."
         )
     blank.version = "/".join(sorted(set(targets.values())))
     blank.reason = f"reverts {last.id} of {last.version}"
+    if first:
+        blank.reason += f"; {', '.join(first)} had no version before it and keeps the one that it has"
     blank.kept_out = kept_out(settings, sight, history)
+    blank.excluded = list(settings.excluded)
     blank.weights = [100]
     return _with_hosts(blank, settings, sight, history, targets)
 

@@ -281,7 +281,7 @@ def make_batches(
     """Cut the hosts into batches, or refuse what would leave too few servers.
 
     ``available`` has the servers of the service that take traffic now, per load balancer, excluded hosts included, and
-    ``kept_out`` those that do not take any again when their turn is over. Hosts that take none anywhere come first: they
+    ``kept_out`` those that take none when their turn is over either. Hosts that take none anywhere come first: they
     cost no capacity.
     """
     serving = set().union(*available.values()) if available else set()
@@ -302,7 +302,8 @@ def make_batches(
             if taken and left < settings.least:
                 raise PlanError(
                     f"Batch {number} would take {len(taken)} of {total} servers of {settings.service.name} out of "
-                    f"traffic, which leaves {left} at {balancer}, but rollout_min_available is {settings.min_available} "
-                    f"({settings.least} of {total}); use smaller rollout_batches, bring servers back, or lower it."
+                    f"traffic, which leaves {left} at {balancer}, but rollout_min_available is "
+                    f"{settings.min_available} ({settings.least} of {total}); use smaller rollout_batches, bring "
+                    "servers back, or lower it."
                 )
     return batches

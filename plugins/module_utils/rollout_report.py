@@ -216,7 +216,12 @@ def status_text(service: str, found: Mapping[str, Any], history: int) -> str:
     lines = ["", service, "", *table(rows)]
     hidden = len(found["nodes"]) - HOSTS_SHOWN
     lines += [f"  and {hidden} more hosts"] if hidden > 0 else []
-    lines += [line for host, node in found["nodes"].items() if node["reason"] for line in wrap(f"{host}: {node['reason']}", "  ")]
+    lines += [
+        line
+        for host, node in found["nodes"].items()
+        if node["reason"]
+        for line in wrap(f"{host}: {node['reason']}", "  ")
+    ]
     for name in balancers:
         reason = found["servers"][name].get("", {}).get("reason")
         lines += wrap(f"{name}: {reason}", "  ") if reason else []
@@ -230,7 +235,9 @@ def status_text(service: str, found: Mapping[str, Any], history: int) -> str:
         lines += wrap(f"             {record.advice}", "  ") if record.advice else []
     if found["replication"]:
         sample = found["replication"]
-        lines.append(f"  replication  {'healthy' if sample['phase'] == 'success' else sample['phase']}: {sample['text']}")
+        lines.append(
+            f"  replication  {'healthy' if sample['phase'] == 'success' else sample['phase']}: {sample['text']}"
+        )
     last = [short(Record.from_dict(one)) for one in found["history"][:history]]
     lines += ["", "  last rollouts", *(line for text in last for line in wrap(text, "    "))] if last else []
     return "\n".join(lines)

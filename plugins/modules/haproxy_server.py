@@ -19,8 +19,7 @@ description:
     every worker that a reload has left behind. A reload meanwhile is noticed, and what it has lost is set again.
   - V(ready) never lets a dead server in. Unless HAProxy's own checks have passed after the module began (see
     O(fresh)), it stays out of traffic. O(weight) is set before, so it never takes more than that.
-  - What was changed is saved at once. So it survives reloads and restarts of HAProxy, and a crash as long as no reload
-    and no other crash came between.
+  - What was changed is saved at once. So it survives reloads, restarts and crashes of HAProxy.
   - What counts as a change is the administrative state and the weight, never the traffic.
 requirements:
   - HAProxy 2.6 or newer in master-worker mode with a master socket of level admin, as the role C(haproxy) sets it up.
@@ -76,9 +75,8 @@ options:
     default: fail
   min_available:
     description:
-      - How many other servers of each backend must be up, ready and of a weight above 0, for a server to be taken out
-        of traffic by V(drain), V(maint) or weight 0. Otherwise the module fails before anything is changed.
-      - It does not matter whether the server itself is up.
+      - How many other servers of each backend must be up, ready and of a weight above 0, for a server that takes traffic
+        to be taken out of it by V(drain), V(maint) or weight 0. Otherwise the module fails before anything is changed.
     type: int
     default: 0
   fresh:
@@ -90,6 +88,13 @@ options:
         C(on-marked-down shutdown-sessions).
     type: bool
     default: true
+  fence:
+    description:
+      - A number that is higher for a later run, such as its time in milliseconds. An execution that was left behind by an
+        earlier run, whose controller is dead, changes nothing any more once a later run has come.
+      - 0 takes no part in that.
+    type: int
+    default: 0
   master_socket:
     description: The master's socket.
     type: path
@@ -163,6 +168,13 @@ workers:
   returned: always
   type: int
   sample: 1
+counters:
+  description:
+    - By name, what was counted of every server of the backends, whether it was named or not. The keys are those of
+      RV(servers[].counters).
+  returned: always
+  type: dict
+  sample: {app-1: {requests: 5120, responses_5xx: 0}, app-2: {requests: 5098, responses_5xx: 0}}
 available:
   description: By backend, the number of servers that are up, ready and of a weight above 0.
   returned: always
@@ -318,6 +330,7 @@ def main() -> None:
             "on_timeout": {"type": "str", "choices": core.ON_TIMEOUT, "default": "fail"},
             "min_available": {"type": "int", "default": 0},
             "fresh": {"type": "bool", "default": True},
+            "fence": {"type": "int", "default": 0},
             "master_socket": {"type": "path", "default": state.MASTER_SOCKET},
             "state_file": {"type": "path", "default": state.STATE_FILE},
             "config": {"type": "path", "default": state.CONFIG},
@@ -329,15 +342,19 @@ def main() -> None:
     def ask(command: str) -> str:
         return state.ask(params["master_socket"], command)
 
+    wanted = wanted_from(params, module.check_mode)
+    fence = core.Fence(wanted.backends, 0 if wanted.reads_only or module.check_mode else params["fence"])
     tools = core.Tools(
         ask=ask,
         clock=time.monotonic,
         sleep=time.sleep,
         save=lambda: core.save(ask, params["config"], params["state_file"]),
         lock=lambda: core.file_lock(core.LOCK, time.monotonic, time.sleep),
+        superseded=fence.superseded,
     )
     try:
-        outcome = core.change(tools, wanted_from(params, module.check_mode))
+        fence.claim()
+        outcome = core.change(tools, wanted)
     except core.RuntimeFailure as error:
         module.fail_json(msg=str(error), **(error.outcome.public() if error.outcome else {}))
     except OSError as error:

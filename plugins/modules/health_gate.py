@@ -153,9 +153,10 @@ def balancer_sample(probe: Mapping[str, Any], run: probes.Run) -> probes.Sample:
         data = {server: values[-VALUES_SHIPPED:] for server, values in found.items()}
         return {"phase": probes.RAW, "text": f"{sum(map(len, data.values()))} requests", "data": data}
     view = haproxy_runtime.look(lambda command: haproxy_state.ask(haproxy_state.MASTER_SOCKET, command))
-    servers = [one.public() for one in view.servers.values() if one.backend in backends]
+    mine = [one for one in view.servers.values() if one.backend in backends]
     if measure == "errors":
-        return {"phase": probes.RAW, "text": "counters", "data": {"counters": counters(servers)}}
+        return {"phase": probes.RAW, "text": "counters", "data": {"counters": haproxy_runtime.counters(mine)}}
+    servers = [one.public() for one in mine]
     wanted = [str(one) for one in probe.get("servers") or ()]
     bad = [f"{one['server']} is {one['status']}" for one in servers if one["server"] in wanted and not serves(one)]
     missing = [name for name in wanted if all(one["server"] != name for one in servers)]
@@ -168,16 +169,6 @@ def balancer_sample(probe: Mapping[str, Any], run: probes.Run) -> probes.Sample:
 def serves(server: Mapping[str, Any]) -> bool:
     """Whether a server takes traffic."""
     return bool(server["admin"] == "ready" and (server["up"] or not server["checked"]))
-
-
-def counters(servers: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """What was counted of each server, over all backends."""
-    found: dict[str, dict[str, float]] = {}
-    for server in servers:
-        into = found.setdefault(server["server"], {})
-        for key, value in server["counters"].items():
-            into[key] = into.get(key, 0) + value
-    return found
 
 
 def main() -> None:

@@ -220,7 +220,7 @@ class LiveWorld:
         self, where: world.Where, options: Mapping[str, Any], patience: float, save: Record | None
     ) -> dict[str, Mapping[str, Any]]:
         """Change servers at all load balancers at once."""
-        options = {**options, "wait": patience}
+        options = {**options, "wait": patience, "fence": self._fence}
         calls = {
             name: self._server_call(name, {**options, "server": list(hosts)}, patience) for name, hosts in where.items()
         }
@@ -240,7 +240,7 @@ class LiveWorld:
                 name = server["server"]
                 busy = server["sessions"] + server["queued"] + server["sessions_old_workers"]
                 left[name] = left.get(name, 0) + busy
-            for label, busy in result.get("busy_before", {}).items():
+            for label, busy in result["busy_before"].items():
                 name = label.rpartition("/")[2]
                 begun[name] = begun.get(name, 0) + busy
         return world.Drained(
@@ -256,7 +256,7 @@ class LiveWorld:
         limit = self.settings.service.ready_timeout
         options = {"state": "ready", "weight": f"{percent}%", "on_timeout": "report"}
         found = self._change(where, options, limit, save)
-        self._reference = {**self._reference, **{name: result.get("counters", {}) for name, result in found.items()}}
+        self._reference = {**self._reference, **{name: result["counters"] for name, result in found.items()}}
         self._entered_at = time.monotonic()
         failed: dict[str, list[str]] = {}
         for name, result in found.items():

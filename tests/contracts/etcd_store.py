@@ -31,6 +31,13 @@ def changes(request: urllib.request.Request) -> bool:
     return b"request_put" in data or b"request_delete_range" in data
 
 
+def revokes_nothing(request: urllib.request.Request, timeout: float) -> Any:
+    """Sends every request but those that end a lease."""
+    if request.full_url.endswith("/revoke"):
+        raise ConnectionRefusedError("Connection refused")
+    return etcd.opener()(request, timeout)
+
+
 class Deaf:
     """Sends every request, and loses the first answers to transactions: they took effect and nobody knows."""
 
@@ -157,7 +164,11 @@ class EtcdStoreContract(StoreContract):
 
     @pytest.mark.parametrize("moment", [1, 2, 3])
     @pytest.mark.parametrize("what", ["write", "close", "release", "renew", "clear"])
-    def test_lock_that_is_broken_between_two_requests_is_lost(self, make: Make, what: str, moment: int) -> None:
+    def test_lock_that_is_broken_between_two_requests_is_lost(
+        self, make: Make, endpoints: list[str], prefix: str, what: str, moment: int
+    ) -> None:
+        """Even while the lease that was broken lives on in etcd: the transaction alone is the fence."""
+        breaker = EtcdStore("catalog", gateway_of(endpoints, revokes_nothing), prefix)
         token = make().acquire(ALICE, self.TTL).token
         make().write(record(), token, self.TTL)
         make().set_control("promote", "ops", "")
@@ -167,7 +178,7 @@ class EtcdStoreContract(StoreContract):
             nonlocal requests
             requests += name == "before transaction"
             if name == "before transaction" and requests == moment:
-                make().break_lock("ops", "")
+                breaker.break_lock("ops", "")
                 make().acquire(BOB, self.TTL)
 
         acts: dict[str, Callable[[Store], Any]] = {
@@ -190,6 +201,26 @@ class EtcdStoreContract(StoreContract):
             assert view.lock is not None
             assert view.lock.holder == BOB
             assert (view.open_record, view.control is None) == (record(), False)
+
+    def test_lock_that_changes_hands_while_it_is_broken_is_named_right(self, make: Make) -> None:
+        token = make().acquire(ALICE, self.TTL).token
+        requests = 0
+
+        def step(name: str) -> None:
+            nonlocal requests
+            requests += name == "before transaction"
+            if name == "before transaction" and requests == 2:
+                make().release(token)
+                make().acquire(BOB, self.TTL)
+
+        broken = make(step=step).break_lock("ops", "")
+        assert broken is not None
+        assert broken.holder == BOB
+        view = make().read()
+        assert (view.lock, [one["what"] for one in view.audit]) == (
+            None,
+            ["broke the lock of ops@desk (rollback of catalog)"],
+        )
 
     def test_members_are_asked_until_one_answers(self, endpoints: list[str], prefix: str) -> None:
         silent = ["http://127.0.0.1:1", *endpoints]

@@ -478,7 +478,7 @@ def test_capacity_is_never_less_than_asked_for_after_a_server_was_taken_out(
         member = balancer.member(f"catalog/s{index}")
         member.admin, member.up, member.weight = admin, up and admin != 1, weight
     before = states(balancer)
-    taken = [one for one in targets if balancer.member(f"catalog/{one}").admin == 0 and before[f"catalog/{one}"][1]]
+    taken = [one for one in targets if balancer.member(f"catalog/{one}").takes_traffic and before[f"catalog/{one}"][1]]
     try:
         outcome = balancer.change(targets, min_available=least, wait=0.0, **wanted)
     except core.RuntimeFailure:
@@ -1004,3 +1004,49 @@ def test_a_reload_that_forgets_ready_is_noticed(checked: bool) -> None:
     assert (outcome.done, balancer.current, balancer.member().admin) == (True, 101, 0)
     # "health down" without checks would be for good.
     assert any("health down" in one for one in balancer.commands) is checked
+
+
+def test_server_that_takes_no_traffic_may_always_be_taken_out() -> None:
+    balancer = Balancer("catalog/s0", "catalog/s1", checked=True)
+    for name in ("catalog/s0", "catalog/s1"):
+        balancer.member(name).up = False
+    outcome = balancer.change(["s0"], state="drain", min_available=2, wait=0.0)
+    assert outcome.after["catalog/s0"].admin == "drain"
+
+
+def test_counters_are_those_of_every_server_of_the_backends() -> None:
+    balancer = Balancer("catalog/s0", "catalog/s1", "other/s0", checked=False)
+    found = balancer.change(["s0"], state="drain", wait=0.0).counters
+    assert set(found) == {"s0", "s1"}
+    assert set(found["s1"]) >= {"requests", "responses_5xx", "connection_errors", "response_errors"}
+
+
+def test_later_run_keeps_an_earlier_one_out(tmp_path: Path) -> None:
+    earlier = core.Fence(["catalog"], 10, str(tmp_path))
+    earlier.claim()
+    earlier.claim()
+    assert not earlier.superseded()
+    core.Fence(["catalog"], 11, str(tmp_path)).claim()
+    assert earlier.superseded()
+    with pytest.raises(core.RuntimeFailure, match="newer run"):
+        earlier.claim()
+    core.Fence(["other"], 1, str(tmp_path)).claim()
+    core.Fence(["catalog"], 0, str(tmp_path)).claim()
+
+
+def test_execution_that_was_superseded_while_it_waited_lets_nobody_in() -> None:
+    balancer = Balancer("catalog/s0", "catalog/s1", checked=True)
+    balancer.member("catalog/s0").admin = 8
+    come: list[float] = []
+
+    def later(seconds: float) -> None:
+        come.append(seconds)
+        balancer.sleep(seconds)
+
+    tools = core.Tools(
+        balancer.ask, lambda: balancer.now, later, balancer.save, balancer.lock, superseded=lambda: bool(come)
+    )
+    with pytest.raises(core.RuntimeFailure, match="newer run changes these servers now"):
+        core.change(tools, core.Wanted(("catalog",), ("s0",), state="ready", wait=30.0))
+    assert come
+    assert balancer.member("catalog/s0").admin == 8

@@ -230,3 +230,34 @@ def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     assert state.main(["save"]) == 1
     assert "nobody there" in capsys.readouterr().err
     assert file.read_text() == before
+
+
+def saved(**admin: str) -> str:
+    """A state file with the administrative state of some servers."""
+    lines = ["1", "# " + " ".join(state.STATE_FIELDS)]
+    for name, value in admin.items():
+        row = dict.fromkeys(state.STATE_FIELDS, "0")
+        row.update(be_name="catalog", srv_name=name, srv_uweight="100", srv_iweight="100", srv_admin_state=value)
+        lines.append(" ".join(row.values()))
+    return "\n".join(lines) + f"\n{state.FRESH_MARK}\n"
+
+
+TWO_SERVERS = "backend catalog\n server one 10.0.0.1:80 check weight 100\n server two 10.0.0.2:80 check weight 100\n"
+
+
+def test_drain_that_was_saved_survives_any_number_of_crashes() -> None:
+    text = saved(one="8", two="0")
+    for _crash in range(3):
+        text = state.before_start(TWO_SERVERS, text)
+        assert state.parse_state(text)[("catalog", "one")]["srv_admin_state"] == "8"
+    assert state.FRESH_MARK in text
+
+
+def test_reload_keeps_the_mark_of_a_state_that_was_saved_and_drops_it_after_a_change_by_hand() -> None:
+    as_saved, by_hand = saved(one="8", two="0"), saved(one="0", two="0")
+    plain = as_saved.replace(state.FRESH_MARK, "")
+    assert state.FRESH_MARK in state.keep_mark(plain, as_saved)
+    assert state.FRESH_MARK not in state.keep_mark(plain, by_hand)
+    assert state.FRESH_MARK not in state.keep_mark(plain, plain)
+    # A server that is new in the configuration, or gone from it, is no change by hand.
+    assert state.FRESH_MARK in state.keep_mark(saved(one="8", three="0").replace(state.FRESH_MARK, ""), as_saved)

@@ -251,7 +251,14 @@ def test_fill_refuses_what_it_does_not_know(text: str, why: str) -> None:
     with pytest.raises(probes.ProbeError) as refused:
         probes.fill({"query": [text]}, NAMES, PLACE)
     known = "known are $host, $hosts, $port, and $$ for a dollar sign."
-    assert str(refused.value) == f"{PLACE} has {text!r}, in which {why}; {known}"
+    assert str(refused.value) == f"{PLACE}.query is {text!r}: {why}; {known}"
+
+
+def test_fill_leaves_access_data_alone_and_does_not_show_them() -> None:
+    probe = {"username": "$host", "password": "pa$$word$", "url": "$host"}
+    assert probes.fill(probe, NAMES, PLACE) == {**probe, "url": "app-1"}
+    with pytest.raises(probes.ProbeError, match=r"^rollout_gates\.x\.probe\.headers\.Authorization is not usable: "):
+        probes.fill({"headers": {"Authorization": "secret $x"}}, NAMES, PLACE)
 
 
 @given(st.text(alphabet="$ab{}_ é", max_size=12))
