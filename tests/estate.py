@@ -58,7 +58,7 @@ def environment() -> dict[str, str]:
         "NO_COLOR": "1",
         "PY_COLORS": "0",
         "MOLECULE_GLOB": "molecule/*/molecule.yml",
-        "PYTHONPATH": os.pathsep.join([str(ROOT / "tests"), str(ROOT)]),
+        "PYTHONPATH": os.pathsep.join([str(ROOT / "tests"), str(ROOT), str(ROOT / "collections")]),
     }
 
 

@@ -6,89 +6,132 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.mesops.platform.plugins.module_utils import probes
 from ansible_collections.mesops.platform.plugins.module_utils.gates import Gate, GateError, GateSpec, Verdict, combine
-from ansible_collections.mesops.platform.plugins.module_utils.judge import JudgeError, Phase
+from ansible_collections.mesops.platform.plugins.module_utils.judge import JudgeError
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import limits_of
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_world import SampleRequest
-from ansible_collections.mesops.platform.plugins.plugin_utils.samples import judge
+from ansible_collections.mesops.platform.plugins.plugin_utils.samples import Counters, judge
 
 MODULE = "mesops.platform.health_gate"
+OPTIONS = ("gates", "probes")
 DISPLAY = Display()
+
+
+class Refused(Exception):
+    """The task's options are not usable; the text is one sentence for the user."""
+
+
+class ModuleFailed(Exception):
+    """The module did not take its samples; ``answer`` is what it said instead."""
+
+    def __init__(self, answer: Mapping[str, Any]) -> None:
+        super().__init__(str(answer.get("msg")))
+        self.answer = dict(answer)
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
     """One execution of the module for every round of samples."""
 
+    _supports_check_mode = True
+    _supports_async = False
+
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Sample until every gate has a verdict."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        arguments = self._task.args
-        if bool(arguments.get("gates")) == bool(arguments.get("probes")):
-            return {**result, "failed": True, "msg": "health_gate needs either gates or probes; give one of them."}
-        if arguments.get("probes"):
-            result.update(self._execute_module(module_name=MODULE, module_args=dict(arguments), task_vars=task_vars))
-            return result
+        self._task_vars = task_vars or {}
         try:
-            specs = self._specs(arguments["gates"])
-        except (GateError, probes.ProbeError, JudgeError) as error:
-            return {**result, "failed": True, "msg": str(error)}
-        gates = self._watch(specs, task_vars or {})
-        if isinstance(gates, dict) and "msg" in gates:
-            return {**result, **gates}
-        reports = [gate.report() for gate in gates.values()]
-        verdict = combine(gate.verdict(time.monotonic()) or Verdict.INCONCLUSIVE for gate in gates.values())
+            given = check_options(self._task.args)
+            if given["probes"]:
+                return {**result, "changed": False, "samples": self._take(given["probes"])}
+            gates = self._watch(check_gates(given["gates"]))
+        except Refused as why:
+            return {**result, "failed": True, "msg": str(why)}
+        except ModuleFailed as failure:
+            return {**result, **failure.answer}
+        reports = [gate.report() for gate in gates]
+        verdict = combine(gate.verdict(time.monotonic()) or Verdict.INCONCLUSIVE for gate in gates)
         result.update(changed=False, gates=reports, verdict=verdict.value)
         if verdict is not Verdict.PASSED and not self._task.check_mode:
             bad = [f"{one['name']} {one['verdict']}: {one['reason']}" for one in reports if one["verdict"] != "passed"]
             result.update(failed=True, msg="; ".join(bad))
         return result
 
-    @staticmethod
-    def _specs(given: Mapping[str, Any]) -> dict[str, GateSpec]:
-        found = {}
-        for name, raw in given.items():
-            spec = GateSpec.parse(str(name), raw, f"gates.{name}")
-            if spec.enabled:
-                probes.check(spec.probe, f"gates.{name}.probe")
-                limits_of(spec.probe)
-                found[str(name)] = spec
-        return found
+    def _take(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        """One sample of each probe."""
+        answer = self._execute_module(
+            module_name=MODULE, module_args={"probes": dict(wanted)}, task_vars=self._task_vars
+        )
+        if "samples" not in answer:
+            raise ModuleFailed(answer)
+        return dict(answer["samples"])
 
-    def _watch(self, specs: Mapping[str, GateSpec], task_vars: dict[str, Any]) -> dict[str, Any]:
-        """The gates, decided; or the module's own failure."""
+    def _watch(self, specs: Sequence[GateSpec]) -> list[Gate]:
+        """The gates, decided; in check mode after one sample of each."""
         begin = time.monotonic()
-        gates = {name: Gate(spec, begin) for name, spec in specs.items()}
-        reference: dict[str, Any] = {}
-        while True:
+        gates = [Gate(spec, begin) for spec in specs]
+        reference: dict[str, Counters] = {}
+        if self._task.check_mode:
+            self._round(gates, begin, reference)
+            return gates
+        while waiting := [gate for gate in gates if gate.verdict(time.monotonic()) is None]:
             now = time.monotonic()
-            waiting = {name: gate for name, gate in gates.items() if gate.verdict(now) is None}
-            if not waiting:
-                return gates
-            due = [name for name, gate in waiting.items() if gate.due(now) <= now]
-            if not due:
-                time.sleep(min(max(min(gate.due(now) for gate in waiting.values()) - now, 0.05), 1.0))
-                continue
-            wanted = {name: {**specs[name].probe, "seconds": now - begin} for name in due}
-            answer = self._execute_module(module_name=MODULE, module_args={"probes": wanted}, task_vars=task_vars)
-            if answer.get("failed") or answer.get("unreachable"):
-                return dict(answer)
-            for name in due:
-                probe = specs[name].probe
-                request = SampleRequest(
-                    name, probe, "", list(probe.get("servers", ())), list(probe.get("baseline", ()))
-                )
-                sample = answer["samples"][name]
-                if probe.get("measure") == "errors" and name not in reference:
-                    # What was counted before the gate began says nothing about it.
-                    reference[name] = sample.get("data", {}).get("counters", {})
-                taken = judge(request, {"": sample}, {"": reference.get(name, {})})
-                gates[name].note(Phase(taken.phase), now, taken.text, dict(taken.evidence))
-                DISPLAY.display(f"  {now - begin:6.1f} s  {gates[name].line()}")
-            if self._task.check_mode:
-                return gates
+            due = [gate for gate in waiting if gate.due(now) <= now]
+            if due:
+                self._round(due, begin, reference)
+            else:
+                time.sleep(min(max(min(gate.due(now) for gate in waiting) - now, 0.05), 1.0))
+        return gates
+
+    def _round(self, gates: Sequence[Gate], begin: float, reference: dict[str, Counters]) -> None:
+        """Take one sample for each of some gates."""
+        now = time.monotonic()
+        samples = self._take({gate.spec.name: gate.spec.probe for gate in gates}) if gates else {}
+        for gate in gates:
+            name, probe = gate.spec.name, gate.spec.probe
+            sample = samples[name]
+            if probe.get("measure") == "errors" and sample["phase"] == probes.RAW:
+                # What was counted before the gate began says nothing about it.
+                reference.setdefault(name, sample["data"]["counters"])
+            canary, baseline = list(probe.get("servers") or ()), list(probe.get("baseline") or ())
+            request = SampleRequest(name, probe, "", canary, baseline)
+            taken = judge(request, {"": sample}, {"": reference.get(name, {})})
+            gate.note(taken.phase, now, taken.text, dict(taken.evidence))
+            if not self._task.no_log:
+                DISPLAY.display(f"  {now - begin:6.1f} s  {gate.line()}")
+
+
+def check_options(given: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Gates or probes, as mappings."""
+    unknown = [str(key) for key in given if key not in OPTIONS]
+    if unknown:
+        raise Refused(f"health_gate has no option {', '.join(unknown)}; it has {' and '.join(OPTIONS)}.")
+    found = {key: given.get(key) or {} for key in OPTIONS}
+    for key, value in found.items():
+        if not isinstance(value, Mapping):
+            raise Refused(f"{key} is {value!r}; give a mapping of names to {key}.")
+    if bool(found["gates"]) == bool(found["probes"]):
+        raise Refused("health_gate needs either gates or probes; give one of them.")
+    return found
+
+
+def check_gates(given: Mapping[str, Any]) -> list[GateSpec]:
+    """The gates that are not disabled."""
+    found = []
+    for name, raw in given.items():
+        place = f"gates.{name}"
+        try:
+            spec = GateSpec.parse(str(name), raw, place)
+            if spec.enabled:
+                limits_of(probes.check_alone(spec.probe, f"{place}.probe"))
+                found.append(spec)
+        except (GateError, probes.ProbeError) as why:
+            raise Refused(str(why)) from why
+        except JudgeError as why:
+            raise Refused(f"{place}.probe: {why}") from why
+    return found

@@ -54,7 +54,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         }
         if patroni:
             probe = {"type": "postgres", "endpoints": patroni}
-            call = Call(world.store.coordinator, "mesops.platform.health_gate", {"probes": {"replication": probe}})
+            call = Call(world.store.coordinator, "health_gate", {"probes": {"replication": probe}})
             answer = world.fleet.run({"replication": call})["replication"]
             silent = {"phase": "error", "text": answer.reason}
             found["replication"] = silent if answer.failed else answer.result["samples"]["replication"]

@@ -177,6 +177,17 @@ def check(probe: Any, place: str) -> dict[str, Any]:
     return given
 
 
+def check_alone(probe: Any, place: str) -> dict[str, Any]:
+    """As ``check``, for a probe to which no rollout adds the servers in question."""
+    given = check(probe, place)
+    for key in ("backend", "servers"):
+        if given["type"] == "haproxy" and not given.get(key):
+            raise ProbeError(
+                f"{place} has no {key}; a probe of type haproxy needs backend and servers outside a rollout."
+            )
+    return given
+
+
 def _check_keys(given: Mapping[str, Any], kind: Kind, place: str) -> None:
     allowed = ("type", "from", *kind.keys)
     for key in given:

@@ -198,6 +198,8 @@ def default_gates(service: Service) -> dict[str, dict[str, Any]]:
             # At once there would hardly be a request to judge.
             "initial_delay": 3,
             "count": 2,
+            # Where there is no traffic there is nothing to judge, and little sense in waiting for it.
+            "timeout": 30,
             "on_inconclusive": "continue",
         },
     }

@@ -1,12 +1,16 @@
 # Copyright: (c) 2026, The mesops.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a person reads of a rollout: the plan before, one screen after. Pure text from records, no Ansible in here."""
+"""What a person reads of a rollout: the plan before, one screen after. Pure text from records, no Ansible in here.
+
+Each text fits one screen of 110 columns and 45 lines, however many hosts there are: what is cut off is counted, and
+what went wrong comes first. The whole is in the record.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_state as state
@@ -28,13 +32,21 @@ OUTCOMES = {
 MARKS = {
     state.DRAINING: "drain",
     state.ACTIVATED: "active",
-    state.IN_SERVICE: "in service",
+    state.IN_SERVICE: "in",
     state.DONE: "done",
-    state.ROLLED_BACK: "rolled back",
-    state.FAILED: "out of traffic",
+    state.ROLLED_BACK: "back",
+    state.FAILED: "out",
 }
-HOSTS_SHOWN = 20
 WIDTH = 110
+HOSTS_SHOWN = 16
+NODES_SHOWN = 13
+BATCHES_SHOWN = 6
+GATES_SHOWN = 7
+FACTS_SHOWN = 7
+NOTES_SHOWN = 3
+EVIDENCE_LINES = 9
+NAME_WIDTH = 24
+VERSION_WIDTH = 20
 
 
 def clock(at: float) -> str:
@@ -44,203 +56,340 @@ def clock(at: float) -> str:
 
 def duration(seconds: float) -> str:
     """A time span for a person."""
-    if seconds < 60:
+    if seconds < 59.95:
         return f"{seconds:.1f} s"
-    minutes, rest = divmod(int(seconds), 60)
+    minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
-def table(rows: Sequence[Sequence[str]], indent: str = "  ") -> list[str]:
-    """Columns that line up."""
+def clip(text: str, width: int = WIDTH) -> str:
+    """The beginning of a text that is too long."""
+    return text if len(text) <= width else text[: width - 1].rstrip() + "…"
+
+
+def columns(rows: Sequence[Sequence[str]], optional: Sequence[str], indent: str) -> list[int]:
+    """The columns that fit: those named by ``optional`` give way, the first one first."""
+    kept = list(range(len(rows[0])))
+    for name in dict.fromkeys(optional):
+        widths = [max(len(row[column]) for row in rows) for column in kept]
+        if len(indent) + sum(widths) + 2 * (len(kept) - 1) <= WIDTH:
+            break
+        kept.remove(rows[0].index(name))
+    return kept
+
+
+def table(rows: Sequence[Sequence[str]], optional: Sequence[str] = (), indent: str = "  ") -> list[str]:
+    """Columns that line up, with a heading in the first row; as many as fit."""
     if not rows:
         return []
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [indent + "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    kept = columns(rows, optional, indent)
+    widths = [max(len(row[column]) for row in rows) for column in kept]
+    lines = ("  ".join(row[column].ljust(width) for column, width in zip(kept, widths)) for row in rows)
+    return [clip(f"{indent}{line}".rstrip()) for line in lines]
 
 
-def wrap(text: str, indent: str) -> list[str]:
-    """Lines of a bounded width."""
-    lines, line = [], indent
-    for word in text.split():
-        if len(line) + len(word) + 1 > WIDTH and line.strip():
+def _flow(words: Sequence[str], head: str, most: int) -> list[str]:
+    """Words after a heading, at most so many lines of them; the lines after the first are indented as far."""
+    indent = " " * len(head)
+    lines, line = [], head
+    for word in words:
+        if line.strip() and line not in (head, indent) and len(line) + len(word) > WIDTH:
             lines.append(line.rstrip())
             line = indent
         line += word + " "
-    return [*lines, line.rstrip()]
+    lines = [clip(one) for one in [*lines, line.rstrip()]]
+    if len(lines) > most:
+        lines[most - 1] = clip(f"{lines[most - 1]} {lines[most].strip()}")
+    return lines[:most]
 
 
-# --------------------------------------------------------------------------------------------------------------- the plan
+def wrap(text: str, head: str, most: int = 3) -> list[str]:
+    """A text as lines of a bounded width, at most so many."""
+    return _flow(text.split(), head, most)
 
 
-def gate_text(spec: GateSpec) -> str:
-    """One gate in a line."""
-    probe = spec.probe
-    what = {
-        "http": lambda: f"GET {probe.get('url')}",
-        "tcp": lambda: f"connect to {probe.get('address')}",
-        "systemd": lambda: f"unit {probe.get('unit')} runs without restarts",
-        "haproxy": lambda: {
-            "state": "up at every load balancer",
+def listing(items: Sequence[str], head: str, most: int = 2) -> list[str]:
+    """As many items as there is room for, none of them broken; those that are left out are counted."""
+    lines: list[str] = []
+    for shown in range(min(len(items), most * WIDTH // 3), -1, -1):
+        words = [f"{one}," for one in items[: shown - 1]] + list(items[shown - 1 : shown] if shown else ())
+        more = [f"and {len(items) - shown} more"] if shown < len(items) else []
+        lines = _flow([*words, *more], head, most + 1)
+        if len(lines) <= most:
+            break
+    return lines[:most]
+
+
+# ------------------------------------------------------------------------------------------------------------ the plan
+
+
+def probe_text(probe: Mapping[str, Any]) -> str:
+    """What a probe looks at."""
+    kind = probe["type"]
+    if kind == "http":
+        method = probe.get("method") or ("GET" if probe.get("body") is None else "POST")
+        return f"{str(method).upper()} {probe.get('url')}"
+    if kind == "tcp":
+        return f"connect to {probe.get('address')}"
+    if kind == "systemd":
+        return f"unit {probe.get('unit')} runs, {probe.get('max_restarts') or 0} restarts"
+    if kind == "haproxy":
+        return {
             "errors": "failed requests compared with the other hosts",
             "latency": "latency compared with the other hosts",
-        }[str(probe.get("measure", "state"))],
-        "promql": lambda: f"{probe.get('query')}" + (" compared with its baseline" if probe.get("baseline") else ""),
-        "postgres": lambda: "replication is healthy",
-    }[str(probe["type"])]()
-    return f"{what}; {spec.count} good, every {spec.interval:g} s, at most {spec.timeout:g} s"
+        }.get(str(probe.get("measure")), "up at every load balancer")
+    if kind == "promql":
+        limits = [f"at least {probe['min']:g}"] if probe.get("min") is not None else []
+        limits += [f"at most {probe['max']:g}"] if probe.get("max") is not None else []
+        if probe.get("max_ratio") is not None:
+            limits.append(f"at most {probe['max_ratio']:g} times its baseline")
+        return f"{' and '.join(limits)}: {' '.join(str(probe.get('query')).split())}"
+    return "replication is healthy"
+
+
+def gate_line(spec: GateSpec) -> str:
+    """One gate in a line."""
+    tail = f"; {spec.count} good, every {spec.interval:g} s, within {spec.timeout:g} s"
+    head = f"  gate        {spec.name} ({spec.stage}): "
+    return clip(f"{head}{clip(probe_text(spec.probe), max(20, WIDTH - len(head) - len(tail)))}{tail}")
 
 
 def plan_text(record: Record, settings: Settings, manifest: Mapping[str, Any], facts: Sequence[str]) -> str:
     """What a rollout would do, on one screen."""
     service = settings.service.name
-    lines = [
-        f"Plan: {record.kind} of {service} to {record.version}, {len(record.hosts)} hosts, {len(record.batches)} batches",
-        "",
-    ]
-    for number, batch in enumerate(record.batches, 1):
-        moves = [f"{host} {record.hosts[host].previous or 'nothing'} -> {record.hosts[host].target}" for host in batch]
-        shown = ", ".join(moves[:HOSTS_SHOWN]) + (
-            f" and {len(moves) - HOSTS_SHOWN} more" if len(moves) > HOSTS_SHOWN else ""
-        )
-        lines += wrap(f"batch {number}: {shown}", "  ")
     total = len(settings.hosts) + len(settings.excluded)
-    weights = " -> ".join(f"{percent} %" for percent in record.weights)
-    lines += [
+    lines = [
+        clip(
+            f"Plan: {record.kind} of {service} to {record.version}, {len(record.hosts)} hosts, "
+            f"{len(record.batches)} batches"
+        ),
         "",
-        f"  balancers   {', '.join(record.balancers)} (backends {', '.join(settings.backends)}), at least {settings.least} of "
-        f"{total} servers stay available",
+        *_batches(record),
+        "",
+        *listing(record.balancers, "  balancers   "),
+        *listing(settings.backends, "  backends    "),
+        f"  capacity    at least {settings.least} of {total} servers stay available at each of them",
         f"  drain       at most {settings.drain_deadline:g} s, then {settings.drain_on_timeout}",
-        f"  weights     {weights}, then observed for {settings.min_healthy_time:g} s",
+        clip(
+            f"  weights     {' -> '.join(f'{percent} %' for percent in record.weights)}, then observed for "
+            f"{settings.min_healthy_time:g} s"
+        ),
     ]
     for name, step in (settings.migrations or manifest.get("migrations") or {}).items():
         undo = "can be undone" if step.get("reversible", name == "expand") else "cannot be undone: then failure freezes"
-        lines.append(f"  {name:<11} {step.get('command')} ({undo})")
-    lines += [f"  gate        {name} ({spec.stage}): {gate_text(spec)}" for name, spec in settings.gates.items()]
+        lines.append(f"  {name:<11} {clip(str(step.get('command')), WIDTH - 18 - len(undo))} ({undo})")
+    lines += _some([gate_line(spec) for spec in settings.gates.values()], GATES_SHOWN, "gates")
     if record.excluded:
-        lines.append(f"  left out    {', '.join(record.excluded)}, which keep the version that they have")
-    for balancer, hosts in record.kept_out.items():
-        lines.append(f"  kept out    {', '.join(hosts)} at {balancer}: taken out by somebody else, and left so")
-    lines += [f"  {fact}" for fact in facts]
+        lines += listing(record.excluded, "  left out    they keep their version: ")
+    kept = [
+        listing(hosts, f"  kept out    at {clip(balancer, NAME_WIDTH)}, taken out by somebody else and left so: ", 1)[0]
+        for balancer, hosts in record.kept_out.items()
+    ]
+    lines += _some(kept, NOTES_SHOWN, "load balancers")
+    lines += _some([clip(f"  {fact}") for fact in facts], FACTS_SHOWN, "samples")
     return "\n".join(lines)
 
 
-# ------------------------------------------------------------------------------------------------------------- the report
+def _batches(record: Record) -> list[str]:
+    lines: list[str] = []
+    for number, batch in enumerate(record.batches[:BATCHES_SHOWN], 1):
+        moves = [
+            f"{clip(host, NAME_WIDTH)} {clip(record.hosts[host].previous or 'nothing', VERSION_WIDTH)} -> "
+            f"{clip(record.hosts[host].target, VERSION_WIDTH)}"
+            for host in batch
+        ]
+        lines += listing(moves, f"  batch {number}: ")
+    rest = record.batches[BATCHES_SHOWN:]
+    if rest:
+        lines.append(f"  and {len(rest)} more batches with {sum(map(len, rest))} hosts")
+    return lines
+
+
+def _some(lines: Sequence[str], most: int, what: str) -> list[str]:
+    """At most so many lines, and how many more there would be."""
+    if len(lines) <= most:
+        return list(lines)
+    return [*lines[: most - 1], f"  and {len(lines) - most + 1} more {what}"]
+
+
+# ---------------------------------------------------------------------------------------------------------- the report
 
 
 def timeline(host: HostRecord, begin: float) -> str:
-    """A host's phases with the seconds since the rollout began."""
+    """A host's last phases, with the seconds since the rollout began."""
     found: list[str] = []
+    last = ""
     for phase, at in host.history:
-        mark = MARKS.get(phase)
-        if mark and not (found and found[-1].startswith(f"{mark} ")):
-            found.append(f"{mark} {at - begin:.0f}s")
-    return ", ".join(found[-6:]) or host.phase
+        mark = MARKS.get(phase, "")
+        if mark and mark != last:
+            found.append(f"{mark} {at - begin:.0f}")
+        last = mark or last
+    return ", ".join(found[-4:]) or "-"
 
 
 def summary(record: Record, now: float) -> str:
     """One screen about a rollout: what became of it, host by host, the evidence, and how to go on."""
     took = (record.ended_at or record.updated_at or now) - record.started_at
     head = f"{OUTCOMES.get(record.status, record.status)}: {record.kind} of {record.service} to {record.version}"
-    lines = ["", f"{head}, {duration(took)}, {record.id}"]
+    lines = ["", clip(f"{head}, {duration(took)}, {record.id}")]
     if record.reason:
         lines += wrap(record.reason, "  ")
     if record.hosts:
-        rows = [["host", "batch", "version", "phase", "drained", "sessions", "stop", "start", "own cost", "timeline"]]
-        shown = sorted(record.hosts.items(), key=lambda item: item[1].batch)
-        for name, host in shown[:HOSTS_SHOWN]:
-            back = host.phase == state.ROLLED_BACK
-            move = f"{host.target} -> {host.previous}" if back else f"{host.previous or '-'} -> {host.target}"
-            killed = f" ({host.killed} shut down)" if host.killed else ""
-            rows.append(
-                [
-                    name,
-                    str(host.batch + 1),
-                    move,
-                    host.phase,
-                    f"{host.drain_s:.1f} s",
-                    f"{host.sessions}{killed}",
-                    f"{host.stop_s:.1f} s",
-                    f"{host.start_s:.1f} s",
-                    f"{host.overhead_s:.1f} s" if host.phase == state.DONE else "-",
-                    timeline(host, record.started_at),
-                ]
-            )
-        lines += ["", *table(rows)]
-        if len(shown) > HOSTS_SHOWN:
-            lines.append(f"  and {len(shown) - HOSTS_SHOWN} more hosts")
-        lines += [line for name, host in shown if host.note for line in wrap(f"{name}: {host.note}", "  ")]
+        lines += ["", *_hosts(record)]
     for name, step in record.migrations.items():
-        lines.append(f"  {name}: {step.state}, {step.command}" + (f" on {step.host}" if step.host else ""))
+        where = f" on {clip(step.host, NAME_WIDTH)}" if step.host else ""
+        lines.append(clip(f"  {name}: {step.state}{where}, {step.command}"))
     lines += _evidence(record)
     if record.advice:
-        lines += ["", *wrap(f"How to go on: {record.advice}", "  ")]
+        lines += ["", *wrap(record.advice, "  How to go on: ")]
     return "\n".join(lines)
 
 
+# The hosts that a person wants to see first: those that need help, then those that moved.
+_RANKS = {state.FAILED: 0, state.PENDING: 3, state.PREPARED: 3, state.DONE: 2}
+
+
+def _hosts(record: Record) -> list[str]:
+    ordered = sorted(record.hosts.items(), key=lambda item: (_RANKS.get(item[1].phase, 1), item[1].batch))
+    versions = {host.target for host in record.hosts.values()}
+    rows = [["host", "batch", "before", "phase", "drain", "sessions", "stop", "start", "own cost", "timeline (s)"]]
+    for name, host in ordered[:HOSTS_SHOWN]:
+        before = clip(host.previous or "-", VERSION_WIDTH)
+        rows.append(
+            [
+                clip(name, NAME_WIDTH),
+                str(host.batch + 1),
+                before if len(versions) == 1 else f"{before} -> {clip(host.target, VERSION_WIDTH)}",
+                host.phase,
+                f"{host.drain_s:.1f} s",
+                f"{host.sessions}{f', {host.killed} killed' if host.killed else ''}",
+                f"{host.stop_s:.1f} s",
+                f"{host.start_s:.1f} s",
+                f"{host.overhead_s:.1f} s" if host.phase == state.DONE else "-",
+                timeline(host, record.started_at),
+            ]
+        )
+    idle = () if any(host.phase == state.DONE for host in record.hosts.values()) else ("own cost",)
+    lines = table(rows, (*idle, "batch", "stop", "own cost", "timeline (s)", "start"))
+    hidden = ordered[HOSTS_SHOWN:]
+    if hidden:
+        phases = _counted(host.phase for _name, host in hidden)
+        lines.append(f"  and {len(hidden)} more hosts: {phases}")
+    notes = [wrap(f"{name}: {host.note}", "  ", 1)[0] for name, host in ordered if host.note]
+    return [*lines, *_some(notes, NOTES_SHOWN, "notes")]
+
+
+def _counted(words: Iterable[str]) -> str:
+    """For instance "30 done, 4 pending"."""
+    found: dict[str, int] = {}
+    for word in words:
+        found[word] = found.get(word, 0) + 1
+    return ", ".join(f"{number} {word}" for word, number in found.items())
+
+
 def _evidence(record: Record) -> list[str]:
-    """What the gates have found: those that did not pass first, then the last of each that did."""
-    if not record.gates:
-        return []
+    """What the gates have found: those that did not pass first, then of each that did the last that it said."""
     bad = [gate for gate in record.gates if gate.get("verdict") not in ("passed", None)]
-    latest: dict[tuple[str, str], Mapping[str, Any]] = {}
+    good: dict[str, list[Mapping[str, Any]]] = {}
     for gate in record.gates:
-        latest[(str(gate["name"]), str(gate.get("host", "")))] = gate
-    good = [gate for gate in latest.values() if gate not in bad]
-    lines = ["", "  gates"]
-    for gate in [*bad[-6:], *good[:8]]:
-        last = (gate.get("measurements") or [{}])[-1]
-        where = f" on {gate['host']}" if gate.get("host") else ""
-        verdict = gate.get("verdict") or "held"
-        lines += wrap(f"{verdict:<9} {gate['name']}{where}: {gate.get('reason') or last.get('text', '')}", "    ")
-    return lines
+        if gate.get("verdict") in ("passed", None):
+            good.setdefault(str(gate["name"]), []).append(gate)
+    entries = [wrap(_finding([gate]), _verdict(gate), 2) for gate in reversed(bad)]
+    entries += [wrap(_finding(gates), _verdict(gates[-1]), 1) for gates in good.values()]
+    lines: list[str] = []
+    shown = 0
+    for entry in entries:
+        if len(lines) + len(entry) > EVIDENCE_LINES:
+            break
+        lines += entry
+        shown += 1
+    hidden = [f"    and {len(entries) - shown} more"] if shown < len(entries) else []
+    return ["", "  gates", *lines, *hidden] if entries else []
+
+
+def _verdict(gate: Mapping[str, Any]) -> str:
+    return f"    {gate.get('verdict') or 'held':<12}  "
+
+
+def _finding(gates: Sequence[Mapping[str, Any]]) -> str:
+    """What the last of some reports of one gate says, and of which hosts they are."""
+    hosts = list(dict.fromkeys(str(gate["host"]) for gate in gates if gate.get("host")))
+    where = f" on {clip(hosts[0], NAME_WIDTH) if len(hosts) == 1 else f'{len(hosts)} hosts'}" if hosts else ""
+    measured = gates[-1].get("measurements") or [{}]
+    return f"{gates[-1]['name']}{where}: {gates[-1].get('reason') or measured[-1].get('text', '')}"
+
+
+# ---------------------------------------------------------------------------------------------------------- the status
 
 
 def short(record: Record) -> str:
     """A rollout in one line, for a list."""
     took = duration(record.ended_at - record.started_at) if record.ended_at else "unfinished"
-    return (
-        f"{clock(record.started_at)}  {record.kind} to {record.version}: {OUTCOMES.get(record.status, record.status).lower()}"
-        f" ({took}), {len(record.hosts)} hosts, by {record.by}" + (f"; {record.reason}" if record.reason else "")
-    )
+    outcome = OUTCOMES.get(record.status, record.status).lower()
+    why = f"; {record.reason}" if record.reason else ""
+    return f"{record.kind} to {record.version}: {outcome} ({took}), {len(record.hosts)} hosts, by {record.by}{why}"
+
+
+def _dated(record: Record, head: str) -> list[str]:
+    return wrap(short(record), f"{head}{clock(record.started_at)}  ", 2)
 
 
 def status_text(service: str, found: Mapping[str, Any], history: int) -> str:
     """One screen about a service: versions, servers at every load balancer, lock, rollouts, replication."""
-    balancers = list(found["servers"])
-    rows = [["host", "current", "running", "previous", *balancers]]
-    for host, node in list(found["nodes"].items())[:HOSTS_SHOWN]:
-        cells = [_server_text(found["servers"][name], host) for name in balancers]
-        known = [node["current"] or "-", node["running"] or "-", node["previous"] or "-"]
-        rows.append([host, *(["no answer", "", ""] if node["reason"] else known), *cells])
-    lines = ["", service, "", *table(rows)]
-    hidden = len(found["nodes"]) - HOSTS_SHOWN
-    lines += [f"  and {hidden} more hosts"] if hidden > 0 else []
-    lines += [
-        line
-        for host, node in found["nodes"].items()
-        if node["reason"]
-        for line in wrap(f"{host}: {node['reason']}", "  ")
-    ]
-    for name in balancers:
-        reason = found["servers"][name].get("", {}).get("reason")
-        lines += wrap(f"{name}: {reason}", "  ") if reason else []
-    lines += ["", f"  lock         {found['lock'].get('summary', 'held by somebody') if found['lock'] else 'free'}"]
+    lines = ["", service, "", *_nodes(found)]
+    holder = found["lock"].get("summary", "held by somebody") if found["lock"] else "free"
+    lines += ["", clip(f"  lock         {holder}")]
     if found.get("store_reason"):
-        lines += wrap(f"the store gives no answer: {found['store_reason']}", "  ")
+        lines += wrap(f"gives no answer: {found['store_reason']}", "  store        ", 2)
     if found["open_record"]:
         record = Record.from_dict(found["open_record"])
-        phases = ", ".join(f"{host} {one.phase}" for host, one in list(record.hosts.items())[:HOSTS_SHOWN])
-        lines += wrap(f"unfinished   {short(record)} ({phases})", "  ")
-        lines += wrap(f"             {record.advice}", "  ") if record.advice else []
+        lines += _dated(record, "  unfinished   ")
+        lines += listing([f"{host} {one.phase}" for host, one in record.hosts.items()], " " * 15)
+        lines += wrap(record.advice, " " * 15, 2) if record.advice else []
     if found["replication"]:
         sample = found["replication"]
-        lines.append(
-            f"  replication  {'healthy' if sample['phase'] == 'success' else sample['phase']}: {sample['text']}"
-        )
-    last = [short(Record.from_dict(one)) for one in found["history"][:history]]
-    lines += ["", "  last rollouts", *(line for text in last for line in wrap(text, "    "))] if last else []
+        health = "healthy" if sample["phase"] == "success" else sample["phase"]
+        lines += wrap(f"{health}: {sample['text']}", "  replication  ", 2)
+    last = [Record.from_dict(one) for one in found["history"][:history]]
+    lines += ["", "  last rollouts"] if last else []
+    lines += [line for one in last for line in _dated(one, "    ")]
     return "\n".join(lines)
+
+
+def _nodes(found: Mapping[str, Any]) -> list[str]:
+    """The table of hosts and load balancers; what is out of order comes first."""
+    balancers = list(found["servers"])
+    ordered = sorted(found["nodes"].items(), key=lambda item: _in_order(found, item[0]))
+    rows = [["host", "current", "running", "previous", *balancers]]
+    for host, node in ordered[:NODES_SHOWN]:
+        known = [clip(node[key] or "-", VERSION_WIDTH) for key in ("current", "running", "previous")]
+        cells = [_server_text(found["servers"][name], host) for name in balancers]
+        rows.append([clip(host, NAME_WIDTH), *(["no answer", "", ""] if node["reason"] else known), *cells])
+    optional = ("previous", *reversed(balancers[1:]))
+    lines = table(rows, optional)
+    kept = columns(rows, optional, "  ")
+    left_out = [name for column, name in enumerate(rows[0]) if column not in kept and name in balancers]
+    if left_out:
+        lines += listing(left_out, "  no room for ", 1)
+    if len(ordered) > NODES_SHOWN:
+        lines.append(f"  and {len(ordered) - NODES_SHOWN} more hosts")
+    silent = [wrap(f"{host}: {node['reason']}", "  ", 1)[0] for host, node in ordered if node["reason"]]
+    lines += _some(silent, NOTES_SHOWN, "hosts without an answer")
+    reasons = {name: found["servers"][name].get("", {}).get("reason") for name in balancers}
+    silent = [wrap(f"{name}: {reason}", "  ", 1)[0] for name, reason in reasons.items() if reason]
+    return lines + _some(silent, NOTES_SHOWN, "load balancers without an answer")
+
+
+def _in_order(found: Mapping[str, Any], host: str) -> bool:
+    """Whether a host runs what is current and takes its whole share of traffic wherever that is known."""
+    node = found["nodes"][host]
+    servers = [servers[host] for servers in found["servers"].values() if host in servers]
+    return (
+        not node["reason"]
+        and node["current"] == node["running"]
+        and all(one["admin"] == "ready" and one["weight"] == one["weight_configured"] for one in servers)
+    )
 
 
 def _server_text(servers: Mapping[str, Any], host: str) -> str:

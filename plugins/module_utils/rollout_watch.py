@@ -27,6 +27,8 @@ from ansible_collections.mesops.platform.plugins.module_utils.rollout_world impo
 LONGEST_SLEEP = 3.0
 SOAK_INTERVAL = 5.0
 """Seconds between the samples of a gate that waits for readiness, while its host is observed."""
+LONGEST_SAMPLE = 2.0
+"""The last sample of an observation is taken as long before its end as one takes, but at most so long."""
 SOAK_FAILURES = 1
 """Failed samples that a gate which waits for readiness forgives while its host is observed."""
 
@@ -57,6 +59,9 @@ class Watch:
         self.record = record
         self._promoted = promoted
         self._pause = pause
+        self._said: dict[Key, str] = {}
+        self._sampling_s = 0.0
+        """How long the last round of samples took."""
 
     def pass_gates(self, stage: str, hosts: Sequence[str], started: Mapping[str, Activated]) -> None:
         """Sample the gates of a stage until each has a verdict; ReleaseFailure on the first that is not passed."""
@@ -76,7 +81,7 @@ class Watch:
                 self._tell(f"{names}: not waited for, promoted by a person")
                 break
             save = self._take_due(gates, hosts, save, NEVER)
-        self._observed(hosts, begin)
+        self._observed(hosts, self.world.clock() - begin)
 
     def soak(self, hosts: Sequence[str], stages: Sequence[str]) -> None:
         """Observe hosts for the minimum healthy time; ReleaseFailure as soon as a gate fails."""
@@ -84,17 +89,19 @@ class Watch:
         end = begin + self.settings.min_healthy_time
         gates = {key: Gate(_observing(spec), begin) for stage in stages for key, spec in self._specs(stage, hosts)}
         save: Record | None = self.record
-        while self.world.clock() < end and not self._promoted():
+        # The last sample is taken at the very end, so that what happens after the one before it counts as well.
+        while self.world.clock() < end - self._sampling_s and not self._promoted():
             self._take_out_decided(gates)
-            save = self._take_due(gates, hosts, save, end)
-        # What happened after the last sample counts as well.
-        last = [key for key, gate in gates.items() if gate.spec.stage == READY]
-        if last and end > begin:
-            self._take(last, gates, hosts, save)
+            save = self._take_due(gates, hosts, save, end - self._sampling_s)
+        if gates and end > begin:
+            self._take(list(gates), gates, hosts, save)
         self._take_out_decided(gates)
+        left = end - self.world.clock()
+        if left > 0 and not self._promoted():
+            self.world.sleep(left)
         for key, gate in gates.items():
             self._report(key, gate)
-        self._observed(hosts, begin)
+        self._observed(hosts, min(self.world.clock() - begin, self.settings.min_healthy_time))
 
     # ------------------------------------------------------------------------------------------------------- sampling
 
@@ -126,11 +133,14 @@ class Watch:
             requests.append(SampleRequest(f"{name}/{host}", probe, host, hosts, baseline))
         now = self.world.clock()
         taken = self.world.sample(requests, save=save)
+        self._sampling_s = min(self.world.clock() - now, LONGEST_SAMPLE)
         for name, host in keys:
             sample, gate = taken[f"{name}/{host}"], gates[(name, host)]
             gate.note(sample.phase, now, sample.text, dict(sample.evidence))
-            # While a host is observed, that it is still ready is no news.
-            if gate.spec.count < NEVER or gate.spec.stage == TRAFFIC or sample.phase is not Phase.SUCCESS:
+            # While a host is observed, that it is still ready is no news; nor is what was said before.
+            news = gate.spec.count < NEVER or gate.spec.stage == TRAFFIC or sample.phase is not Phase.SUCCESS
+            if news and self._said.get((name, host)) != gate.line():
+                self._said[(name, host)] = gate.line()
                 self.world.tell(gate.line(), [host] if host else hosts)
         error = self.world.store_error()
         if error is not None:
@@ -178,10 +188,9 @@ class Watch:
         self.record.event(self.world.now(), text)
         self.world.tell(text)
 
-    def _observed(self, hosts: Sequence[str], begin: float) -> None:
-        took = self.world.clock() - begin
+    def _observed(self, hosts: Sequence[str], seconds: float) -> None:
         for host in hosts:
-            self.record.hosts[host].observed_s += took
+            self.record.hosts[host].observed_s += seconds
 
 
 def place_of(probe: Mapping[str, Any]) -> str:

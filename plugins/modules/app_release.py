@@ -281,7 +281,6 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.urls import open_url
 from ansible_collections.mesops.platform.plugins.module_utils import (
     probes,
     release_archive,
@@ -401,6 +400,9 @@ def store_of(module: AnsibleModule) -> release_store.Store:
 
 def fetch(module: AnsibleModule, url: str) -> str:
     """Bring a URL's content to a temporary file."""
+    # Costs a tenth of a second, which every other run is spared.
+    from ansible.module_utils.urls import open_url  # noqa: PLC0415
+
     limit = module.params["max_size_mb"] * MIB
     try:
         answer = open_url(url, timeout=FETCH_TIMEOUT)

@@ -13,12 +13,13 @@ version_added: 0.2.0
 author:
   - The mesops.platform authors (@mesops)
 description:
-  - A gate is data, a probe and what to make of its samples. All gates of the task are sampled from its host, each on its
-    own clock, and every sample is shown while the task runs.
-  - Verdicts are passed, failed, inconclusive and error. Where several would apply, failed comes before error, error before
-    inconclusive, and passed comes last. The task fails unless every gate has passed.
+  - A gate is data, a probe and what to make of its samples. All gates of the task are sampled from its host, each on
+    its own clock, and every sample is shown while the task runs.
+  - Verdicts are passed, failed, inconclusive and error. Where several would apply, failed comes before error, error
+    before inconclusive, and passed comes last. The task fails unless every gate has passed.
   - What is absent is never green. No data, too few samples and an answer that is no number make a gate inconclusive.
-  - The module itself takes one sample of each probe; the action plugin of the same name runs the clock on the controller.
+  - The module itself takes one sample of each probe; the action plugin of the same name runs the clock on the
+    controller.
 extends_documentation_fragment:
   - mesops.platform.attributes
 attributes:
@@ -46,30 +47,31 @@ options:
     type: dict
     default: {}
 notes:
-  - "Settings of a gate, times in seconds. C(probe) is required. C(interval) between samples, 5. C(count) of successes that
-    are needed, 1. C(initial_delay) before the first sample, 0. C(failure_limit) of failures that are forgiven, 0, where -1
-    forgives all until the timeout. C(consecutive_error_limit) of samples in a row that cannot be taken, 4.
-    C(inconclusive_limit), -1. C(for), how long the last successes must have lasted without a break, 0. C(timeout) for the
-    whole, 60. C(on_no_data), what a sample without data counts as, V(wait) (nothing), V(inconclusive) or V(failed).
-    C(enabled), V(true)."
-  - "A probe of C(type: http) has C(url), C(method), C(headers), C(body), C(status) (200, or ranges such as 200-299,304),
-    C(json) (dotted path to the value that it must have), C(contains), C(max_ms), C(timeout) (5), C(username) and
-    C(password)."
+  - "Settings of a gate, times in seconds. C(probe) is required. C(interval) between samples, 5. C(count) of successes
+    that are needed, 1. C(initial_delay) before the first sample, 0. C(failure_limit) of failures that are forgiven, 0,
+    where -1 forgives all until the timeout. C(consecutive_error_limit) of samples in a row that cannot be taken, 4.
+    C(inconclusive_limit), -1. C(for), how long the last successes must have lasted without a break, 0. C(timeout) for
+    the whole, 60. C(on_no_data), what a sample without data counts as, V(wait) (nothing), V(inconclusive) or
+    V(failed). C(enabled), V(true)."
+  - "A probe of C(type: http) has C(url), C(method), C(headers), C(body), C(status) (200, or ranges such as
+    200-299,304), C(json) (dotted path to the value that it must have), C(contains), C(max_ms), C(timeout) (5),
+    C(username) and C(password). It does not follow redirections; 302 is an answer like any other."
   - "A probe of C(type: tcp) has C(address) (host:port) and C(timeout) (5)."
   - "A probe of C(type: systemd) has C(unit), which must be active, and C(max_restarts) (0), how often it may have been
     restarted by systemd since it was started by hand."
-  - "A probe of C(type: haproxy) is taken on a load balancer. It has C(backend), C(servers) and C(measure). V(state), the
-    default, wants all servers up. V(errors) compares the share of failed requests with the servers in C(baseline) by an
-    exact test; C(max_ratio) (0.01) is always tolerated, C(alpha) (0.01) is the chance of a false alarm, C(min_samples) (20)
-    requests are needed. V(latency) compares the access log of the last C(seconds) (60) with a rank test and an exact test
-    of the C(percentile) (95); C(max_ratio) (1.5), C(max_ms), C(alpha) (0.01), C(min_samples) (50), C(tolerance_ms) (5),
-    and C(methods) limits it to some HTTP methods."
-  - "A probe of C(type: promql) has C(url) of a Prometheus server, C(query), and C(min), C(max), or C(baseline) (a second
-    query) and C(max_ratio), with an absolute C(tolerance). C(headers), C(username), C(password), C(timeout) (10). With
-    C(range) and C(step) (seconds) the values of that time are compared by the rank test instead, with C(alpha) and
-    C(min_samples)."
-  - "A probe of C(type: postgres) has C(endpoints) (URLs of Patroni's REST API), C(min_standbys) (1), C(max_lag_mb) (16),
-    C(synchronous) (false) and C(timeout) (3)."
+  - "A probe of C(type: haproxy) is taken on a load balancer. It has C(backend) and C(servers), both lists, and
+    C(measure). V(state), the default, wants all servers up. V(errors) compares the share of failed requests since the
+    gate began with the servers in C(baseline) by an exact test; C(max_ratio) (0.01) is always tolerated, C(alpha)
+    (0.01) is the chance of a false alarm, C(min_samples) (20) requests are needed. V(latency) compares the access log
+    of the last C(seconds) (60) with a rank test and an exact test of the C(percentile) (95); C(max_ratio) (1.5),
+    C(max_ms), C(alpha) (0.01), C(min_samples) (50), C(tolerance_ms) (5), and C(methods) limits it to some HTTP
+    methods."
+  - "A probe of C(type: promql) has C(url) of a Prometheus server, C(query), and C(min), C(max), or C(baseline) (a
+    second query) and C(max_ratio), with an absolute C(tolerance). Every value that the query gives has to be good.
+    C(headers), C(username), C(password), C(timeout) (10). With C(range) and C(step) (seconds) the values of that time
+    are compared with those of the baseline by the rank test instead, with C(alpha) and C(min_samples)."
+  - "A probe of C(type: postgres) has C(endpoints) (URLs of Patroni's REST API), C(min_standbys) (1), C(max_lag_mb)
+    (16), C(synchronous) (false) and C(timeout) (3)."
 seealso:
   - module: mesops.platform.rollout
 """
@@ -179,7 +181,8 @@ def main() -> None:
     )
 
     def run(command: Sequence[str]) -> tuple[int, str, str]:
-        rc, out, err = module.run_command(list(command), environ_update={"LC_ALL": "C"})
+        # A program that is not there is what one probe says, and no reason to lose the others.
+        rc, out, err = module.run_command(list(command), environ_update={"LC_ALL": "C"}, handle_exceptions=False)
         return int(rc), str(out), str(err)
 
     def balancer(probe: Mapping[str, Any]) -> probes.Sample:
@@ -189,7 +192,13 @@ def main() -> None:
             return {"phase": probes.ERROR, "text": str(error)}
 
     tools = probes.real_tools(run, balancer)
-    samples = {str(name): probes.take(probe, tools) for name, probe in module.params["probes"].items()}
+    try:
+        wanted = {
+            str(name): probes.check_alone(probe, f"probes.{name}") for name, probe in module.params["probes"].items()
+        }
+    except probes.ProbeError as why:
+        module.fail_json(msg=str(why))
+    samples = {name: probes.take(probe, tools) for name, probe in wanted.items()}
     module.exit_json(changed=False, samples=samples)
 
 

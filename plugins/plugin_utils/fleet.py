@@ -27,7 +27,9 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import action_loader, become_loader, connection_loader
 from ansible.utils.display import Display
+from ansible_collections.mesops.platform.plugins.plugin_utils import lean
 
+COLLECTION = "mesops.platform."
 TICK = 0.5
 CHUNK = 1 << 16
 MARGIN = 30.0
@@ -40,15 +42,18 @@ class ControllerGone(BaseException):
 
 @dataclass(frozen=True)
 class Call:
-    """One module to run on one host."""
+    """One module of this collection to run on one host."""
 
     host: str
     module: str
+    """Its name in this collection."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     timeout: float = 60.0
     """Seconds that the module itself may take."""
     check: bool = False
     """Whether it is only to say what it would do."""
+    action: bool = False
+    """Whether its action plugin has to run, such as the one that brings a file to the host."""
 
 
 @dataclass(frozen=True)
@@ -195,9 +200,11 @@ class Fleet:
     # ----------------------------------------------------------------------------------------------- inside the child
 
     def _execute(self, call: Call) -> dict[str, Any]:
-        """Run the module as a task would; every exception is an answer."""
+        """Run the module; every exception is an answer."""
         try:
             handler, variables = self._handler(call)
+            if not call.action and handler._is_pipelining_enabled("new", wrap_async=False):
+                return self._execute_lean(call, handler, variables)
             result: dict[str, Any] = dict(handler.run(None, variables))
             interpreter = getattr(handler, "_discovered_interpreter", None)
             if interpreter:
@@ -211,6 +218,14 @@ class Fleet:
             Display().vvv(traceback.format_exc(), host=call.host)
             return {"failed": True, "msg": f"{type(error).__name__}: {error}"}
 
+    def _execute_lean(self, call: Call, handler: ActionBase, variables: Mapping[str, Any]) -> dict[str, Any]:
+        """Run the module without Ansible's wrapper."""
+        told = handler._templar.template(variables.get("ansible_python_interpreter") or "")
+        interpreter = told if str(told).startswith("/") else "python3"
+        code = lean.program(call.module, call.arguments, handler._task.check_mode)
+        done = handler._low_level_execute_command(f"{interpreter} -I -", in_data=code)
+        return lean.result(int(done["rc"]), str(done["stdout"]), str(done["stderr"]))
+
     def _handler(self, call: Call) -> tuple[ActionBase, dict[str, Any]]:
         """The action plugin of the module, with a connection to the host."""
         own = self._action
@@ -223,7 +238,8 @@ class Fleet:
             return templar.template(raw[name]) if name in raw else None
 
         task = own._task.copy()
-        task.action, task.args, task.check_mode = call.module, dict(call.arguments), call.check or own._task.check_mode
+        task.action, task.args = COLLECTION + call.module, dict(call.arguments)
+        task.check_mode = call.check or own._task.check_mode
         context = own._play_context.copy()
         context.check_mode = task.check_mode
         context.remote_addr = value("ansible_host") or call.host
@@ -251,7 +267,7 @@ class Fleet:
             if context.become_pass:
                 keys["become_pass"] = context.become_pass
             become.set_options(task_keys=keys, var_options=options("become", become._load_name))
-        name = call.module if action_loader.has_plugin(call.module) else "ansible.legacy.normal"
+        name = task.action if call.action else "ansible.legacy.normal"
         handler = action_loader.get(
             name,
             task=task,

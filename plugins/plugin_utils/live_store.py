@@ -15,7 +15,6 @@ from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan impor
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import Record
 from ansible_collections.mesops.platform.plugins.plugin_utils.fleet import Answer, Call, Fleet
 
-COLLECTION = "mesops.platform."
 WRITE, HEARTBEAT = "store", "heartbeat"
 HEARTBEAT_INTERVAL = 5.0
 PATIENCE = 30.0
@@ -79,7 +78,7 @@ class LiveStore:
         """Write the record; trouble is borne for a while before it counts."""
         deadline = time.monotonic() + PATIENCE
         while True:
-            self.note(self.fleet.run({WRITE: self.write_call(record)})[WRITE])
+            self.note(self.fleet.run(self.begin_save(record)))
             error = self.error()
             if error is None:
                 return
@@ -88,13 +87,18 @@ class LiveStore:
             self._tell(f"the store does not take the record, trying again: {error}")
             self.fleet.sleep(RETRY_PAUSE)
 
-    def write_call(self, record: Record) -> Call:
-        """The execution that writes the record and renews the lease."""
+    def begin_save(self, record: Record) -> dict[str, Call]:
+        """The execution that writes the record and renews the lease, to ride along with a step."""
         more = {"token": self._token, "ttl": self.settings.ttl, "record": record.to_dict()}
-        return self._call("rollout_record", {"state": "written", **more})
+        return {WRITE: self._call("rollout_record", {"state": "written", **more})}
 
-    def note(self, answer: Answer) -> None:
-        """Take in the answer to a write or a renewal."""
+    def note(self, answers: dict[str, Answer]) -> None:
+        """Take the answer to a write out of those of a round."""
+        answer = answers.pop(WRITE, None)
+        if answer is not None:
+            self._heard(answer)
+
+    def _heard(self, answer: Answer) -> None:
         if answer.unreachable:
             self._next_coordinator()
         if answer.result.get("lock_lost"):
@@ -116,7 +120,7 @@ class LiveStore:
             return
         answer = self.fleet.collect(HEARTBEAT)
         if answer is not None:
-            self.note(answer)
+            self._heard(answer)
             if answer.failed:
                 # The next write finds out by itself; a renewal that failed is only tried again.
                 self._error = None if not isinstance(self._error, world.LockLost) else self._error
@@ -155,7 +159,7 @@ class LiveStore:
 
     def _call(self, module: str, arguments: Mapping[str, Any], patience: float = 0) -> Call:
         everything = {**self.settings.options, **arguments}
-        return Call(self.coordinator, COLLECTION + module, everything, timeout=CALL_TIMEOUT + patience)
+        return Call(self.coordinator, module, everything, timeout=CALL_TIMEOUT + patience)
 
     def _take_in(self, found: Mapping[str, Any]) -> None:
         given = found.get("control")

@@ -20,10 +20,10 @@ from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan impor
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import Migration, Record
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_watch import fill_probe, place_of
 from ansible_collections.mesops.platform.plugins.plugin_utils import samples
+from ansible_collections.mesops.platform.plugins.plugin_utils.direct_store import DirectStore
 from ansible_collections.mesops.platform.plugins.plugin_utils.fleet import Answer, Call, Fleet
-from ansible_collections.mesops.platform.plugins.plugin_utils.live_store import WRITE, LiveStore
+from ansible_collections.mesops.platform.plugins.plugin_utils.live_store import LiveStore
 
-COLLECTION = "mesops.platform."
 MIGRATION_WAIT = 4
 
 
@@ -31,7 +31,11 @@ class LiveWorld:
     """Implements ``rollout_world.World`` on real hosts."""
 
     def __init__(
-        self, fleet: Fleet, settings: Settings, store: LiveStore, tell: Callable[[str, Sequence[str]], None]
+        self,
+        fleet: Fleet,
+        settings: Settings,
+        store: LiveStore | DirectStore,
+        tell: Callable[[str, Sequence[str]], None],
     ) -> None:
         self.fleet = fleet
         self.settings = settings
@@ -92,12 +96,9 @@ class LiveWorld:
 
     def _round(self, calls: Mapping[str, Call], save: Record | None) -> dict[str, Answer]:
         """Run calls at once, the write of the record among them."""
-        everything = dict(calls)
-        if save is not None:
-            everything[WRITE] = self.store.write_call(save)
-        answers = self.fleet.run(everything)
-        if WRITE in answers:
-            self.store.note(answers.pop(WRITE))
+        writes = self.store.begin_save(save) if save is not None else {}
+        answers = self.fleet.run({**writes, **calls})
+        self.store.note(answers)
         return answers
 
     # ---------------------------------------------------------------------------------------------------------- looking
@@ -129,11 +130,18 @@ class LiveWorld:
     # ------------------------------------------------------------------------------------------------------------ nodes
 
     def _release_call(
-        self, host: str, state: str, more: Mapping[str, Any], timeout: float = 60, check: bool = False
+        self,
+        host: str,
+        state: str,
+        more: Mapping[str, Any],
+        *,
+        timeout: float = 60,
+        check: bool = False,
+        action: bool = False,
     ) -> Call:
         service = self.settings.service
         arguments = {"service": service.name, "state": state, "unit": service.unit, "group": service.user, **more}
-        return Call(host, f"{COLLECTION}app_release", arguments, timeout=timeout, check=check)
+        return Call(host, "app_release", arguments, timeout=timeout, check=check, action=action)
 
     def prepare(self, targets: Mapping[str, str], check: bool = False) -> dict[str, world.Prepared]:
         """Install versions on hosts without activating them; one that is there needs no artifact."""
@@ -142,7 +150,9 @@ class LiveWorld:
             more: dict[str, Any] = {"version": version, "command": self.settings.service.command}
             if self.settings.artifact and version == self.settings.version:
                 more.update(artifact=self.settings.artifact, checksum=self.settings.checksum)
-            calls[host] = self._release_call(host, "installed", more, timeout=900, check=check)
+            calls[host] = self._release_call(
+                host, "installed", more, timeout=900, check=check, action="artifact" in more
+            )
         return {
             host: world.Prepared(answer.reason if answer.failed else "", answer.result.get("manifest") or {})
             for host, answer in self.fleet.run(calls).items()
@@ -196,7 +206,7 @@ class LiveWorld:
             "timeout": migration.timeout,
             "wait": MIGRATION_WAIT,
         }
-        answer = self.fleet.run({host: Call(host, f"{COLLECTION}app_migration", arguments)})[host]
+        answer = self.fleet.run({host: Call(host, "app_migration", arguments)})[host]
         output = str(answer.result.get("output", ""))
         if answer.failed:
             return world.Migrated(reason=answer.reason, output=output)
@@ -214,7 +224,7 @@ class LiveWorld:
 
     def _server_call(self, balancer: str, options: Mapping[str, Any], patience: float = 0) -> Call:
         arguments = {"backend": list(self.settings.backends), **options}
-        return Call(balancer, f"{COLLECTION}haproxy_server", arguments, timeout=60 + patience)
+        return Call(balancer, "haproxy_server", arguments, timeout=60 + patience)
 
     def _change(
         self, where: world.Where, options: Mapping[str, Any], patience: float, save: Record | None
@@ -281,7 +291,7 @@ class LiveWorld:
         calls = {}
         for host, some in probes.items():
             longest = sum(float(probe.get("timeout", 10)) for probe in some.values())
-            calls[host] = Call(host, f"{COLLECTION}health_gate", {"probes": some}, timeout=30 + longest)
+            calls[host] = Call(host, "health_gate", {"probes": some}, timeout=30 + longest)
         answers = self._round(calls, save)
         return {request.key: self._judged(request, answers) for request in requests}
 

@@ -18,6 +18,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.mesops.platform.plugins.module_utils import release_archive
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_plan as plan
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import PlanError, Service, Settings
+from ansible_collections.mesops.platform.plugins.plugin_utils.direct_store import DirectStore
 from ansible_collections.mesops.platform.plugins.plugin_utils.fleet import Fleet
 from ansible_collections.mesops.platform.plugins.plugin_utils.live_store import LiveStore, StoreSettings
 from ansible_collections.mesops.platform.plugins.plugin_utils.live_world import LiveWorld
@@ -142,10 +143,18 @@ def _some(args: Mapping[str, Any], name: str, default: Sequence[Any]) -> Sequenc
     return found
 
 
-def store_of(args: Mapping[str, Any], settings: Settings, what: str, hostvars: Mapping[str, Any]) -> StoreSettings:
-    """Where the record is kept."""
+def store_of(
+    args: Mapping[str, Any], settings: Settings, what: str, hostvars: Mapping[str, Any]
+) -> tuple[StoreSettings, bool]:
+    """Where the record is kept, and whether the controller itself reaches it."""
     given = dict(args.get("store") or {})
     backend = given.get("backend", "file")
+    via = given.pop("via", "coordinator")
+    if via not in ("coordinator", "controller") or (via == "controller" and backend != "etcd"):
+        raise PlanError(
+            f"rollout_store.via is {via!r} with the backend {backend!r}; it is coordinator, or controller for a controller that "
+            "reaches etcd."
+        )
     coordinators = given.pop("coordinators", None)
     unknown = [key for key in given if key not in STORE_OPTIONS]
     if unknown or backend not in ("file", "etcd"):
@@ -174,7 +183,8 @@ def store_of(args: Mapping[str, Any], settings: Settings, what: str, hostvars: M
         "what": what,
     }
     ttl = plan.check_number(args.get("lock_ttl", 45), "rollout_lock_ttl", 15, 3600)
-    return StoreSettings({**given, "service": settings.service.name}, coordinators, holder, ttl, is_dead)
+    options = {**given, "service": settings.service.name}
+    return StoreSettings(options, coordinators, holder, ttl, is_dead), via == "controller"
 
 
 def _boot() -> str:
@@ -219,6 +229,7 @@ def build(
     settings = settings_of(args, base, addresses)
     forks = action._play_context.__dict__.get("forks") or C.DEFAULT_FORKS
     fleet = Fleet(action, task_vars, int(forks))
-    store = LiveStore(fleet, store_of(args, settings, what, hostvars), lambda text: tell(text, ()))
+    found, direct = store_of(args, settings, what, hostvars)
+    store = (DirectStore if direct else LiveStore)(fleet, found, lambda text: tell(text, ()))
     fleet.tick = store.keep_alive
     return LiveWorld(fleet, settings, store, tell)

@@ -177,6 +177,13 @@ def test_parse_unit() -> None:
     assert release_unit.parse_unit(SHOWN) == Unit(True, 4711, "active", "running", "success", 2, 0, 7.5, 5.0)
 
 
+def test_parse_unit_that_has_never_run() -> None:
+    assert release_unit.parse_unit("LoadState=loaded\nMainPID=\nNRestarts=[not set]\n") == Unit(exists=True)
+    assert release_unit.parse_unit("Result=a=b\n").result == "a=b"
+    nothing = Unit()
+    assert (nothing.exists, nothing.restarts, nothing.status, nothing.pid) == (False, 0, 0, 0)
+
+
 @pytest.mark.parametrize("state", ["not-found", "masked", "error", "bad-setting"])
 def test_unit_that_cannot_be_started_does_not_exist(state: str) -> None:
     assert not release_unit.parse_unit(SHOWN.replace("loaded", state)).exists
@@ -224,7 +231,7 @@ def test_restart_measures_stop_and_start() -> None:
 def test_start_of_a_unit_that_does_not_run() -> None:
     systemd = Systemd()
     started = restart(systemd)
-    assert started.stop_s == 0
+    assert (started.stop_s, started.killed) == (0, False)
     assert "stop" not in systemd.commands
 
 

@@ -1,0 +1,162 @@
+# Copyright: (c) 2026, The mesops.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The store of a rollout, reached from the controller itself, for a controller that reaches etcd.
+
+It costs milliseconds where a module execution on a coordinator costs half a second, so every write is done before the
+step that it describes begins.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ansible_collections.mesops.platform.plugins.module_utils import rollout_store as core
+from ansible_collections.mesops.platform.plugins.module_utils import rollout_store_options as options
+from ansible_collections.mesops.platform.plugins.module_utils import rollout_world as world
+from ansible_collections.mesops.platform.plugins.module_utils.release_archive import Refused
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import PlanError
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import Record
+from ansible_collections.mesops.platform.plugins.plugin_utils.fleet import Call, Fleet
+from ansible_collections.mesops.platform.plugins.plugin_utils.live_store import (
+    HEARTBEAT_INTERVAL,
+    PATIENCE,
+    RETRY_PAUSE,
+    StoreSettings,
+)
+
+
+class DirectStore:
+    """Reads and writes one service's store, and keeps its lease, without a host in between."""
+
+    def __init__(self, fleet: Fleet, settings: StoreSettings, tell: Callable[[str], None]) -> None:
+        defaults = {name: one.get("default") for name, one in options.STORE_ARGUMENTS.items()}
+        try:
+            self._store = options.open_store({**defaults, **settings.options})
+        except Refused as why:
+            raise PlanError(f"rollout_store: {why}.") from why
+        self.fleet = fleet
+        self.settings = settings
+        self.control: world.Control | None = None
+        self.coordinator = settings.coordinators[0]
+        self._tell = tell
+        self._token = ""
+        self._heard_at = 0.0
+        self._error: Exception | None = None
+
+    def read(self) -> Mapping[str, Any]:
+        """What is there, without taking the lock; the history without the record that is not finished."""
+        try:
+            found = options.shown_view(self._store.read())
+        except core.StoreError as error:
+            raise world.StoreLost(str(error)) from error
+        found["history"] = [one for one in found["history"] if one.get("ended_at")]
+        return found
+
+    def open(self) -> world.Opened:
+        """Take the lock and read what is there; PlanError says who has it."""
+        settings = self.settings
+        holder = core.Holder(**settings.holder)
+        try:
+            lock = options.shown_lock(self._store.read(0, 0).lock)
+            takeover = None
+            if lock and settings.is_dead(lock):
+                what = lock["holder"]["what"]
+                self._tell(f"the holder of the lock is a process of this machine that is no more ({what})")
+                takeover = lock["id"]
+            lease = core.acquire_patiently(
+                self._store, holder, settings.ttl, takeover=takeover, clock=time.monotonic, sleep=self.fleet.sleep
+            )
+            self._token, self._heard_at = lease.token, time.monotonic()
+            view = self._store.read()
+        except core.Locked as error:
+            raise PlanError(str(error)) from error
+        except (core.StoreError, core.LockError) as error:
+            self.release()
+            raise world.StoreLost(str(error)) from error
+        self._take_in(view.control)
+        return world.Opened(view.open_record, [one for one in view.history if one.get("ended_at")])
+
+    def save(self, record: Record) -> None:
+        """Write the record; trouble is borne for a while before it counts."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            self.begin_save(record)
+            error = self.error()
+            if error is None:
+                return
+            if isinstance(error, world.LockLost) or time.monotonic() > deadline:
+                raise error
+            self._tell(f"the store does not take the record, trying again: {error}")
+            self.fleet.sleep(RETRY_PAUSE)
+
+    def begin_save(self, record: Record) -> dict[str, Call]:
+        """Write the record now; no execution has to ride along."""
+        self._attempt(lambda: self._store.write(record.to_dict(), self._token, self.settings.ttl))
+        return {}
+
+    def note(self, answers: dict[str, Any]) -> None:
+        """Nothing rode along."""
+
+    def error(self) -> Exception | None:
+        """The error of the last write, once."""
+        error, self._error = self._error, None
+        return error
+
+    def keep_alive(self) -> None:
+        """Renew the lease when it is time; a renewal that fails is only tried again, unless the lock is lost."""
+        if not self._token or time.monotonic() - self._heard_at < HEARTBEAT_INTERVAL:
+            return
+        self._attempt(lambda: self._store.write(None, self._token, self.settings.ttl))
+        if self._error is not None and not isinstance(self._error, world.LockLost):
+            self._error = None
+            self._heard_at = time.monotonic()
+
+    def clear_control(self) -> None:
+        """Forget the flag that was obeyed."""
+        self.control = None
+        try:
+            self._store.clear_control(self._token)
+        except (core.StoreError, core.LockError) as error:
+            raise world.StoreLost(str(error)) from error
+
+    def close(self, record: Record) -> None:
+        """Write the final record and let go of the lock."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                self._store.close(record.to_dict(), self._token)
+            except core.LockError as error:
+                raise world.LockLost(str(error)) from error
+            except core.StoreError as error:
+                if time.monotonic() > deadline:
+                    raise world.StoreLost(str(error)) from error
+                self._tell(f"the store does not take the record, trying again: {error}")
+                self.fleet.sleep(RETRY_PAUSE)
+            else:
+                self._token = ""
+                return
+
+    def release(self) -> None:
+        """Let go of the lock; where that is not possible the lease ends by itself."""
+        token, self._token = self._token, ""
+        if token:
+            try:
+                self._store.release(token)
+            except core.StoreError as error:
+                self._tell(f"the lock could not be let go of, its lease ends by itself: {error}")
+
+    def _attempt(self, write: Callable[[], core.Written]) -> None:
+        try:
+            self._take_in(write().control)
+        except core.LockError as error:
+            self._error = world.LockLost(str(error))
+        except core.StoreError as error:
+            self._error = world.StoreLost(str(error))
+        else:
+            self._error, self._heard_at = None, time.monotonic()
+
+    def _take_in(self, control: core.Control | None) -> None:
+        self.control = world.Control(control.flag, control.by, control.note) if control else None
