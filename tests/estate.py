@@ -235,6 +235,15 @@ def get(url: str, *, headers: dict[str, str] | None = None, timeout: float = 5) 
         return 0, str(error), {}
 
 
+def get_json(url: str) -> dict[str, Any]:
+    """The JSON object that a URL answers with; EstateError when it does not."""
+    status, body, _headers = get(url)
+    if status != 200:
+        raise EstateError(f"{url} answered {status}: {body[:200]}")
+    found: dict[str, Any] = json.loads(body)
+    return found
+
+
 # ------------------------------------------------------------------------------------------------------------- database
 
 
@@ -315,8 +324,8 @@ def clear(scenario: str) -> None:
     shutil.rmtree(scratch(scenario), ignore_errors=True)
 
 
-def build_release(suite: str = "trixie", version: str = MES_VERSION) -> Path:
-    """Build the reference service for the Python of a Debian release; the description that the inventory reads."""
+def build_release(suite: str = "trixie", version: str = MES_VERSION, arguments: Sequence[str] = ()) -> Path:
+    """Build the reference service for the Python of a Debian release; the note that names version and archive."""
     tag = PYTHON_OF[suite].replace(".", "")
     step(
         f"Build the reference service {version} for Python {PYTHON_OF[suite]}",
@@ -329,10 +338,26 @@ def build_release(suite: str = "trixie", version: str = MES_VERSION) -> Path:
             PYTHON_OF[suite],
             "--output",
             "demo/dist",
+            *arguments,
         ],
         log=BUILD / "release.log",
     )
     return ROOT / "demo" / "dist" / f"mes-{version}-py{tag}.json"
+
+
+def roll_out(note: Path, *arguments: str, check: bool = True, **variables: object) -> Recap:
+    """The pipeline's command for a release of the reference service."""
+    release = {f"rollout_{key}": value for key, value in json.loads(note.read_text(encoding="utf-8")).items()}
+    given = {"rollout_service": "mes", **release, **variables}
+    return playbook(
+        "playbooks/rollout.yml",
+        "-e",
+        json.dumps(given),
+        *arguments,
+        title=f"rollout of mes {release['rollout_version']}",
+        log=f"rollout-{release['rollout_version']}",
+        check=check,
+    )
 
 
 def running_hosts() -> Iterator[str]:

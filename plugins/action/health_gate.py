@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ansible.plugins.action import ActionBase
@@ -128,8 +129,9 @@ def check_gates(given: Mapping[str, Any]) -> list[GateSpec]:
         try:
             spec = GateSpec.parse(str(name), raw, place)
             if spec.enabled:
-                limits_of(probes.check_alone(spec.probe, f"{place}.probe"))
-                found.append(spec)
+                probe = probes.check_alone(spec.probe, f"{place}.probe")
+                limits_of(probe)
+                found.append(replace(spec, probe=probe))
         except (GateError, probes.ProbeError) as why:
             raise Refused(str(why)) from why
         except JudgeError as why:

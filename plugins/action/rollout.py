@@ -65,7 +65,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             os._exit(1)
         finally:
             world.fleet.end()
-        return {**result, **self._outcome(record, engine.changed, args.get("report"))}
+        good = (state.SUCCEEDED, state.REVERTED) if back else (state.SUCCEEDED,)
+        return {**result, **self._outcome(record, engine.changed, record.status in good, args.get("report"))}
 
     # ----------------------------------------------------------------------------------------------------------- live
 
@@ -139,7 +140,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     # -------------------------------------------------------------------------------------------------------- outcome
 
-    def _outcome(self, record: Record, changed: bool, path: Any) -> dict[str, Any]:
+    def _outcome(self, record: Record, changed: bool, good: bool, path: Any) -> dict[str, Any]:
         if record.hosts:
             DISPLAY.display(report.summary(record, time.time()))
         found: dict[str, Any] = {"changed": changed, "rollout": _brief(record)}
@@ -148,7 +149,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 _write(str(path), record)
             except OSError as error:
                 DISPLAY.warning(f"The report could not be written to {path}: {error.strerror}.")
-        if record.status != state.SUCCEEDED:
+        if not good:
             outcome = report.OUTCOMES.get(record.status, record.status).lower()
             found.update(
                 failed=True, msg=f"{record.kind} {record.id} {outcome}: {record.reason.split('. Its journal')[0]}"

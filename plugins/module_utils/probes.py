@@ -37,7 +37,19 @@ from ansible_collections.mesops.platform.plugins.module_utils.probe_spec import 
     statuses,
 )
 
-__all__ = ["KINDS", "MEASURES", "PLACES", "Kind", "ProbeError", "check", "check_alone", "fill", "real_tools", "take"]
+__all__ = [
+    "KINDS",
+    "MEASURES",
+    "PLACES",
+    "Kind",
+    "ProbeError",
+    "check",
+    "check_alone",
+    "fill",
+    "given_keys",
+    "real_tools",
+    "take",
+]
 
 SUCCESS, FAILURE, ERROR, NO_DATA, RAW = "success", "failure", "error", "no_data", "raw"
 BODY_LIMIT = 1 << 20

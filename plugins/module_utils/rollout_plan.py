@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Union
 
 from ansible_collections.mesops.platform.plugins.module_utils import app_migration, probes, release_store
@@ -256,7 +256,7 @@ def check_gates(value: Any, service: Service) -> dict[str, GateSpec]:
             if spec.enabled:
                 filled = probes.fill(spec.probe, example_names(service), f"{place}.probe")
                 limits_of(probes.check(filled, f"{place}.probe"))
-                found[name] = spec
+                found[name] = replace(spec, probe=probes.given_keys(spec.probe))
         except (GateError, probes.ProbeError) as why:
             raise PlanError(str(why)) from why
         except JudgeError as why:

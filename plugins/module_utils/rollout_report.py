@@ -94,7 +94,7 @@ def _flow(words: Sequence[str], head: str, most: int) -> list[str]:
     indent = " " * len(head)
     lines, line = [], head
     for word in words:
-        if line.strip() and line not in (head, indent) and len(line) + len(word) > WIDTH:
+        if line not in (head, indent) and len(line) + len(word) > WIDTH:
             lines.append(line.rstrip())
             line = indent
         line += word + " "

@@ -4,20 +4,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import estate
 import pytest
-from helpers import Command, in_service, new_version, roll_out
+from helpers import Command, in_service, new_version, roll_out, unfinished
 
 PATIENCE = 30
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _this_code() -> None:
+    """The nodes run the service as it is in this checkout, whatever hosts these tests were given."""
+    if unfinished():
+        Command("rollback").end()
+    command = roll_out(new_version(), rollout_min_available=0, rollout_gates={"errors": {"enabled": False}})
+    assert command.end() == 0, command.said
+
+
 @pytest.fixture(autouse=True)
-def _healthy() -> None:
+def _healthy() -> Iterator[None]:
+    # A test that failed half-way: what it left is reverted, and a good release brings back whoever was left out.
+    if unfinished():
+        Command("rollback").end()
     try:
         estate.wait_for(in_service, timeout=PATIENCE, what="an estate in service")
     except estate.EstateError:
-        # A test that failed half-way: what it left is reverted, and a good release brings back whoever was left out.
-        Command("rollback").end()
         command = roll_out(new_version(), rollout_min_available=0)
         assert command.end() == 0, command.said
         estate.wait_for(in_service, timeout=PATIENCE, what="an estate in service")
+    yield
+    Command.end_all()

@@ -17,10 +17,12 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import estate
 import releases
+from ansible_collections.mesops.platform.plugins.module_utils import rollout_store_gateway
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_store_etcd import EtcdStore
 
 from demo.load.background import BackgroundLoad
 from demo.load.config import LoadConfig
@@ -29,7 +31,7 @@ from demo.load.ledger import read_ledger
 HERE = Path(__file__).resolve().parent.parent
 BALANCERS = {"roll-lb-1": "10.206.0.11", "roll-lb-2": "10.206.0.12"}
 NODES = {"roll-app-1": "10.206.0.21", "roll-app-2": "10.206.0.22"}
-ETCD = ["roll-lb-1", "roll-lb-2", "roll-obs"]
+ENDPOINTS = ("http://10.206.0.11:2379", "http://10.206.0.12:2379", "http://10.206.0.31:2379")
 DEADLINE = 240
 RATE = 30
 _numbers = itertools.count(int(time.time()))
@@ -42,6 +44,8 @@ def new_version(*behaviour: str, **more: Any) -> dict[str, str]:
 
 class Command:
     """A playbook of the collection, under way; its lines are read as they come."""
+
+    under_way: ClassVar[list[Command]] = []
 
     def __init__(self, playbook: str, *arguments: str, **variables: Any) -> None:
         log = estate.BUILD / "rollout"
@@ -61,6 +65,7 @@ class Command:
             text=True,
             start_new_session=True,
         )
+        Command.under_way.append(self)
         self.lines: list[str] = []
         self._queue: queue.Queue[str | None] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
@@ -102,6 +107,14 @@ class Command:
             except ProcessLookupError:
                 continue
         self.process.wait(timeout=30)
+
+    @classmethod
+    def end_all(cls) -> None:
+        """Kill what a test that failed has left running."""
+        while cls.under_way:
+            command = cls.under_way.pop()
+            if command.process.poll() is None:
+                command.kill()
 
     @property
     def said(self) -> str:
@@ -159,9 +172,18 @@ def in_service() -> bool:
     """Whether every node takes its whole share of traffic at every load balancer."""
     for balancer in BALANCERS:
         servers = stats(balancer)
-        if any((row["status"], row["weight"]) != ("UP", "100") for row in servers.values()) or len(servers) != len(NODES):
+        if any((row["status"], row["weight"]) != ("UP", "100") for row in servers.values()) or len(servers) != len(
+            NODES
+        ):
             return False
     return True
+
+
+def unfinished() -> str:
+    """The rollout that the store has as unfinished, if any."""
+    gateway = rollout_store_gateway.Gateway(list(ENDPOINTS), rollout_store_gateway.opener())
+    record = EtcdStore("catalog", gateway).read(0, 0).open_record
+    return str(record["id"]) if record else ""
 
 
 def settle() -> None:

@@ -29,11 +29,24 @@ PHASES = {
     "second": r"roll-app-2  drained",
     "going back": r"rolling back 1 hosts",
 }
-CONTROL = {"errors": {"interval": 1, "initial_delay": 1, "count": 2, "timeout": 20}}
+CONTROL = {
+    "errors": {
+        "probe": {"type": "haproxy", "measure": "errors", "min_samples": 5},
+        "interval": 1,
+        "initial_delay": 1,
+        "count": 2,
+        "timeout": 10,
+    }
+}
 NUMBERS = {
     **CONTROL,
     "numbers": {
-        "probe": {"type": "promql", "url": "http://10.206.0.31:9090", "query": 'up{job="catalog",host=~"$hosts"}', "min": 1},
+        "probe": {
+            "type": "promql",
+            "url": "http://10.206.0.31:9090",
+            "query": 'up{job="catalog",host=~"$hosts"}',
+            "min": 1,
+        },
         "interval": 1,
         "initial_delay": 2,
         "consecutive_error_limit": 2,

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import pytest
 from contracts.etcd_store import EtcdStoreContract
+from helpers import ENDPOINTS
 
 
 class TestEtcdStore(EtcdStoreContract):
     @pytest.fixture
     def endpoints(self) -> list[str]:
-        return ["http://10.206.0.11:2379", "http://10.206.0.12:2379", "http://10.206.0.31:2379"]
+        return list(ENDPOINTS)

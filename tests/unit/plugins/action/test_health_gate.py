@@ -359,12 +359,13 @@ def test_failures_since_the_gate_began_do_count(monkeypatch: pytest.MonkeyPatch)
 def test_probes_reach_the_module_as_they_are_described(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     probe = {**BALANCER, "measure": "latency", "seconds": 30, "max_ms": 100}
+    null = {"alpha": None, "baseline": None}
 
     def take(_self: Machine, wanted: Mapping[str, Any]) -> dict[str, Any]:
         seen.append(dict(wanted["slow"]))
         return {"slow": {"phase": "raw", "text": "1 request", "data": {"app-1": [5.0] * 60}}}
 
     monkeypatch.setattr(Machine, "take", take)
-    (gate,), _machine = watch(monkeypatch, {"slow": {"probe": probe}}, [])
+    (gate,), _machine = watch(monkeypatch, {"slow": {"probe": {**probe, **null}}}, [])
     assert seen == [probe]
     assert gate.report()["verdict"] == "passed"

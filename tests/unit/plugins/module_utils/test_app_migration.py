@@ -150,6 +150,11 @@ def test_bad_commands_are_refused(command: str) -> None:
     )
 
 
+@pytest.mark.parametrize(("timeout", "wait"), [(1, 0), (86400, 86400), (0.1 + 0.9, 0.5)])
+def test_the_ends_of_what_is_possible(timeout: float, wait: float) -> None:
+    app_migration.check(replace(STEP, timeout=timeout), wait)
+
+
 @pytest.mark.parametrize("value", [None, 5, ["bin/x"], {"bin/x": 1}, b"bin/x"])
 def test_what_is_no_text_is_no_command(value: Any) -> None:
     assert not app_migration.is_command(value)
@@ -348,6 +353,7 @@ def test_step_that_ended_while_nobody_looked_is_not_run_again(systemd: Systemd) 
         (("failed", "timeout", 15), "applied 0001\n", "(it did not end within 300 s): applied 0001"),
         (("failed", "exit-code", 203), "", "(exit-code, exit status 203): it wrote nothing"),
         (("inactive", "success", 0), "half\n", "(it was stopped before its end): half"),
+        (("inactive", "core-dump", 6), "half\n", "(core-dump, exit status 6): half"),
     ],
 )
 def test_step_that_fails(systemd: Systemd, end: tuple[str, str, int], output: str, reason: str) -> None:

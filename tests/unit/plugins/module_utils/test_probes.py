@@ -72,13 +72,15 @@ def phase_and_text(sample: Mapping[str, Any]) -> tuple[str, str]:
         {**HTTP, "status": [200, "300-302"], "timeout": None, "body": None},
         TCP,
         {**TCP, "address": "[::1]:443"},
+        {**TCP, "address": "localhost:1"},
+        {**TCP, "address": "localhost:65535"},
         {**SYSTEMD, "max_restarts": 2},
         {"type": "haproxy"},
         {"type": "haproxy", "measure": "errors", "backend": ["catalog"], "servers": ["app-1"], "baseline": ["app-2"]},
         {"type": "haproxy", "measure": "latency", "methods": ["GET"], "percentile": 99, "seconds": 30, "max_ms": 200},
         {**PROMQL, "min": -5, "max": 0},
         {**RATIO, "tolerance": 0.1, "timeout": 3},
-        {**RATIO, "range": 60, "step": 5, "alpha": 0.05, "min_samples": 10},
+        {**RATIO, "range": 60, "step": 0.5, "alpha": 0.05, "min_samples": 10},
         {**POSTGRES, "min_standbys": 0, "max_lag_mb": 0.5, "synchronous": True},
     ],
 )
@@ -132,6 +134,8 @@ def test_good_descriptions(probe: dict[str, Any]) -> None:
         ({**HTTP, "max_ms": math.nan}, "PLACE.max_ms is nan; it must be a number that is not negative."),
         ({**TCP, "address": "host"}, "PLACE.address is 'host'; give host:port."),
         ({**TCP, "address": "host:70000"}, "PLACE.address is 'host:70000'; give host:port."),
+        ({**TCP, "address": "host:65536"}, "PLACE.address is 'host:65536'; give host:port."),
+        ({**TCP, "address": "host:0"}, "PLACE.address is 'host:0'; give host:port."),
         ({**TCP, "address": ":80"}, "PLACE.address is ':80'; give host:port."),
         ({**TCP, "address": "a b:80"}, "PLACE.address is 'a b:80'; give host:port."),
         (
@@ -144,7 +148,7 @@ def test_good_descriptions(probe: dict[str, Any]) -> None:
             "PLACE.measure is 'speed'; it must be one of state, errors, latency.",
         ),
         ({"type": "haproxy", "backend": "catalog"}, "PLACE.backend is 'catalog'; it must be a list of texts."),
-        ({"type": "haproxy", "servers": [1]}, "PLACE.servers is [1]; it must be a list of texts."),
+        ({"type": "haproxy", "servers": ["a", 1]}, "PLACE.servers is ['a', 1]; it must be a list of texts."),
         (
             {"type": "haproxy", "measure": "errors", "max_ms": 5},
             "PLACE has max_ms, of which the measure errors makes no use; remove it, or choose another measure.",
@@ -170,7 +174,10 @@ def test_good_descriptions(probe: dict[str, Any]) -> None:
         ({**PROMQL, "range": 60}, "PLACE has range, with which values are compared with a baseline and with nothing"),
         ({**RATIO, "step": 5}, "PLACE has step, which has no effect without range; add range, or remove it."),
         ({**POSTGRES, "endpoints": "http://pg-1:8008"}, "PLACE.endpoints is 'http://pg-1:8008'; it must be a list of"),
-        ({**POSTGRES, "endpoints": ["pg-1:8008"]}, "PLACE.endpoints is ['pg-1:8008']; each must be a URL such as http"),
+        (
+            {**POSTGRES, "endpoints": ["http://pg-1:8008", "pg-2:8008"]},
+            "PLACE.endpoints is ['http://pg-1:8008', 'pg-2:8008']; each must be a URL such as http://pg-1:8008.",
+        ),
         ({**POSTGRES, "synchronous": "yes"}, "PLACE.synchronous is 'yes'; it must be true or false."),
         ({**POSTGRES, "min_standbys": -1}, "PLACE.min_standbys is -1; it must be a whole number that is not negative."),
     ],
@@ -182,6 +189,19 @@ def test_refusals_name_the_value_the_rule_and_the_way_out(probe: Any, sentence: 
     assert str(why.value).endswith(".")
     assert "\n" not in str(why.value)
     assert "secret" not in str(why.value)
+
+
+@pytest.mark.parametrize("key", ["backend", "servers"])
+@pytest.mark.parametrize("value", [None, []])
+def test_outside_a_rollout_a_load_balancer_has_to_be_told_the_servers(key: str, value: Any) -> None:
+    probe = {"type": "haproxy", "backend": ["catalog"], "servers": ["app-1"]}
+    assert probes.check_alone(probe, PLACE) == probe
+    assert probes.check_alone(TCP, PLACE) == TCP
+    with pytest.raises(probes.ProbeError) as why:
+        probes.check_alone({**probe, key: value}, PLACE)
+    assert str(why.value) == (
+        f"{PLACE} has no {key}; a probe of type haproxy needs backend and servers outside a rollout."
+    )
 
 
 @given(

@@ -295,6 +295,16 @@ def test_rollback_of_a_first_release_is_refused() -> None:
     )
 
 
+def test_rollback_of_hosts_that_are_no_longer_there_has_nothing_to_do() -> None:
+    last = done("2", "1", ("gone-1",))
+    assert refused(lambda: roll_back([last])).startswith("Every host of catalog already runs what it ran before")
+    # Nor has one of which the only host with a version before is back already.
+    last = done("2", "1", ("app-1", "app-2"))
+    last["hosts"]["app-2"]["previous"] = None
+    back = sight({**NEW, "app-1": Node("1", "2", "1")})
+    assert refused(lambda: roll_back([last], back)).startswith("Every host of catalog already runs what it ran before")
+
+
 def test_host_without_a_version_before_is_named() -> None:
     last = done("2", "1")
     last["hosts"]["app-3"]["previous"] = None
@@ -316,8 +326,8 @@ def test_rollback_of_nothing_is_refused(history: list[dict[str, Any]]) -> None:
 def test_rollback_past_a_migration_that_cannot_be_undone_is_refused(step_state: str) -> None:
     migrations = {"contract": Migration("bin/x", reversible=False, state=step_state)}
     assert refused(lambda: roll_back([done("2", "1", migrations=migrations)])) == (
-        "The migration contract of catalog 2 cannot be undone and has run, so catalog-1 cannot be reverted; roll forward "
-        "to a corrected version."
+        "The migration contract of catalog 2 cannot be undone and has run, so catalog-1 cannot be reverted; roll "
+        "forward to a corrected version."
     )
 
 

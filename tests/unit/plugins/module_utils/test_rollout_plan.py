@@ -152,6 +152,8 @@ def test_migrations() -> None:
         "contract": {"command": "bin/x --all", "reversible": False, "timeout": 300.0},
         "expand": {"command": "bin/y", "reversible": True, "timeout": 5.0},
     }
+    whole = {"command": "bin/x", "reversible": False, "timeout": 60.0}
+    assert plan.check_migrations({"expand": whole}, "m") == {"expand": whole}
     turned = {"contract": {"command": "bin/x", "reversible": True}, "expand": {"command": "bin/y", "reversible": False}}
     found = plan.check_migrations(turned, "m")
     assert {name: step["reversible"] for name, step in found.items()} == {"contract": True, "expand": False}
@@ -229,11 +231,16 @@ def test_gates_are_taken_away_and_added() -> None:
     assert refused(plan.check_gates, {"x": {"enabled": False}}, SERVICE).startswith("rollout_gates.x.probe is None;")
 
 
+def test_null_is_as_good_as_not_written() -> None:
+    probe = {**HTTP, "timeout": None, "status": None}
+    assert plan.check_gates({"version": {"probe": probe}}, SERVICE)["version"].probe == HTTP
+
+
 def test_checking_gates_changes_neither_them_nor_the_defaults() -> None:
     given_gates = {"errors": {"count": 7}}
     plan.check_gates(given_gates, SERVICE)
     assert given_gates == {"errors": {"count": 7}}
-    assert plan.check_gates({}, SERVICE)["errors"].count == 2
+    assert plan.check_gates({}, SERVICE)["errors"].count == plan.default_gates(SERVICE)["errors"]["count"] != 7
 
 
 @pytest.mark.parametrize(
@@ -249,7 +256,7 @@ def test_checking_gates_changes_neither_them_nor_the_defaults() -> None:
         ({"x": None}, "rollout_gates.x is None, which is no mapping; give it at least a probe."),
         ({"x": {}}, "rollout_gates.x.probe is None; it must be a mapping with a type"),
         ({"x": {"probe": HTTP, "interval": 0}}, "rollout_gates.x.interval is 0; it must be a number of seconds"),
-        ({"errors": {"timeout": 1}}, "rollout_gates.errors.timeout is 1, but a gate with initial_delay 3"),
+        ({"errors": {"timeout": 1}}, "rollout_gates.errors.timeout is 1, but a gate with initial_delay "),
         ({"x": {"probe": {"type": "icmp"}}}, "rollout_gates.x.probe.type is 'icmp'; it must be one of http,"),
         ({"x": {"probe": {**HTTP, "status": "ok"}}}, "rollout_gates.x.probe.status is 'ok'; give a status"),
         # What could only be found in the middle of the rollout is found before it.

@@ -110,6 +110,17 @@ def test_clock_is_utc() -> None:
     assert report.clock(0) == "1970-01-01 00:00:00Z"
 
 
+def test_clip() -> None:
+    assert report.clip("x" * 20, 20) == "x" * 20
+    assert report.clip("x" * 21, 20) == "x" * 19 + "…"
+    assert report.clip("word word word", 6) == "word…"
+
+
+def test_wrap_uses_the_whole_width() -> None:
+    assert report.wrap(f"{'x' * 54} {'y' * 55}", "") == [f"{'x' * 54} {'y' * 55}"]
+    assert report.wrap(f"{'x' * 55} {'y' * 55}", "  ") == [f"  {'x' * 55}", f"  {'y' * 55}"]
+
+
 WORDS = st.lists(st.text("abc", min_size=1, max_size=30) | st.text("x", min_size=100, max_size=130), max_size=40)
 
 
@@ -154,6 +165,14 @@ def test_table_leaves_columns_out_in_the_order_given() -> None:
     assert all(len(line) <= COLUMNS for line in report.table([["a"], ["x" * 200]]))
 
 
+def test_table_uses_the_whole_width() -> None:
+    rows = [["a", "b"], ["x" * 50, "y" * 56]]
+    assert report.table(rows, ("b",))[1] == f"  {'x' * 50}  {'y' * 56}"
+    assert report.table([["a", "b"], ["x" * 51, "y" * 56]], ("b",))[1] == f"  {'x' * 51}"
+    # A heading without anything below it is a table too.
+    assert report.table([["a", "b"]]) == ["  a  b"]
+
+
 def test_timeline_shows_the_last_steps() -> None:
     record = new_record(["app-1"])
     assert report.timeline(record.hosts["app-1"], record.started_at) == "-"
@@ -171,6 +190,7 @@ GATES: dict[str, Any] = {
     "order": {"probe": {"type": "http", "url": "http://127.0.0.1/orders", "body": {"a": 1}}, "count": 3, "interval": 2},
     "port": {"probe": {"type": "tcp", "address": "127.0.0.1:$port"}},
     "latency": {"probe": {"type": "haproxy", "measure": "latency"}},
+    "bad": {"probe": {"type": "haproxy", "measure": "errors"}, "count": 2, "interval": 3, "timeout": 45},
     "up": {"probe": {"type": "haproxy"}},
     "orders": {
         "probe": {
@@ -191,7 +211,7 @@ GATES: dict[str, Any] = {
     [
         ("ready", "(ready): GET http://127.0.0.1:3000/readyz; 1 good, every 1 s, within 60 s"),
         ("running", "(ready): unit catalog.service runs, 0 restarts; 1 good, every 1 s, within 60 s"),
-        ("errors", "(traffic): failed requests compared with the other hosts; 2 good, every 3 s, within 60 s"),
+        ("bad", "(traffic): failed requests compared with the other hosts; 2 good, every 3 s, within 45 s"),
         ("version", "(ready): GET http://127.0.0.1:$port/version; 1 good, every 1 s, within 60 s"),
         ("order", "(traffic): POST http://127.0.0.1/orders; 3 good, every 2 s, within 60 s"),
         ("port", "(traffic): connect to 127.0.0.1:$port; 1 good, every 5 s, within 60 s"),
@@ -238,7 +258,7 @@ def test_plan_says_what_would_happen() -> None:
     assert line_of(text, "weights") == "weights     10 % -> 100 %, then observed for 15 s"
     assert line_of(text, "expand") == "expand      bin/up (can be undone)"
     assert line_of(text, "contract") == "contract    bin/down (cannot be undone: then failure freezes)"
-    assert line_of(text, "gate        errors").endswith("7 good, every 3 s, within 60 s")
+    assert "; 7 good, every " in line_of(text, "gate        errors")
     assert line_of(text, "left out") == "left out    they keep their version: app-9"
     assert line_of(text, "kept out") == "kept out    at lb-1, taken out by somebody else and left so: app-2"
     assert lines[-2:] == ["  now         ready/app-1: success, ready", "  locked      by ops"]
@@ -348,6 +368,33 @@ def test_report_of_a_bad_release_names_gate_evidence_and_advice() -> None:
     assert re.search(r"timeline \(s\)\n  app-1 .*1\.4\.0 +rolled_back .*back 80\n", text)
 
 
+def test_evidence_without_a_reason_is_the_last_measurement() -> None:
+    measurements = [{"text": "connection refused"}, {"text": "ready"}]
+    record = new_record(["app-1"], gates=[{"name": "ready", "verdict": None, "measurements": measurements}])
+    assert line_of(report.summary(record, 0), "held") == "held          ready: ready"
+    record.gates = [{"name": "ready", "verdict": None}, {"name": "long", "verdict": "passed", "reason": "word " * 50}]
+    text = report.summary(record, 0)
+    assert line_of(text, "held") == "held          ready:"
+    # What passed needs no more than a line, and nothing is left out.
+    assert line_of(text, "passed").endswith("…")
+    assert "more" not in text
+
+
+def test_hosts_are_in_the_order_of_the_need_for_a_look() -> None:
+    record = new_record(names(5))
+    phases = {"app-1": "done", "app-3": "failed", "app-4": "rolled_back", "app-5": "prepared"}
+    for host, phase in phases.items():
+        record.hosts[host].phase = phase
+    found = [line.split()[:4] for line in report.summary(record, 0).split("\n") if line.startswith("  app-")]
+    assert found == [
+        ["app-3", "3", "1.4.0", "failed"],
+        ["app-4", "4", "1.4.0", "rolled_back"],
+        ["app-1", "1", "1.4.0", "done"],
+        ["app-2", "2", "1.4.0", "pending"],
+        ["app-5", "5", "1.4.0", "prepared"],
+    ]
+
+
 @pytest.mark.parametrize(
     ("status", "head"),
     [
@@ -408,7 +455,10 @@ def test_report_of_fifty_hosts_fits_one_screen_and_shows_trouble_first(name: str
     assert "and 34 more hosts: 15 done, 19 pending" in text
     # The newest evidence is the first.
     assert re.search(r"\n  gates\n +failed +bad-29 on ", text)
-    assert re.search(r"\n    and \d+ more\n", text)
+    evidence = text.split("\n  gates\n")[1].split("\n\n")[0].split("\n")
+    shown = [line for line in evidence if re.match(r"    (failed|passed) ", line)]
+    assert evidence[-1] == f"    and {60 - len(shown)} more"
+    assert 4 <= len(shown) <= len(evidence) - 1 <= report.EVIDENCE_LINES
     assert "How to go on: " in text
 
 
@@ -539,7 +589,14 @@ def test_status_names_the_load_balancers_for_which_there_is_no_room() -> None:
     shown = re.findall(r"balancer-\d", line_of(text, "host"))
     hidden = re.findall(r"balancer-\d", line_of(text, "no room for"))
     assert sorted(shown + hidden) == sorted(found["servers"])
+    assert shown == [f"balancer-{number}" for number in range(1, len(shown) + 1)]
     assert len(shown) >= 3
+
+
+def test_status_of_as_many_hosts_as_there_is_room_for() -> None:
+    text = report.status_text("catalog", status_of(names(report.NODES_SHOWN)), 5)
+    assert "more" not in text
+    assert "and 1 more hosts" in report.status_text("catalog", status_of(names(report.NODES_SHOWN + 1)), 5)
 
 
 def test_history_is_as_long_as_asked_for() -> None:
