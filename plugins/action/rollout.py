@@ -130,7 +130,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             if spec.probe.get("measure") in ("errors", "latency"):
                 continue
             for host in hosts[:1] if place == "node" else [""]:
-                filled = fill_probe(spec, world.settings, host, hosts[:1], hosts[1:])
+                filled = fill_probe(
+                    spec, world.settings, world.settings.version, host, hosts=hosts[:1], baseline=hosts[1:]
+                )
                 requests.append(SampleRequest(f"{name}/{host}", filled, host, hosts[:1], hosts[1:]))
         taken = world.sample(requests) if hosts and requests else {}
         return [

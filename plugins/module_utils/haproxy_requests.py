@@ -41,6 +41,11 @@ class Request:
     termination: str
     """How it ended, HAProxy's four letters: "----" is well, "CD--" the client left, "SH--" the server gave up ..."""
 
+    @property
+    def failed(self) -> bool:
+        """Whether the server is to blame: it answered 5xx, or gave up; a client that left is no failure."""
+        return self.status >= 500 or self.termination[:1] in ("S", "s")
+
 
 def _time(line: Mapping[str, Any], name: str) -> int:
     """Return one of HAProxy's timers; -1, for what the request never came to, counts as nothing."""

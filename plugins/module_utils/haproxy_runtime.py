@@ -322,7 +322,7 @@ class Outcome:
 
     changed: bool = False
     done: bool = True
-    killed: int = 0
+    killed: dict[str, int] = field(default_factory=dict)
     waited_s: float = 0.0
     workers: int = 0
     servers: list[Server] = field(default_factory=list)
@@ -338,7 +338,7 @@ class Outcome:
         return {
             "changed": self.changed,
             "done": self.done,
-            "killed": self.killed,
+            "killed": dict(self.killed),
             "waited_s": round(self.waited_s, 3),
             "workers": self.workers,
             "servers": [one.public() for one in self.servers],
@@ -660,7 +660,7 @@ class Change:
     def _timed_out(self, left: list[Server], begin: float) -> None:
         how = self.wanted.on_timeout
         if how == "kill" and self.wanted.state != READY:
-            self.outcome.killed = sum(one.sessions + one.sessions_old_workers for one in left)
+            self.outcome.killed = {one.label: one.sessions + one.sessions_old_workers for one in left}
             left = self._poll(KILL_WAIT, self._kill)
             how = "report"
         self.outcome.done = not left
@@ -792,8 +792,8 @@ def file_lock(
 class Fence:
     """Keeps a run whose controller is dead from changing what its successor has begun to change.
 
-    Every execution of a run carries the same number, and a later run a higher one. The highest number that a backend has
-    seen is kept in a file; it is gone after a reboot, and so is everybody whom it could have kept out.
+    Every execution of a run carries the same number, and a later run a higher one. The highest number that a backend
+    has seen is kept in a file; it is gone after a reboot, and so is everybody whom it could have kept out.
     """
 
     def __init__(self, backends: Sequence[str], number: int, directory: str = FENCES) -> None:

@@ -60,7 +60,7 @@ LONGEST_TIMEOUT = 3600
 # What a measure makes use of; anything else would be a condition that nobody looks at.
 _LIMITS_OF_MEASURE: dict[str, tuple[str, ...]] = {
     "state": (),
-    "errors": ("max_ratio", "alpha", "min_samples"),
+    "errors": ("methods", "max_ratio", "alpha", "min_samples"),
     "latency": ("methods", "max_ratio", "max_ms", "alpha", "min_samples", "percentile", "tolerance_ms"),
 }
 

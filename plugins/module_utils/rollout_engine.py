@@ -122,9 +122,9 @@ class Engine:
                 return False
             if found.status != state.FROZEN:
                 raise PlanError(
-                    f"The {found.kind} {found.id} of {found.service} to {found.version} is unfinished ({found.status}). Finish "
-                    f"it by running it again with that version, or revert it: ansible-playbook "
-                    f"mesops.platform.rollback -e rollout_service={found.service}"
+                    f"The {found.kind} {found.id} of {found.service} to {found.version} is unfinished "
+                    f"({found.status}). Finish it by running it again with that version, or revert it: "
+                    f"ansible-playbook mesops.platform.rollback -e rollout_service={found.service}"
                 )
             found.status, found.ended_at = state.SUPERSEDED, self.world.now()
             found.event(self.world.now(), f"superseded by version {self.settings.version}")
@@ -357,9 +357,10 @@ class Engine:
             late = waited >= deadline
             if late and policy == "kill":
                 found = self.world.drain(where, patience=DRAIN_SLICE, least=0, kill=True)
-                self._event(f"{found.killed} sessions of {', '.join(hosts)} outlived {deadline:g} s and were shut down")
+                ended = sum(found.killed.values())
+                self._event(f"{ended} sessions of {', '.join(hosts)} outlived {deadline:g} s and were shut down")
                 for host in hosts:
-                    record.hosts[host].killed = found.killed
+                    record.hosts[host].killed = found.killed.get(host, 0)
                 break
             if late and policy == "fail":
                 raise Halt(

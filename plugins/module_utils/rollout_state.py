@@ -202,8 +202,8 @@ class Record:
         """Read a record back; keys that this version does not know are ignored."""
         if data.get("schema") != SCHEMA:
             raise ValueError(
-                f"record {data.get('id')!r} has schema {data.get('schema')!r}, but this version of the collection knows "
-                f"{SCHEMA}; finish it with the version that began it"
+                f"record {data.get('id')!r} has schema {data.get('schema')!r}, but this version of the collection "
+                f"knows {SCHEMA}; finish it with the version that began it"
             )
         values = {one.name: data[one.name] for one in fields(cls) if one.name in data}
         values["hosts"] = {name: _load(HostRecord, one) for name, one in data.get("hosts", {}).items()}

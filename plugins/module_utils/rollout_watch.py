@@ -129,7 +129,8 @@ class Watch:
         baseline = self._baseline(hosts)
         requests = []
         for name, host in keys:
-            probe = fill_probe(gates[(name, host)].spec, self.settings, host, hosts, baseline)
+            version = self.record.hosts[host or hosts[0]].target
+            probe = fill_probe(gates[(name, host)].spec, self.settings, version, host, hosts=hosts, baseline=baseline)
             requests.append(SampleRequest(f"{name}/{host}", probe, host, hosts, baseline))
         now = self.world.clock()
         taken = self.world.sample(requests, save=save)
@@ -199,12 +200,15 @@ def place_of(probe: Mapping[str, Any]) -> str:
 
 
 def fill_probe(
-    spec: GateSpec, settings: Settings, host: str, hosts: Sequence[str], baseline: Sequence[str]
+    spec: GateSpec, settings: Settings, version: str, host: str, *, hosts: Sequence[str], baseline: Sequence[str]
 ) -> dict[str, Any]:
-    """A probe with the names of this very rollout in the place of $host, $version and the like."""
+    """A probe with the names of this very rollout in the place of $host, $version and the like.
+
+    ``version`` is what the hosts are to run: in a rollback that is the version before.
+    """
     names = {
         "service": settings.service.name,
-        "version": settings.version,
+        "version": version,
         "port": str(settings.service.port),
         "host": host,
         "address": settings.addresses.get(host, host),

@@ -98,8 +98,8 @@ class Drained:
     """Sessions per host when this call began."""
     waited_s: float = 0.0
     """Seconds for which this call waited for sessions to end."""
-    killed: int = 0
-    """Sessions that were shut down."""
+    killed: Mapping[str, int] = field(default_factory=dict)
+    """Sessions per host that were shut down."""
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,7 @@ class World(Protocol):
     def drain(
         self, where: Where, *, patience: float, least: int, kill: bool = False, save: Record | None = None
     ) -> Drained:
-        """Take hosts out of traffic, and wait at most ``patience`` seconds for their sessions. Raises BalancerTrouble."""
+        """Take hosts out of traffic, and wait ``patience`` seconds at most for their sessions. Or BalancerTrouble."""
 
     def activate(
         self, targets: Mapping[str, str], *, stop: bool = False, save: Record | None = None

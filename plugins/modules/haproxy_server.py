@@ -75,8 +75,9 @@ options:
     default: fail
   min_available:
     description:
-      - How many other servers of each backend must be up, ready and of a weight above 0, for a server that takes traffic
-        to be taken out of it by V(drain), V(maint) or weight 0. Otherwise the module fails before anything is changed.
+      - How many other servers of each backend must be up, ready and of a weight above 0, for a server that takes
+        traffic to be taken out of it by V(drain), V(maint) or weight 0. Otherwise the module fails before anything is
+        changed.
     type: int
     default: 0
   fresh:
@@ -90,8 +91,8 @@ options:
     default: true
   fence:
     description:
-      - A number that is higher for a later run, such as its time in milliseconds. An execution that was left behind by an
-        earlier run, whose controller is dead, changes nothing any more once a later run has come.
+      - A number that is higher for a later run, such as its time in milliseconds. An execution that was left behind by
+        an earlier run, whose controller is dead, changes nothing any more once a later run has come.
       - 0 takes no part in that.
     type: int
     default: 0
@@ -154,10 +155,10 @@ done:
   type: bool
   sample: true
 killed:
-  description: Sessions that were shut down, in all workers.
+  description: By backend and server, sessions that were shut down, in all workers.
   returned: always
-  type: int
-  sample: 0
+  type: dict
+  sample: {catalog/app-1: 2}
 waited_s:
   description: Seconds that were waited.
   returned: always

@@ -62,7 +62,8 @@ notes:
   - "A probe of C(type: haproxy) is taken on a load balancer. It has C(backend) and C(servers), both lists, and
     C(measure). V(state), the default, wants all servers up. V(errors) compares the share of failed requests since the
     gate began with the servers in C(baseline) by an exact test; C(max_ratio) (0.01) is always tolerated, C(alpha)
-    (0.01) is the chance of a false alarm, C(min_samples) (20) requests are needed. V(latency) compares the access log
+    (0.01) is the chance of a false alarm, C(min_samples) (20) requests are needed. With C(methods), a list of HTTP
+    methods, only those are counted, from the access log of the last C(seconds) (60). V(latency) compares the access log
     of the last C(seconds) (60) with a rank test and an exact test of the C(percentile) (95); C(max_ratio) (1.5),
     C(max_ms), C(alpha) (0.01), C(min_samples) (50), C(tolerance_ms) (5), and C(methods) limits it to some HTTP
     methods."
@@ -124,7 +125,7 @@ samples:
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -139,21 +140,35 @@ VALUES_SHIPPED = 4000
 """Latencies per server that one sample carries at most."""
 
 
+def logged_requests(
+    probe: Mapping[str, Any], run: probes.Run, backends: Sequence[str]
+) -> Iterator[haproxy_requests.Request]:
+    """The requests of the last seconds, of the methods that the probe names."""
+    now = time.time()
+    methods = [str(one).upper() for one in probe.get("methods") or ()]
+    for backend in backends:
+        for one in haproxy_requests.read_requests(run, backend, now - float(probe.get("seconds", 60)), now):
+            if not methods or one.method in methods:
+                yield one
+
+
 def balancer_sample(probe: Mapping[str, Any], run: probes.Run) -> probes.Sample:
     """Ask this host's HAProxy."""
     measure = probe.get("measure", "state")
     backends = [str(one) for one in probe.get("backend") or ()]
     if measure == "latency":
-        now = time.time()
-        since = now - float(probe.get("seconds", 60))
-        methods = [str(one).upper() for one in probe.get("methods") or ()]
         found: dict[str, list[float]] = {}
-        for backend in backends:
-            for one in haproxy_requests.read_requests(run, backend, since, now):
-                if not methods or one.method in methods:
-                    found.setdefault(one.server, []).append(one.ms)
+        for one in logged_requests(probe, run, backends):
+            found.setdefault(one.server, []).append(one.ms)
         data = {server: values[-VALUES_SHIPPED:] for server, values in found.items()}
         return {"phase": probes.RAW, "text": f"{sum(map(len, data.values()))} requests", "data": data}
+    if measure == "errors" and probe.get("methods"):
+        counted: dict[str, list[int]] = {}
+        for one in logged_requests(probe, run, backends):
+            failed_and_all = counted.setdefault(one.server, [0, 0])
+            failed_and_all[0] += one.failed
+            failed_and_all[1] += 1
+        return {"phase": probes.RAW, "text": "requests by method", "data": {"failed_and_all": counted}}
     view = haproxy_runtime.look(lambda command: haproxy_state.ask(haproxy_state.MASTER_SOCKET, command))
     mine = [one for one in view.servers.values() if one.backend in backends]
     if measure == "errors":

@@ -13,13 +13,14 @@ version_added: 0.2.0
 author:
   - The mesops.platform authors (@mesops)
 description:
-  - Brings all hosts of a service to a version, in batches. Each batch is drained at every load balancer, activated, gated
-    directly, put back with a share of its weight, judged by what its traffic shows, given its whole weight and observed.
+  - Brings all hosts of a service to a version, in batches. Each batch is drained at every load balancer, activated,
+    gated directly, put back with a share of its weight, judged by what its traffic shows, given its whole weight and
+    observed.
   - Evidence against the release rolls back every host that this rollout has touched, newest first. Trouble of the
     platform halts the rollout where it stands, and the same task goes on from there.
   - Everything is written to a store before it is done. A run that was killed is taken up by the next one.
-  - An action plugin. It runs once, for one host of the play, and reaches load balancers and the service's hosts by itself,
-    with their own connection variables. The role M(mesops.platform.rollout) is the usual way to use it.
+  - An action plugin. It runs once, for one host of the play, and reaches load balancers and the service's hosts by
+    itself, with their own connection variables. The role M(mesops.platform.rollout) is the usual way to use it.
 extends_documentation_fragment:
   - mesops.platform.attributes
 attributes:
@@ -98,18 +99,18 @@ options:
     default: 10
   drain:
     description:
-      - How a host is taken out of traffic. C(deadline) for its sessions (V(60s)) and C(on_timeout) for those that outlive
-        it, V(fail), V(kill) or V(wait).
+      - How a host is taken out of traffic. C(deadline) for its sessions (V(60s)) and C(on_timeout) for those that
+        outlive it, V(fail), V(kill) or V(wait).
     type: dict
     default: {}
   gates:
     description:
-      - Name of each gate to its settings, as M(mesops.platform.health_gate) describes them, and C(stage), V(ready) (before a
-        host gets traffic) or V(traffic) (the default), C(on_inconclusive), V(rollback), V(pause) or V(continue), and
-        C(on_error), V(rollback) or V(continue).
+      - Name of each gate to its settings, as M(mesops.platform.health_gate) describes them, and C(stage), V(ready)
+        (before a host gets traffic) or V(traffic) (the default), C(on_inconclusive), V(rollback), V(pause) or
+        V(continue), and C(on_error), V(rollback) or V(continue).
       - C(ready), C(running) and C(errors) are always there, unless a gate of that name changes them.
-      - In texts of a probe, C($service), C($version), C($port), C($host), C($address), C($hosts) and C($baseline) (names
-        joined by V(|)) are filled in. C($$) is a dollar sign.
+      - In texts of a probe, C($service), C($version), C($port), C($host), C($address), C($hosts) and C($baseline)
+        (names joined by V(|)) are filled in. C($$) is a dollar sign.
     type: dict
     default: {}
   prove_stop:
@@ -177,7 +178,8 @@ rollout:
       type: str
       sample: catalog-20261125T160102Z-3f2a
     status:
-      description: V(done), V(rolled_back), V(failed), V(frozen), V(halted), V(rolling_back), or V(planned) in check mode.
+      description: V(done), V(rolled_back), V(failed), V(frozen), V(halted), V(rolling_back), or V(planned) in check
+      mode.
       type: str
       sample: done
     version:

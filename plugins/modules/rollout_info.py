@@ -13,10 +13,11 @@ version_added: 0.2.0
 author:
   - The mesops.platform authors (@mesops)
 description:
-  - Looks at one service's hosts, its servers at every load balancer, its rollouts and, where Patroni's endpoints are given,
-    at replication. Shows one screen for a person and returns the same as data.
+  - Looks at one service's hosts, its servers at every load balancer, its rollouts and, where Patroni's endpoints are
+    given, at replication. Shows one screen for a person and returns the same as data.
   - What gives no answer is shown as such and does not fail the task.
-  - An action plugin. It runs once, for one host of the play, and reaches load balancers and the service's hosts by itself.
+  - An action plugin. It runs once, for one host of the play, and reaches load balancers and the service's hosts by
+    itself.
 extends_documentation_fragment:
   - mesops.platform.attributes
   - mesops.platform.attributes.full
@@ -73,7 +74,8 @@ nodes:
   type: dict
   sample: {app-1: {current: 1.4.0, previous: 1.3.0, running: 1.4.0, reason: ""}}
 servers:
-  description: By load balancer and host, what M(mesops.platform.haproxy_server) says of it, or the reason why there is none.
+  description: By load balancer and host, what M(mesops.platform.haproxy_server) says of it, or the reason why there is
+  none.
   returned: always
   type: dict
   sample: {lb-1: {app-1: {admin: ready, status: UP, weight: 100, sessions: 3}}}

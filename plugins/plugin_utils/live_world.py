@@ -192,7 +192,9 @@ class LiveWorld:
                 waits = spec.failure_limit < 0
                 # The version before is not judged by what is said about the new one.
                 if waits or not back:
-                    (until if waits else once)[name] = fill_probe(spec, self.settings, host, hosts, ())
+                    (until if waits else once)[name] = fill_probe(
+                        spec, self.settings, version, host, hosts=hosts, baseline=()
+                    )
         return until, once
 
     def migrate(self, host: str, version: str, name: str, migration: Migration) -> world.Migrated:
@@ -245,20 +247,22 @@ class LiveWorld:
         found = self._change(where, options, patience, save)
         left: dict[str, int] = {}
         begun: dict[str, int] = {}
+        killed: dict[str, int] = {}
         for result in found.values():
             for server in result["servers"]:
                 name = server["server"]
                 busy = server["sessions"] + server["queued"] + server["sessions_old_workers"]
                 left[name] = left.get(name, 0) + busy
-            for label, busy in result["busy_before"].items():
-                name = label.rpartition("/")[2]
-                begun[name] = begun.get(name, 0) + busy
+            for by_host, by_label in ((begun, result["busy_before"]), (killed, result["killed"])):
+                for label, busy in by_label.items():
+                    name = label.rpartition("/")[2]
+                    by_host[name] = by_host.get(name, 0) + busy
         return world.Drained(
             done=all(result["done"] for result in found.values()),
             left=left,
             begun=begun,
             waited_s=max((float(result["waited_s"]) for result in found.values()), default=0.0),
-            killed=sum(int(result["killed"]) for result in found.values()),
+            killed=killed,
         )
 
     def enter(self, where: world.Where, percent: int, *, save: Record | None = None) -> dict[str, str]:

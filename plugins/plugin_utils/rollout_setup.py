@@ -72,7 +72,8 @@ def artifact_of(given: Any, checksum: Any, base: str) -> tuple[str, str]:
         return "", ""
     if not checksum:
         raise PlanError(
-            "rollout_artifact is given without rollout_checksum; add the checksum that the build printed, sha256:<64 hex digits>."
+            "rollout_artifact is given without rollout_checksum; add the checksum that the build printed, "
+            "sha256:<64 hex digits>."
         )
     wanted = plan.check_checksum(checksum)
     artifact = str(given)
@@ -85,7 +86,8 @@ def artifact_of(given: Any, checksum: Any, base: str) -> tuple[str, str]:
     found = release_archive.sha256(path)
     if found != wanted:
         raise PlanError(
-            f"rollout_artifact {os.path.basename(path)} has checksum {found}, not {wanted}; name the right file, or correct "
+            f"rollout_artifact {os.path.basename(path)} has checksum {found}, not {wanted}; name the right "
+            "file, or correct "
             "the checksum if the file is right."
         )
     return path, wanted
@@ -99,7 +101,8 @@ def settings_of(args: Mapping[str, Any], base: str, addresses: Mapping[str, str]
     unknown = [host for host in excluded if host not in everybody]
     if unknown:
         raise PlanError(
-            f"rollout_exclude names {', '.join(unknown)}, but {service.name} runs on {', '.join(everybody)}; correct it."
+            f"rollout_exclude names {', '.join(unknown)}, but {service.name} runs on "
+            f"{', '.join(everybody)}; correct it."
         )
     hosts = tuple(host for host in everybody if host not in excluded)
     balancers = tuple(str(host) for host in args.get("balancers") or ())
@@ -152,7 +155,8 @@ def store_of(
     via = given.pop("via", "coordinator")
     if via not in ("coordinator", "controller") or (via == "controller" and backend != "etcd"):
         raise PlanError(
-            f"rollout_store.via is {via!r} with the backend {backend!r}; it is coordinator, or controller for a controller that "
+            f"rollout_store.via is {via!r} with the backend {backend!r}; it is coordinator, or controller "
+            "for a controller that "
             "reaches etcd."
         )
     coordinators = given.pop("coordinators", None)
@@ -160,13 +164,15 @@ def store_of(
     if unknown or backend not in ("file", "etcd"):
         wrong = f"has the unknown keys {', '.join(unknown)}" if unknown else f"has the backend {backend!r}"
         raise PlanError(
-            f"rollout_store {wrong}; it may have coordinators and {', '.join(STORE_OPTIONS)}, and backend is file or etcd."
+            f"rollout_store {wrong}; it may have coordinators and {', '.join(STORE_OPTIONS)}, and backend is file "
+            "or etcd."
         )
     if not coordinators:
         coordinators = list(settings.balancers) if backend == "etcd" else [settings.balancers[0]]
     if backend == "file" and len(coordinators) != 1:
         raise PlanError(
-            f"rollout_store.coordinators names {', '.join(coordinators)}, but with the backend file the record is on one host; name one, "
+            f"rollout_store.coordinators names {', '.join(coordinators)}, but with the backend file the record is "
+            "on one host; name one, "
             "or use etcd."
         )
     unknown = [host for host in coordinators if host not in hostvars]

@@ -47,7 +47,7 @@ def judge(request: SampleRequest, samples: Mapping[str, Mapping[str, Any]], refe
         return Taken(Phase.SUCCESS, "; ".join(dict.fromkeys(str(one["text"]) for one in samples.values())))
     limits = limits_of(request.probe)
     if isinstance(limits, ErrorLimits):
-        counted = {host: _since(data["counters"], reference.get(host, {})) for host, data in raw.items()}
+        counted = {host: _failures(data, reference.get(host, {})) for host, data in raw.items()}
         baseline = _count(counted, request.baseline)
         judgement = judge_errors(_count(counted, request.canary), baseline if baseline.total else None, limits)
     elif isinstance(limits, LatencyLimits):
@@ -74,6 +74,17 @@ def _latencies(request: SampleRequest, raw: Mapping[str, Mapping[str, Any]]) -> 
     return values(request.canary), values(request.baseline)
 
 
+def _failures(data: Mapping[str, Any], reference: Counters) -> Mapping[str, Counts]:
+    """Failed requests and all requests of each server, as one host knows them: from its log, or from its counters."""
+    if "failed_and_all" in data:
+        return {server: Counts(*pair) for server, pair in data["failed_and_all"].items()}
+    found = {}
+    for server, values in _since(data["counters"], reference).items():
+        failed = int(sum(values.get(key, 0) for key in FAILED_REQUESTS))
+        found[server] = Counts(failed, max(int(values.get("requests", 0)), failed))
+    return found
+
+
 def _since(counters: Counters, reference: Counters) -> Counters:
     """How much the counters of one host have grown.
 
@@ -91,13 +102,7 @@ def _since(counters: Counters, reference: Counters) -> Counters:
     }
 
 
-def _count(counted: Mapping[str, Counters], servers: Sequence[str]) -> Counts:
+def _count(counted: Mapping[str, Mapping[str, Counts]], servers: Sequence[str]) -> Counts:
     """Failed requests and all requests of some servers, over all hosts."""
-    bad = total = 0
-    for counters in counted.values():
-        for server in servers:
-            values = counters.get(server, {})
-            failed = int(sum(values.get(key, 0) for key in FAILED_REQUESTS))
-            bad += failed
-            total += max(int(values.get("requests", 0)), failed)
-    return Counts(bad, total)
+    found = [by_server[server] for by_server in counted.values() for server in servers if server in by_server]
+    return Counts(sum(one.bad for one in found), sum(one.total for one in found))

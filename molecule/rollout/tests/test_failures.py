@@ -16,7 +16,7 @@ from typing import Any
 
 import estate
 import pytest
-from helpers import BALANCERS, NODES, Command, in_service, load, new_version, roll_out, settle, versions
+from helpers import NODES, Command, in_service, load, new_version, roll_out, settle, versions
 
 # What a rollout says as it enters a phase.
 PHASES = {
@@ -131,8 +131,10 @@ def small_disk() -> Iterator[None]:
     try:
         yield
     finally:
-        back = "systemctl stop catalog; mkdir -p /var/tmp/back && cp -a /opt/catalog/. /var/tmp/back && umount /opt/catalog && "
-        back += "rm -rf /opt/catalog/releases /opt/catalog/current /opt/catalog/.history.json && cp -a /var/tmp/back/. /opt/catalog && "
+        back = "systemctl stop catalog; mkdir -p /var/tmp/back && cp -a /opt/catalog/. /var/tmp/back && "
+        back += "umount /opt/catalog && "
+        back += "rm -rf /opt/catalog/releases /opt/catalog/current /opt/catalog/.history.json && "
+        back += "cp -a /var/tmp/back/. /opt/catalog && "
         estate.on("roll-app-1", back + "umount /mnt && rm -rf /var/tmp/back && systemctl start catalog")
 
 
@@ -231,4 +233,4 @@ def test_files_on_one_host_do_as_well(host: str) -> None:
         assert "is taken up again" in again.said
     assert estate.on(host, "ls /var/lib/mesops/rollouts/catalog").split()
     assert set(versions().values()) == {release["version"]}
-    assert sorted(BALANCERS) and in_service()
+    assert in_service()

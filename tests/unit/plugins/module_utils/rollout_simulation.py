@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """An estate in memory, and a world on it that can be killed, blinded or robbed of a host at any single operation.
 
-The estate outlives the world, as hosts outlive a controller. Whatever happens, it watches two promises at every change: a
-host that does not serve never gets into traffic, and never fewer servers than asked stay available because of a drain.
+The estate outlives the world, as hosts outlive a controller. Whatever happens, it watches two promises at every
+change: a host that does not serve never gets into traffic, and never fewer servers than asked stay available because
+of a drain.
 """
 
 from __future__ import annotations
@@ -300,7 +301,7 @@ class World:
     def prune(self, hosts: Sequence[str], protect: Collection[str]) -> None:
         self._operation("prune", lambda: None)
 
-    # --------------------------------------------------------------------------------------------------------- balancers
+    # -------------------------------------------------------------------------------------------------------- balancers
 
     def drain(
         self, where: world.Where, *, patience: float, least: int, kill: bool = False, save: Record | None = None
@@ -312,12 +313,13 @@ class World:
                     self._take_out(balancer, hosts, least)
             self._obey(where)
             left: dict[str, int] = {}
-            killed = 0
+            killed: dict[str, int] = {}
             for balancer, hosts in where.items():
                 for host in hosts:
                     server = self.estate.balancers[balancer][host]
                     if kill:
-                        killed, server.sessions = killed + server.sessions, 0
+                        killed[host] = killed.get(host, 0) + server.sessions
+                        server.sessions = 0
                     left[host] = left.get(host, 0) + server.sessions
             return world.Drained(not any(left.values()), left, left, patience if any(left.values()) else 0.0, killed)
 
@@ -355,7 +357,7 @@ class World:
         answer: dict[str, str] = self._operation(f"enter {percent}", act)
         return answer
 
-    # ----------------------------------------------------------------------------------------------------------- samples
+    # ---------------------------------------------------------------------------------------------------------- samples
 
     def sample(self, requests: Sequence[world.SampleRequest], *, save: Record | None = None) -> dict[str, world.Taken]:
         def act() -> dict[str, world.Taken]:

@@ -499,7 +499,7 @@ def test_it_waits_for_the_last_session_and_is_saved_before(how: str, admin: int)
     balancer = Balancer()
     balancer.member().sessions = [1.0, 2.0]
     outcome = balancer.change(state=how)
-    assert (outcome.changed, outcome.done, outcome.killed) == (True, True, 0)
+    assert (outcome.changed, outcome.done, outcome.killed) == (True, True, {})
     assert 2.0 <= balancer.now < 2.4
     assert 1.9 < outcome.waited_s < 2.4
     assert balancer.saved[("catalog", "one")].admin == admin
@@ -660,7 +660,7 @@ def test_timeout_kills_sessions_in_every_worker_and_goes_on() -> None:
     balancer.sleep(0.2)
     balancer.member().sessions = [99.0]
     outcome = balancer.change(state="drain", wait=1.0, on_timeout="kill")
-    assert (outcome.done, outcome.killed) == (True, 3)
+    assert (outcome.done, outcome.killed) == (True, {"catalog/one": 3})
     assert balancer.now < 2
     assert balancer.member("catalog/two", 100).sessions == [99.0]
     assert "shutdown sessions server catalog/one" in balancer.commands
@@ -671,7 +671,7 @@ def test_what_cannot_be_killed_is_not_done() -> None:
     balancer.member().sessions = [99.0]
     balancer.refusals = {"shutdown": "\n"}
     outcome = balancer.change(state="drain", wait=1.0, on_timeout="kill")
-    assert (outcome.done, outcome.killed) == (False, 1)
+    assert (outcome.done, outcome.killed) == (False, {"catalog/one": 1})
     assert 6 <= balancer.now < 7
 
 
@@ -807,7 +807,7 @@ def test_timeout_of_ready(how: str) -> None:
         outcome = balancer.refused(state="ready", weight="10%", wait=1.0, on_timeout=how).outcome
     assert outcome is not None
     assert not outcome.done
-    assert outcome.killed == 0
+    assert outcome.killed == {}
     now = (balancer.member().admin, balancer.member().weight)
     assert now == ((1, 100) if how == "revert" else (8, 10))
     assert balancer.entered == []

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -57,7 +58,7 @@ def operations(make: Callable[[], Estate], **changes: Any) -> int:
     return len(outside[1].operations)
 
 
-# ------------------------------------------------------------------------------------------------------------- good releases
+# -------------------------------------------------------------------------------------------------------- good releases
 
 
 def test_good_release() -> None:
@@ -129,7 +130,7 @@ def test_server_that_somebody_else_took_out_is_deployed_to_and_left_out() -> Non
     assert versions(estate) == {"2"}
 
 
-# -------------------------------------------------------------------------------------------------------------- bad releases
+# --------------------------------------------------------------------------------------------------------- bad releases
 
 
 @pytest.mark.parametrize("fault", BAD)
@@ -252,7 +253,7 @@ def test_host_that_cannot_go_back_stays_out_and_is_named() -> None:
     assert {found["app-1"].admin for found in estate.balancers.values()} == {"drain"}
 
 
-# ---------------------------------------------------------------------------------------------------------------- migrations
+# ----------------------------------------------------------------------------------------------------------- migrations
 
 
 def test_expand_runs_once_before_the_first_host_and_contract_once_after_the_last() -> None:
@@ -328,7 +329,7 @@ def test_contract_that_fails_freezes_with_every_host_in_service() -> None:
     assert estate.migrated == ["expand", "contract"]
 
 
-# --------------------------------------------------------------------------------------------------------------------- drain
+# ---------------------------------------------------------------------------------------------------------------- drain
 
 
 @pytest.mark.parametrize("policy", ["wait", "kill", "fail"])
@@ -355,7 +356,7 @@ def test_session_that_outlives_the_deadline(policy: str) -> None:
         assert record.hosts["app-1"].sessions == 1
 
 
-# ------------------------------------------------------------------------------------------------------------ a person's word
+# ------------------------------------------------------------------------------------------------------ a person's word
 
 
 def flagged(estate: Estate, flag: str, operation: str) -> Callable[[int, str, str], None]:
@@ -440,7 +441,7 @@ def test_gate_that_asks_for_a_person_pauses() -> None:
     assert any(event["text"].startswith("paused because gate errors is inconclusive") for event in record.events)
 
 
-# ------------------------------------------------------------------------------------------------------------------- refusals
+# ------------------------------------------------------------------------------------------------------------- refusals
 
 
 def test_unfinished_rollout_of_another_version_is_named() -> None:
@@ -456,7 +457,7 @@ def test_unfinished_rollout_of_another_version_is_named() -> None:
 def test_host_without_an_answer_is_refused_before_anything_changes() -> None:
     estate = Estate.of(3)
     estate.hosts["app-2"].alive = False
-    with pytest.raises(PlanError, match="app-2 .*rollout_exclude"):
+    with pytest.raises(PlanError, match=r"app-2 .*rollout_exclude"):
         roll_out(estate, settings(estate))
     assert (estate.lock, estate.open_record) == (None, None)
 
@@ -494,7 +495,7 @@ def test_capacity_that_shrinks_meanwhile_halts_and_puts_back() -> None:
     assert estate.in_service("app-2")
 
 
-# -------------------------------------------------------------------------------------------------------- going back on demand
+# ------------------------------------------------------------------------------------------------- going back on demand
 
 
 def test_rollback_of_the_last_rollout() -> None:
@@ -524,14 +525,13 @@ def test_rollback_of_an_unfinished_rollout() -> None:
     assert all_in_service(estate)
 
 
-# ------------------------------------------------------------------------------------------- failures of the world, everywhere
+# ------------------------------------------------------------------------------------ failures of the world, everywhere
 
 
 def finish(estate: Estate, **changes: Any) -> Record:
     """Run the same command again, until it has an end; twice is enough."""
     estate.lock = None
-    record = roll_out(estate, settings(estate, **changes))
-    return record
+    return roll_out(estate, settings(estate, **changes))
 
 
 COUNT = operations(lambda: Estate.of(3), migrations=BOTH)
@@ -695,10 +695,8 @@ def test_any_number_of_kills_and_losses_ends_well(data: st.DataObject) -> None:
             else:
                 estate.store_down = True
 
-        try:
+        with contextlib.suppress(Killed, PlanError, world.BalancerTrouble, world.StoreLost):
             roll_out(estate, settings(estate), at(operation, data.draw(st.sampled_from(["before", "after"])), act))
-        except (Killed, PlanError, world.BalancerTrouble, world.StoreLost):
-            pass
         estate.lock = None
         estate.dead_balancers.clear()
         estate.store_down = False
@@ -715,7 +713,7 @@ def test_any_number_of_kills_and_losses_ends_well(data: st.DataObject) -> None:
     assert estate.broken_promises == []
 
 
-# ------------------------------------------------------------------------------------------------------------------ the record
+# ----------------------------------------------------------------------------------------------------------- the record
 
 
 @given(st.sampled_from(sorted(NEXT)), st.sampled_from(sorted(NEXT)))

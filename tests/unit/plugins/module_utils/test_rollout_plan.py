@@ -203,7 +203,7 @@ def test_default_gates() -> None:
 def test_default_gates_follow_the_service() -> None:
     service = Service("catalog", 8080, "c.service", "bin/x", "c", readiness_path="/r?$a", ready_timeout=5)
     found = plan.check_gates({}, service)
-    filled = fill_probe(found["ready"], settings(service=service), "app-1", ["app-1"], [])
+    filled = fill_probe(found["ready"], settings(service=service), "1", "app-1", hosts=["app-1"], baseline=[])
     assert filled["url"] == "http://127.0.0.1:8080/r?$a"
     assert found["ready"].timeout == 5
     assert found["running"].probe["unit"] == "c.service"
@@ -302,8 +302,10 @@ def test_names_that_are_known_before_a_rollout_are_those_that_are_filled_in() ->
     names = plan.example_names(SERVICE)
     probe = {"type": "http", "url": "http://127.0.0.1/", "headers": {name: f"${name}" for name in names}}
     spec = plan.check_gates({"x": {"probe": probe}}, SERVICE)["x"]
-    wanted = settings(version="1.4.0", addresses={"app-1": "10.0.0.1"})
-    assert fill_probe(spec, wanted, "app-1", ["app-1", "app-2"], ["app-3", "app-4"])["headers"] == {
+    wanted = settings(addresses={"app-1": "10.0.0.1"})
+    assert fill_probe(spec, wanted, "1.4.0", "app-1", hosts=["app-1", "app-2"], baseline=["app-3", "app-4"])[
+        "headers"
+    ] == {
         "service": "catalog",
         "version": "1.4.0",
         "port": "3000",

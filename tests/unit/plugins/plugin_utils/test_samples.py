@@ -268,3 +268,16 @@ def test_values_of_a_query_are_judged_whatever_their_unit() -> None:
 )
 def test_query_without_values(canary: list[float], baseline: list[float], phase: Phase) -> None:
     assert samples.judge(request(RANGE), {"obs-1": ranged(canary, baseline)}, {}).phase is phase
+
+
+def test_requests_counted_in_the_log_need_no_reference() -> None:
+    def logged(**pairs: list[int]) -> dict[str, Any]:
+        data = {"failed_and_all": {name.replace("_", "-"): pair for name, pair in pairs.items()}}
+        return {"phase": "raw", "text": "requests by method", "data": data}
+
+    found = {"lb-1": logged(app_1=[6, 50], app_2=[0, 50]), "lb-2": logged(app_1=[4, 50], app_3=[0, 50])}
+    taken = judge_errors(found, methods=["POST"])
+    assert taken.phase is Phase.FAILURE
+    assert taken.text.startswith("10 of 100")
+    assert judge_errors({"lb-1": logged(app_1=[0, 50])}, methods=["POST"]).phase is Phase.SUCCESS
+    assert judge_errors({"lb-1": logged(app_2=[0, 50])}, methods=["POST"]).phase is Phase.NO_DATA
