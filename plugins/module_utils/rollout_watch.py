@@ -224,7 +224,8 @@ def _observing(spec: GateSpec) -> GateSpec:
         spec,
         count=NEVER,
         timeout=NEVER,
-        initial_delay=0,
+        # A process that gets its whole share for the first time has to warm up; the gate says how long that may take.
+        initial_delay=spec.initial_delay if spec.stage == TRAFFIC else 0,
         hold=0,
         interval=max(spec.interval, SOAK_INTERVAL) if spec.stage == READY else spec.interval,
         failure_limit=SOAK_FAILURES if spec.failure_limit < 0 else spec.failure_limit,

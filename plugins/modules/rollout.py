@@ -179,7 +179,7 @@ rollout:
       sample: catalog-20261125T160102Z-3f2a
     status:
       description: V(done), V(rolled_back), V(failed), V(frozen), V(halted), V(rolling_back), or V(planned) in check
-      mode.
+        mode.
       type: str
       sample: done
     version:

@@ -75,7 +75,7 @@ nodes:
   sample: {app-1: {current: 1.4.0, previous: 1.3.0, running: 1.4.0, reason: ""}}
 servers:
   description: By load balancer and host, what M(mesops.platform.haproxy_server) says of it, or the reason why there is
-  none.
+    none.
   returned: always
   type: dict
   sample: {lb-1: {app-1: {admin: ready, status: UP, weight: 100, sessions: 3}}}

@@ -25,6 +25,8 @@ from ansible_collections.mesops.platform.plugins.plugin_utils.fleet import Answe
 from ansible_collections.mesops.platform.plugins.plugin_utils.live_store import LiveStore
 
 MIGRATION_WAIT = 4
+LOG_SECONDS = 60.0
+"""How much of the access log a gate looks at unless it says so itself."""
 
 
 class LiveWorld:
@@ -288,7 +290,8 @@ class LiveWorld:
         for request in requests:
             probe = {key: value for key, value in request.probe.items() if key != "from"}
             if probe["type"] == "haproxy":
-                seconds = time.monotonic() - self._entered_at
+                # Never what was before the present share of traffic, and of that the last seconds.
+                seconds = min(time.monotonic() - self._entered_at, float(probe.get("seconds", LOG_SECONDS)))
                 probe.update(backend=list(self.settings.backends), servers=list(request.canary), seconds=seconds)
             for host in self._places(request):
                 probes.setdefault(host, {})[request.key] = probe

@@ -140,14 +140,14 @@ def small_disk() -> Iterator[None]:
 
 Failure = Callable[[Command], Any]
 FAILURES: dict[str, tuple[Failure, list[str]]] = {
-    "controller killed": (killed, list(PHASES)),
-    "node stopped": (lambda _command: stopped("roll-app-1"), ["prepared", "activated", "observed"]),
-    "coordinator and load balancer stopped": (lambda _command: stopped("roll-lb-1"), ["drained", "second"]),
-    "other load balancer stopped": (lambda _command: stopped("roll-lb-2"), ["prepared", "canary", "going back"]),
-    "etcd without quorum": (without_quorum, ["drained", "canary"]),
-    "socket denies permission": (denied, ["prepared", "activated"]),
-    "Prometheus gone": (no_prometheus, ["activated", "observed"]),
-    "disk of the node full": (full_disk, ["planned", "prepared"]),
+    "controller killed": (killed, ["prepared", "drained", "canary", "going back"]),
+    "node stopped": (lambda _command: stopped("roll-app-1"), ["activated"]),
+    "coordinator and load balancer stopped": (lambda _command: stopped("roll-lb-1"), ["drained"]),
+    "other load balancer stopped": (lambda _command: stopped("roll-lb-2"), ["canary", "going back"]),
+    "etcd without quorum": (without_quorum, ["drained"]),
+    "socket denies permission": (denied, ["activated"]),
+    "Prometheus gone": (no_prometheus, ["activated"]),
+    "disk of the node full": (full_disk, ["planned"]),
 }
 FULL = os.environ.get("MESOPS_TEST") == "full"
 TABLE = [(name, phase) for name, (_, some) in FAILURES.items() for phase in PHASES if FULL or phase in some]
