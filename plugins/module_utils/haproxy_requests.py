@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 UNIT = "haproxy.service"
+LOG_SECONDS = 60.0
+"""How much of the log is looked at where nobody says so, in seconds."""
 NO_SERVER = "<NOSRV>"
 """The name of the server where HAProxy itself answered, because none was available or the client was too early."""
 

@@ -145,9 +145,10 @@ def logged_requests(
 ) -> Iterator[haproxy_requests.Request]:
     """The requests of the last seconds, of the methods that the probe names."""
     now = time.time()
+    since = now - float(probe.get("seconds", haproxy_requests.LOG_SECONDS))
     methods = [str(one).upper() for one in probe.get("methods") or ()]
     for backend in backends:
-        for one in haproxy_requests.read_requests(run, backend, now - float(probe.get("seconds", 60)), now):
+        for one in haproxy_requests.read_requests(run, backend, since, now):
             if not methods or one.method in methods:
                 yield one
 

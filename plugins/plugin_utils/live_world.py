@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.mesops.platform.plugins.module_utils import haproxy_requests
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_world as world
 from ansible_collections.mesops.platform.plugins.module_utils.gates import READY
 from ansible_collections.mesops.platform.plugins.module_utils.judge import Phase
@@ -25,8 +26,6 @@ from ansible_collections.mesops.platform.plugins.plugin_utils.fleet import Answe
 from ansible_collections.mesops.platform.plugins.plugin_utils.live_store import LiveStore
 
 MIGRATION_WAIT = 4
-LOG_SECONDS = 60.0
-"""How much of the access log a gate looks at unless it says so itself."""
 
 
 class LiveWorld:
@@ -291,7 +290,9 @@ class LiveWorld:
             probe = {key: value for key, value in request.probe.items() if key != "from"}
             if probe["type"] == "haproxy":
                 # Never what was before the present share of traffic, and of that the last seconds.
-                seconds = min(time.monotonic() - self._entered_at, float(probe.get("seconds", LOG_SECONDS)))
+                seconds = min(
+                    time.monotonic() - self._entered_at, float(probe.get("seconds", haproxy_requests.LOG_SECONDS))
+                )
                 probe.update(backend=list(self.settings.backends), servers=list(request.canary), seconds=seconds)
             for host in self._places(request):
                 probes.setdefault(host, {})[request.key] = probe

@@ -138,3 +138,23 @@ def test_the_journal_is_asked_for_no_more_than_needed() -> None:
 def test_a_journal_that_cannot_be_read_is_an_error() -> None:
     with pytest.raises(core.RequestsError, match=r"cannot be read: No journal files\.$"):
         core.read_requests(Journal("", 1, "No journal\nfiles"), "catalog", 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("status", "termination", "failed"),
+    [
+        (200, "----", False),
+        (404, "----", False),
+        (500, "----", True),
+        (503, "SC--", True),
+        (-1, "SH--", True),
+        (200, "SD--", True),
+        (200, "sD--", True),
+        (-1, "CD--", False),
+        (-1, "cD--", False),
+    ],
+)
+def test_server_is_to_blame_for_5xx_and_for_giving_up(status: int, termination: str, failed: bool) -> None:
+    parsed = core.parse_line(text(status=status, termination=termination), "catalog")
+    assert parsed is not None
+    assert parsed[1].failed is failed

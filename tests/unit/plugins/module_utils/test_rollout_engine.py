@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -356,6 +356,17 @@ def test_session_that_outlives_the_deadline(policy: str) -> None:
         assert record.hosts["app-1"].sessions == 1
 
 
+def test_killed_sessions_are_those_of_each_host() -> None:
+    estate = Estate.of(4)
+    estate.balancers["lb-1"]["app-2"].sessions = 3
+    estate.balancers["lb-2"]["app-3"].sessions = 1
+    wanted = settings(estate, batches=(1, 3), drain_deadline=5.0, drain_on_timeout="kill")
+    record = roll_out(estate, wanted)
+    assert record.status == state.SUCCEEDED
+    assert [one.killed for one in record.hosts.values()] == [0, 3, 1, 0]
+    assert any(event["text"].startswith("4 sessions of app-2, app-3, app-4 outlived") for event in record.events)
+
+
 # ------------------------------------------------------------------------------------------------------ a person's word
 
 
@@ -505,6 +516,46 @@ def test_rollback_of_the_last_rollout() -> None:
     assert (record.kind, record.status) == ("rollback", state.SUCCEEDED)
     assert versions(estate) == {"1"}
     assert all_in_service(estate)
+
+
+def test_probes_of_a_rollback_name_the_version_that_it_goes_back_to() -> None:
+    estate = Estate.of(3)
+    roll_out(estate, settings(estate))
+    gates = {"version": {"stage": "ready", "probe": {"type": "tcp", "address": "$version:80"}}}
+    gates["numbers"] = {"stage": "ready", "probe": {"type": "promql", "url": "http://p", "query": "$version", "min": 1}}
+    rollback, outside = engine(estate, settings(estate, "", gates=gates))
+    named: list[str] = []
+    take = outside.sample
+
+    def watched(requests: Sequence[world.SampleRequest], *, save: Record | None = None) -> dict[str, world.Taken]:
+        named.extend(str(one.probe.get("address") or one.probe.get("query") or "1:80") for one in requests)
+        return take(requests, save=save)
+
+    outside.sample = watched  # type: ignore[method-assign]
+    assert rollback.roll_back().status == state.SUCCEEDED
+    assert set(named) == {"1:80", "1"}
+
+
+def test_new_process_may_warm_up_at_every_share_of_traffic() -> None:
+    estate = Estate.of(2)
+    gates = {"errors": {"initial_delay": 4, "interval": 1, "count": 1}}
+    rollout, outside = engine(estate, settings(estate, gates=gates))
+    entered, early = [0.0], list[float]()
+    enter, take = outside.enter, outside.sample
+
+    def entering(where: world.Where, percent: int, *, save: Record | None = None) -> dict[str, str]:
+        answer = enter(where, percent, save=save)
+        entered[0] = outside.clock()
+        return answer
+
+    def watched(requests: Sequence[world.SampleRequest], *, save: Record | None = None) -> dict[str, world.Taken]:
+        early.extend(outside.clock() - entered[0] for one in requests if one.key == "errors/")
+        return take(requests, save=save)
+
+    outside.enter, outside.sample = entering, watched  # type: ignore[method-assign]
+    assert rollout.roll_out().status == state.SUCCEEDED
+    assert len(early) >= 4
+    assert min(early) >= 4
 
 
 def test_rollback_without_anything_to_revert_is_refused() -> None:

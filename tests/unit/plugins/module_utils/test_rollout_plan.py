@@ -303,9 +303,8 @@ def test_names_that_are_known_before_a_rollout_are_those_that_are_filled_in() ->
     probe = {"type": "http", "url": "http://127.0.0.1/", "headers": {name: f"${name}" for name in names}}
     spec = plan.check_gates({"x": {"probe": probe}}, SERVICE)["x"]
     wanted = settings(addresses={"app-1": "10.0.0.1"})
-    assert fill_probe(spec, wanted, "1.4.0", "app-1", hosts=["app-1", "app-2"], baseline=["app-3", "app-4"])[
-        "headers"
-    ] == {
+    filled = fill_probe(spec, wanted, "1.4.0", "app-1", hosts=["app-1", "app-2"], baseline=["app-3", "app-4"])
+    assert filled["headers"] == {
         "service": "catalog",
         "version": "1.4.0",
         "port": "3000",

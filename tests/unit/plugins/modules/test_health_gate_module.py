@@ -1,0 +1,39 @@
+# Copyright: (c) 2026, The mesops.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What one sample on a load balancer takes from the access log."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+
+from ansible_collections.mesops.platform.plugins.modules.health_gate import balancer_sample
+
+PROBE = {"type": "haproxy", "measure": "errors", "backend": ["catalog"], "methods": ["post"]}
+
+
+def line(method: str, status: int, server: str = "app-1", age: float = 1.0) -> str:
+    timers = dict.fromkeys(("ms_request", "ms_queue", "ms_connect", "ms_response", "ms_active", "ms_total"), 0)
+    told = {"type": "http", "backend": "catalog", "server": server, "method": method, "status": status, **timers}
+    return json.dumps({**told, "ts": time.time() - age, "termination": "----"})
+
+
+def run(*lines: str) -> object:
+    def answer(_command: Sequence[str]) -> tuple[int, str, str]:
+        return 0, "\n".join(lines), ""
+
+    return answer
+
+
+def test_errors_of_some_methods_are_counted_per_server() -> None:
+    log = run(line("POST", 500), line("POST", 201), line("GET", 500), line("POST", 201, server="app-2"))
+    sample = balancer_sample(PROBE, log)  # type: ignore[arg-type]
+    assert sample["data"] == {"failed_and_all": {"app-1": [1, 2], "app-2": [0, 1]}}
+
+
+def test_only_the_last_seconds_count() -> None:
+    log = run(line("POST", 500, age=30), line("POST", 201, age=2))
+    assert balancer_sample({**PROBE, "seconds": 10}, log)["data"] == {"failed_and_all": {"app-1": [0, 1]}}  # type: ignore[arg-type]
+    assert balancer_sample(PROBE, log)["data"] == {"failed_and_all": {"app-1": [1, 2]}}  # type: ignore[arg-type]
