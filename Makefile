@@ -41,8 +41,8 @@ lint: venv
 unit: venv
 	@$(BIN)/python tests/run.py unit
 
-bench: venv hosts ## measure, and write docs/benchmarks.md
-	@$(BIN)/python tests/bench.py
+bench: venv hosts ## measure, and write docs/benchmarks.md; PART=rollouts measures only that
+	@$(BIN)/python tests/bench.py $(PART)
 
 build: venv ## the Galaxy archive, in dist/
 	@$(BIN)/ansible-galaxy collection build --force --output-path dist .

@@ -3,14 +3,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Measure what this project lives by, and write docs/benchmarks.md. Run by ``make bench``.
 
-Every figure is from this one run on this one machine; none decides whether a test passes.
+``bench.py`` measures everything, ``bench.py rollouts`` one part. Each part of the page says when and on what it was
+measured. Ratios are of one run on one machine; none decides whether a test passes.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 import platform
-import shutil
+import re
 import subprocess
 import sys
 import time
@@ -18,51 +20,9 @@ from collections.abc import Sequence
 
 import estate
 
-FAILOVERS = 5
-ORDERS, RATE = 10_000, 120
-CLONE = estate.BUILD / "bench" / "clone"
 PAGE = estate.ROOT / "docs" / "benchmarks.md"
-
-
-def timed_demo(title: str) -> float:
-    """Wall time of `make demo` in the clone, in seconds."""
-    begin = time.monotonic()
-    estate.step(title, ["make", "-C", CLONE, "demo"], log=estate.BUILD / "bench" / f"{title.replace(' ', '-')}.log")
-    return time.monotonic() - begin
-
-
-def fresh_clone() -> None:
-    """A clone without an environment, no hosts and no base image: what a new user has, but for the engine."""
-    shutil.rmtree(CLONE, ignore_errors=True)
-    CLONE.parent.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["git", "clone", "--quiet", str(estate.ROOT), str(CLONE)], check=True)
-    estate.clear(estate.OWNER)
-    estate.docker("rmi", "--force", "mesops/debian-trixie:base", check=False)
-
-
-def timed_site(title: str, *arguments: str) -> tuple[float, estate.Recap]:
-    """Wall time and recap of one run of site.yml."""
-    begin = time.monotonic()
-    recap = estate.site(*arguments, title=title, log=f"bench/{title.replace(' ', '-')}")
-    return time.monotonic() - begin, recap
-
-
-def failover() -> tuple[float, int, int]:
-    """Kill the leader's host under write load: the longest write gap in seconds, acknowledged orders, lost orders."""
-    estate.wait_for(estate.healthy_cluster, timeout=180, what="a synchronous standby")
-    old = estate.leader() or ""
-    with estate.load(rate=20, duration=300, retry="safe", deadline=120) as run:
-        run.wait_for_acknowledged(60)
-        estate.kill_host(old)
-        try:
-            estate.wait_for(lambda: estate.leader() not in (None, old), timeout=120, what="a standby to take over")
-            run.wait_for_acknowledged(run.acknowledged() + 100, timeout=120)
-        finally:
-            estate.start_host(old)
-        estate.wait_for(estate.healthy_cluster, timeout=180, what=f"{old} to come back as a standby")
-        run.stop(timeout=150)
-    verdict = estate.audit(run)
-    return run.report.longest_write_gap_s, verdict.acknowledged, verdict.lost + verdict.doubled
+PARTS = ("estate", "rollouts", "fleet")
+"""In the order of the page; each is a module ``bench_<part>`` with a function ``measure`` that returns Markdown."""
 
 
 def table(head: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
@@ -71,106 +31,40 @@ def table(head: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
 
 
-def machine() -> str:
-    """What the figures were measured on."""
+def origin(part: str) -> str:
+    """When, how and on what figures were measured."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     core = subprocess.run([estate.BIN / "ansible", "--version"], capture_output=True, text=True, check=True)
     return (
-        f"{os.cpu_count()} cores, {memory:.0f} GiB, Linux {platform.release().split('-')[0]}, "
-        f"{core.stdout.splitlines()[0]}, Python {platform.python_version()}; all hosts share it as containers"
+        f"Measured by `make bench PART={part}` on {time.strftime('%Y-%m-%d', time.gmtime())}: {os.cpu_count()} cores, "
+        f"{memory:.0f} GiB, Linux {platform.release().split('-')[0]}, {core.stdout.splitlines()[0]}, "
+        f"Python {platform.python_version()}; all hosts, and the load, share it."
     )
 
 
-def main() -> int:
-    """Measure in the order that disturbs least, then write the page."""
-    fresh_clone()
-    cold = timed_demo("make demo, cold")
-    warm = timed_demo("make demo, warm")
-    check, _ = timed_site("site.yml --check", "--check", "--diff")
-    nothing, recap = timed_site("site.yml, nothing to change")
-    with estate.load(orders=ORDERS, rate=RATE) as run:
-        print(f"==> {ORDERS} orders", file=sys.stderr, flush=True)
-        run.wait(timeout=900)
-    verdict, report = estate.audit(run), run.report
-    gaps = [failover() for _ in range(FAILOVERS)]
-    after, after_recap = timed_site("site.yml after a failover")
+def put(page: str, part: str, text: str) -> str:
+    """The page with one of its parts replaced, or added at its end."""
+    block = f"<!-- {part} -->\n{text.strip()}\n<!-- end of {part} -->"
+    found = re.compile(rf"<!-- {part} -->.*?<!-- end of {part} -->", re.DOTALL)
+    if found.search(page):
+        return found.sub(lambda _match: block, page)
+    return f"{page.rstrip()}\n\n{block}\n"
 
-    tasks: list[list[object]] = [
-        [host, counters["ok"], counters["skipped"], counters["changed"]]
-        for host, counters in sorted(recap.hosts.items())
-    ]
-    latency = report.latency_ms["POST"]
-    PAGE.write_text(
-        f"""# Measured figures
 
-Written by `make bench` on {time.strftime("%Y-%m-%d", time.gmtime())}: {machine()}.
-
-## Wall time
-
-{
-            table(
-                ["what", "seconds"],
-                [
-                    ["`make demo`, cold: fresh clone, no environment, no base image, no hosts", f"{cold:.0f}"],
-                    ["`make demo`, warm: the second time", f"{warm:.0f}"],
-                    ["`site.yml --check --diff`, nothing to change", f"{check:.0f}"],
-                    ["`site.yml`, nothing to change", f"{nothing:.0f}"],
-                    [
-                        f"`site.yml` right after a failover, {sum(after_recap.changed().values())} changes",
-                        f"{after:.0f}",
-                    ],
-                ],
-            )
-        }
-
-## Tasks per host, nothing to change
-
-Tasks of every kind, assertions and inclusions (which cost nothing on the host) among them.
-
-{table(["host", "run", "skipped", "changed"], tasks)}
-
-## {ORDERS:,} orders through both load balancers, {RATE} per second
-
-{
-            table(
-                ["acknowledged", "failed", "stored exactly once", "lost", "doubled", "p50 ms", "p95 ms", "p99 ms"],
-                [
-                    [
-                        report.acknowledged,
-                        report.failed,
-                        verdict.exactly_once,
-                        verdict.lost,
-                        verdict.doubled,
-                        latency["p50"],
-                        latency["p95"],
-                        latency["p99"],
-                    ]
-                ],
-            )
-        }
-
-Latency counts from the scheduled start of each order, so stalls show.
-
-## Write gap when the database leader's host is killed
-
-The longest time without an acknowledged order, under 20 orders per second. Of that, up to 20 s are the dead leader's
-lock (`postgres_ttl`), the least that Patroni takes.
-
-{
-            table(
-                ["run", "write gap, s", "orders acknowledged", "lost or doubled"],
-                [
-                    [number, f"{gap:.1f}", acknowledged, lost]
-                    for number, (gap, acknowledged, lost) in enumerate(gaps, 1)
-                ],
-            )
-        }
-""",
-        encoding="utf-8",
-    )
-    print(f"wrote {PAGE.relative_to(estate.ROOT)}")
-    return 0 if not verdict.lost and not any(lost for _, _, lost in gaps) else 1
+def main(wanted: Sequence[str]) -> int:
+    """Measure what is wanted, and put each result on the page as soon as it is there."""
+    unknown = [part for part in wanted if part not in PARTS]
+    if unknown:
+        print(f"unknown part {unknown[0]!r}: name {', '.join(PARTS)}, or none for all", file=sys.stderr)
+        return 2
+    for part in wanted or PARTS:
+        text = importlib.import_module(f"bench_{part}").measure()
+        title, _, rest = text.strip().partition("\n")
+        page = PAGE.read_text(encoding="utf-8")
+        PAGE.write_text(put(page, part, f"{title}\n\n{origin(part)}\n{rest}"), encoding="utf-8")
+        print(f"wrote {part} to {PAGE.relative_to(estate.ROOT)}")
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -373,7 +373,11 @@ def running_hosts() -> Iterator[str]:
 
 def load(**options: Any) -> BackgroundLoad:
     """Load on both load balancers in a process of its own; see ``demo.load`` for the options."""
-    targets = tuple(f"http://{address}" for address in addresses("loadbalancers").values())
+    return load_on(tuple(f"http://{address}" for address in addresses("loadbalancers").values()), **options)
+
+
+def load_on(targets: tuple[str, ...], **options: Any) -> BackgroundLoad:
+    """The same on other load balancers."""
     scratch = BUILD / "load"
     scratch.mkdir(parents=True, exist_ok=True)
     directory = tempfile.mkdtemp(dir=scratch)
