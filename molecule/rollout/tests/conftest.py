@@ -13,15 +13,6 @@ from helpers import Command, in_service, new_version, roll_out, unfinished
 PATIENCE = 30
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _this_code() -> None:
-    """The nodes run the service as it is in this checkout, whatever hosts these tests were given."""
-    if unfinished():
-        Command("rollback").end()
-    command = roll_out(new_version(), rollout_min_available=0, rollout_gates={"errors": {"enabled": False}})
-    assert command.end() == 0, command.said
-
-
 @pytest.fixture(autouse=True)
 def _healthy() -> Iterator[None]:
     # A test that failed half-way: what it left is reverted, and a good release brings back whoever was left out.
