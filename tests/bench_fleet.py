@@ -10,6 +10,7 @@ import os
 import shutil
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,11 @@ def clear() -> None:
     shutil.rmtree(DIRECTORY, ignore_errors=True)
 
 
+def booted(name: str) -> bool:
+    """Whether systemd has started all that it starts."""
+    return estate.on(name, "systemctl is-system-running", check=False).strip() == "running"
+
+
 def boot() -> None:
     """Start the hosts as Molecule does, with its options, but without its half-second for each."""
     estate.docker("network", "create", "--subnet", f"{PREFIX}.0/24", "--gateway", f"{PREFIX}.1", NETWORK)
@@ -116,18 +122,14 @@ def boot() -> None:
         names = [f"--name={name}", f"--hostname={name}", f"--ip={address}"]
         estate.docker("run", "--detach", *names, *options, IMAGE, "/sbin/boot")
     for name in (*BALANCERS, *HOSTS):
-        estate.wait_for(
-            lambda name=name: estate.on(name, "systemctl is-system-running", check=False).strip() == "running",
-            timeout=180,
-            what=f"{name} to boot",
-        )
+        estate.wait_for(partial(booted, name), timeout=180, what=f"{name} to boot")
 
 
 def release(version: str) -> dict[str, str]:
     """Pack a release of the small service."""
     script = SCENARIO / "tests" / "releases.py"
     log = DIRECTORY / "release.log"
-    words = [estate.BIN / "python", script, version]
+    words: list[str | Path] = [estate.BIN / "python", script, version]
     estate.step(f"pack {version}", words, log=log, MOLECULE_EPHEMERAL_DIRECTORY=str(DIRECTORY))
     note: dict[str, str] = json.loads((DIRECTORY / f"catalog-{version}.json").read_text(encoding="utf-8"))
     return note
@@ -153,15 +155,19 @@ def inventory() -> Path:
     return directory
 
 
+def play(title: str, *arguments: str | Path, log: Path) -> None:
+    """Run a playbook on the fleet."""
+    command: list[str | Path] = [estate.BIN / "ansible-playbook", "-i", DIRECTORY / "inventory", *arguments]
+    estate.step(title, command, log=log, MOLECULE_EPHEMERAL_DIRECTORY=str(DIRECTORY), ANSIBLE_FORKS=str(FORKS))
+
+
 def run(title: str, batches: int, *arguments: str | Path) -> Outcome:
     """Bring out one release under load."""
     targets = tuple(f"http://{address}" for address in BALANCERS.values())
     with estate.load_on(targets, rate=RATE, reads=READS, count=10_000_000) as load:
         begin = time.monotonic()
         log = DIRECTORY.parent / f"fleet-{title.split(',', maxsplit=1)[0].replace(' ', '-').replace('`', '')}.log"
-        environment = {"MOLECULE_EPHEMERAL_DIRECTORY": str(DIRECTORY), "ANSIBLE_FORKS": str(FORKS)}
-        command = [estate.BIN / "ansible-playbook", "-i", DIRECTORY / "inventory", *arguments]
-        estate.step(title, command, log=log, **environment)
+        play(title, *arguments, log=log)
         wall = time.monotonic() - begin
         load.stop()
     requests = load.log().requests
@@ -182,9 +188,7 @@ def measure() -> str:
     boot()
     release("1")
     inventory()
-    environment = {"MOLECULE_EPHEMERAL_DIRECTORY": str(DIRECTORY), "ANSIBLE_FORKS": str(FORKS)}
-    command = [estate.BIN / "ansible-playbook", "-i", DIRECTORY / "inventory", "site.yml"]
-    estate.step("site.yml for the fleet", command, log=DIRECTORY.parent / "fleet-site.log", **environment)
+    play("site.yml for the fleet", "site.yml", log=DIRECTORY.parent / "fleet-site.log")
     targets = tuple(f"http://{address}" for address in BALANCERS.values())
     with estate.load_on(targets, rate=RATE, reads=READS, count=10_000_000) as load:
         time.sleep(STEADY_S)

@@ -54,7 +54,9 @@ class Service(BaseHTTPRequestHandler):
         with lock:
             executed.append(f"{self.command} {url.path} {query.get('key', [''])[0]}")
             first = executed.count(executed[-1]) == 1
-        time.sleep(float(query.get("seconds", ["0"])[0]))
+        deadline = time.monotonic() + float(query.get("seconds", ["0"])[0])
+        while time.monotonic() < deadline and not told(f"answer-{query.get('key', [''])[0]}"):
+            time.sleep(0.02)
         if "mute" in query and first:
             self.close_connection = True  # Executed, but nobody hears of it.
             return

@@ -244,13 +244,13 @@ def haproxy_server(balancer: str, backend: str, *flags: str, ok: bool = True, **
 
 
 class Slow:
-    """A request that takes its time, in the background."""
+    """A request in the background that is not answered before it is told to, for a minute at most."""
 
-    def __init__(self, balancer: str, seconds: float, host: str = "billing.example.com", method: str = "GET") -> None:
+    def __init__(self, balancer: str, host: str = "billing.example.com", method: str = "GET") -> None:
         self.key = os.urandom(8).hex()
         self.status: int | str = "no answer yet"
         self.took = 0.0
-        path = f"/slow?seconds={seconds}&key={self.key}"
+        path = f"/slow?seconds=60&key={self.key}"
         self.thread = threading.Thread(target=self.run, args=(balancer, path, host, method), daemon=True)
         self.thread.start()
         line = f"{method} /slow {self.key}"
@@ -263,6 +263,11 @@ class Slow:
         except (OSError, http.client.HTTPException) as error:
             self.status = repr(error)
         self.took = time.monotonic() - begin
+
+    def answer(self) -> None:
+        """Have it answered now."""
+        for stub, (host, _port, _role) in STUBS.items():
+            shell(host, f"touch /run/stub/{stub}.answer-{self.key}")
 
     def join(self) -> int | str:
         """Wait for its end and return the status, or what became of it."""

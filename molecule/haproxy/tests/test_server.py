@@ -10,7 +10,8 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -98,10 +99,21 @@ def of(result: dict[str, Any]) -> dict[str, Any]:
 # --------------------------------------------------------------------------------------------------------------- drain
 
 
+def drain_beside(balancer: str, slow: Slow, meanwhile: Callable[[], object]) -> dict[str, Any]:
+    """Begin to drain while a slow request is under way, do something, and have the request answered then."""
+    with ThreadPoolExecutor() as pool:
+        drain = pool.submit(haproxy_server, balancer, "billing", "--diff", server=[BILLING], state="drain")
+        wait_until(lambda: admin(balancer, "billing", BILLING) == "drain", "the drain has begun")
+        meanwhile()
+        assert (drain.done(), slow.status) == (False, "no answer yet")
+        slow.answer()
+        return drain.result(timeout=60)
+
+
 @each_balancer
 def test_drain_waits_for_a_slow_request_and_gives_no_new_ones(balancer: str) -> None:
-    slow = Slow(balancer, 8)
-    result = haproxy_server(balancer, "billing", "--diff", server=[BILLING], state="drain")
+    slow = Slow(balancer)
+    result = drain_beside(balancer, slow, partial(time.sleep, 1))
     assert (result["changed"], result["done"], of(result)["sessions"], of(result)["admin"]) == (True, True, 0, "drain")
     assert (slow.join(), admin(balancer, "billing", BILLING)) == (200, "drain")
     assert result["waited_s"] > 0.3
@@ -116,32 +128,25 @@ def test_drain_waits_for_a_slow_request_and_gives_no_new_ones(balancer: str) -> 
 
 @each_balancer
 def test_drain_waits_for_a_request_in_a_worker_from_before_a_reload(balancer: str) -> None:
-    slow = Slow(balancer, 12)
+    slow = Slow(balancer)
     reload(balancer)
     read = haproxy_server(balancer, "billing")
     assert (read["workers"], of(read)["sessions"], of(read)["sessions_old_workers"]) == (2, 0, 1)
-    result = haproxy_server(balancer, "billing", server=[BILLING], state="drain")
-    # What the balancer waited for had been answered by then.
-    assert (result["done"], slow.thread.is_alive() and slow.status) in [(True, False), (True, 200)]
-    assert slow.join() == 200
+    result = drain_beside(balancer, slow, partial(time.sleep, 1))
+    assert (result["done"], slow.join()) == (True, 200)
     assert result["waited_s"] > 0.3
 
 
 @each_balancer
 def test_drain_outlives_reloads_while_it_waits(balancer: str) -> None:
-    slow = Slow(balancer, 16)
-    found: list[dict[str, Any]] = []
-    thread = threading.Thread(
-        target=lambda: found.append(haproxy_server(balancer, "billing", server=[BILLING], state="drain"))
-    )
-    thread.start()
-    wait_until(lambda: admin(balancer, "billing", BILLING) == "drain", "the drain has begun")
-    for _ in range(3):
-        reload(balancer)
-    assert slow.status == "no answer yet"
-    thread.join(60)
+    def reloads() -> None:
+        for _ in range(3):
+            reload(balancer)
+
+    slow = Slow(balancer)
+    result = drain_beside(balancer, slow, reloads)
     assert slow.join() == 200
-    assert (found[0]["done"], admin(balancer, "billing", BILLING)) == (True, "drain")
+    assert (result["done"], admin(balancer, "billing", BILLING)) == (True, "drain")
 
 
 @each_balancer
@@ -294,7 +299,7 @@ def test_weight_shifts_traffic(balancer: str) -> None:
 
 @each_balancer
 def test_timeout_with_a_long_request(balancer: str) -> None:
-    slow = Slow(balancer, 60, method="POST")
+    slow = Slow(balancer, method="POST")
     options: dict[str, Any] = {"server": [BILLING], "state": "drain", "wait": 0.5}
     result = haproxy_server(balancer, "billing", on_timeout="report", **options)
     assert (result["done"], result["changed"], of(result)["sessions"], of(result)["admin"]) == (False, True, 1, "drain")

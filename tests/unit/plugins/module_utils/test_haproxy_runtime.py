@@ -45,6 +45,8 @@ class Member:
     check_began: float | None = None
     passed: list[float] = field(default_factory=list)
     """When the checks began that passed in a row."""
+    rose: list[float] = field(default_factory=list)
+    """Those that brought it up: a failed check in between, fewer than "fall", takes nothing from them."""
     sessions: list[float] = field(default_factory=list)
     """When they end."""
 
@@ -109,7 +111,7 @@ class Balancer:
             self.current += 1
             self.workers[self.current] = deepcopy(self.saved)
             for member in self.workers[self.current].values():
-                member.sessions, member.queued, member.check_began, member.passed = [], 0, None, []
+                member.sessions, member.queued, member.check_began, member.passed, member.rose = [], 0, None, [], []
         for pid, servers in list(self.workers.items()):
             for member in servers.values():
                 member.sessions = [one for one in member.sessions if one > self.now]
@@ -130,6 +132,8 @@ class Balancer:
             if self.healthy(member.check_began):
                 member.passed.append(member.check_began)
                 member.health += 1
+                if member.health == member.rise or not member.up:
+                    member.rose = list(member.passed)
                 if member.health >= member.rise:
                     member.up, member.health = True, member.rise + 1
             else:
@@ -143,7 +147,7 @@ class Balancer:
 
     def note(self, before: set[tuple[str, str]]) -> None:
         for key in self.taking() - before:
-            self.entered.append(("/".join(key), list(self.workers[self.current][key].passed)))
+            self.entered.append(("/".join(key), list(self.workers[self.current][key].rose)))
 
     # -- the master's socket
 
@@ -199,10 +203,12 @@ class Balancer:
             member.weight = int(value[:-1]) * member.configured // 100 if percent else int(value)
         elif what == "health":
             assert value == "down"
-            member.up, member.health, member.passed = member.up if member.admin & 1 else False, 0, []
+            member.up, member.health = member.up if member.admin & 1 else False, 0
+            member.passed, member.rose = [], []
         else:
             if member.admin & 1 and value != "maint":
-                member.up, member.health, member.passed = True, member.rise - 1, []  # "UP 1/2", before any check.
+                member.up, member.health = True, member.rise - 1  # "UP 1/2", before any check.
+                member.passed, member.rose = [], []
             member.admin = {"ready": 0, "drain": 8, "maint": 1}[value]
             if value == "maint":
                 member.up, member.health = False, 0
@@ -813,7 +819,7 @@ def test_timeout_of_ready(how: str) -> None:
     assert balancer.entered == []
 
 
-@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=3000, suppress_health_check=[HealthCheck.too_slow])
 @given(
     begin=st.sampled_from([1, 8]),
     up=st.booleans(),
