@@ -94,7 +94,7 @@ class DirectStore:
 
     def begin_save(self, record: Record) -> dict[str, Call]:
         """Write the record now; no execution has to ride along."""
-        self._attempt(lambda: self._store.write(record.to_dict(), self._token, self.settings.ttl))
+        self._error = self._attempt(record)
         return {}
 
     def note(self, answers: dict[str, Any]) -> None:
@@ -109,10 +109,11 @@ class DirectStore:
         """Renew the lease when it is time; a renewal that fails is only tried again, unless the lock is lost."""
         if not self._token or time.monotonic() - self._heard_at < HEARTBEAT_INTERVAL:
             return
-        self._attempt(lambda: self._store.write(None, self._token, self.settings.ttl))
-        if self._error is not None and not isinstance(self._error, world.LockLost):
-            self._error = None
-            self._heard_at = time.monotonic()
+        error = self._attempt(None)
+        if isinstance(error, world.LockLost):
+            self._error = error
+        elif error is not None:
+            self._heard_at = time.monotonic() - HEARTBEAT_INTERVAL + RETRY_PAUSE
 
     def clear_control(self) -> None:
         """Forget the flag that was obeyed."""
@@ -148,15 +149,17 @@ class DirectStore:
             except core.StoreError as error:
                 self._tell(f"the lock could not be let go of, its lease ends by itself: {error}")
 
-    def _attempt(self, write: Callable[[], core.Written]) -> None:
+    def _attempt(self, record: Record | None) -> Exception | None:
+        """Write a record, or only renew the lease; why it did not succeed."""
         try:
-            self._take_in(write().control)
+            written = self._store.write(record.to_dict() if record else None, self._token, self.settings.ttl)
         except core.LockError as error:
-            self._error = world.LockLost(str(error))
+            return world.LockLost(str(error))
         except core.StoreError as error:
-            self._error = world.StoreLost(str(error))
-        else:
-            self._error, self._heard_at = None, time.monotonic()
+            return world.StoreLost(str(error))
+        self._heard_at = time.monotonic()
+        self._take_in(written.control)
+        return None
 
     def _take_in(self, control: core.Control | None) -> None:
         self.control = world.Control(control.flag, control.by, control.note) if control else None

@@ -101,16 +101,17 @@ class Fleet:
 
     def run(self, calls: Mapping[str, Call]) -> dict[str, Answer]:
         """Run calls on their hosts at once and wait for all of them."""
-        for key, call in calls.items():
-            self.begin(key, call)
+        self._queue.extend(calls.items())
         while not all(key in self._answers for key in calls):
             self._advance(TICK)
         return {key: self._answers.pop(key) for key in calls}
 
     def begin(self, key: str, call: Call) -> None:
-        """Run a call in the background; ``collect`` has its answer."""
-        self._queue.append((key, call))
-        self._advance(0)
+        """Run a call in the background, beside all others; ``collect`` has its answer.
+
+        It does not wait for a free process: a lease is renewed while every one is busy with a host that is slow.
+        """
+        self._launch(key, call)
 
     def collect(self, key: str) -> Answer | None:
         """The answer of a background call, once."""
@@ -118,7 +119,7 @@ class Fleet:
 
     def busy(self, key: str) -> bool:
         """Whether a background call is still under way."""
-        return key in self._running or any(one == key for one, _ in self._queue)
+        return key in self._running
 
     def sleep(self, seconds: float) -> None:
         """Wait, while background calls go on."""
@@ -140,9 +141,7 @@ class Fleet:
         if os.getppid() != self._parent:
             raise ControllerGone
         while self._queue and len(self._running) < self._forks:
-            key, call = self._queue.pop(0)
-            self._running[key] = self._start(call)
-            self._selector.register(self._running[key].pipe, selectors.EVENT_READ, key)
+            self._launch(*self._queue.pop(0))
         if not self._running:
             time.sleep(seconds)
         else:
@@ -154,6 +153,10 @@ class Fleet:
                 self._give_up(child, f"it gave no answer for {child.call.timeout + MARGIN:.0f} s")
                 self._finish(key)
         self.tick()
+
+    def _launch(self, key: str, call: Call) -> None:
+        self._running[key] = self._start(call)
+        self._selector.register(self._running[key].pipe, selectors.EVENT_READ, key)
 
     def _read(self, key: str) -> None:
         child = self._running[key]
@@ -229,7 +232,7 @@ class Fleet:
     def _handler(self, call: Call) -> tuple[ActionBase, dict[str, Any]]:
         """The action plugin of the module, with a connection to the host."""
         own = self._action
-        raw = dict(self._hostvars.raw_get(call.host))
+        raw = {**self._hostvars.raw_get(call.host), "hostvars": self._hostvars}
         if call.host in self._interpreters:
             raw["ansible_python_interpreter"] = self._interpreters[call.host]
         templar = own._templar.copy_with_new_env(available_variables=raw)

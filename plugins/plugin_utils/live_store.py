@@ -96,18 +96,19 @@ class LiveStore:
         """Take the answer to a write out of those of a round."""
         answer = answers.pop(WRITE, None)
         if answer is not None:
-            self._heard(answer)
+            self._error = self._heard(answer)
 
-    def _heard(self, answer: Answer) -> None:
+    def _heard(self, answer: Answer) -> Exception | None:
+        """Take in what the store has answered; why it did not do what it was asked."""
         if answer.unreachable:
             self._next_coordinator()
         if answer.result.get("lock_lost"):
-            self._error = world.LockLost(answer.reason)
-        elif answer.failed:
-            self._error = world.StoreLost(answer.reason)
-        else:
-            self._error, self._heard_at = None, time.monotonic()
-            self._take_in(answer.result)
+            return world.LockLost(answer.reason)
+        if answer.failed:
+            return world.StoreLost(answer.reason)
+        self._heard_at = time.monotonic()
+        self._take_in(answer.result)
+        return None
 
     def error(self) -> Exception | None:
         """The error of the last write, once."""
@@ -120,10 +121,11 @@ class LiveStore:
             return
         answer = self.fleet.collect(HEARTBEAT)
         if answer is not None:
-            self._heard(answer)
-            if answer.failed:
+            error = self._heard(answer)
+            if isinstance(error, world.LockLost):
+                self._error = error
+            elif error is not None:
                 # The next write finds out by itself; a renewal that failed is only tried again.
-                self._error = None if not isinstance(self._error, world.LockLost) else self._error
                 self._heard_at = time.monotonic() - HEARTBEAT_INTERVAL + RETRY_PAUSE
         quiet = time.monotonic() - self._heard_at
         if quiet > HEARTBEAT_INTERVAL and not self.fleet.busy(HEARTBEAT) and not self.fleet.busy(WRITE):

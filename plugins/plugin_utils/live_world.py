@@ -95,12 +95,12 @@ class LiveWorld:
         """Let go of the lock."""
         self.store.release()
 
-    def _round(self, calls: Mapping[str, Call], save: Record | None) -> dict[str, Answer]:
+    def _round(self, calls: Mapping[str, Call], save: Record | None = None) -> dict[str, Answer]:
         """Run calls at once, the write of the record among them."""
         writes = self.store.begin_save(save) if save is not None else {}
-        answers = self.fleet.run({**writes, **calls})
+        answers = self.fleet.run({**writes, **{f"host {name}": call for name, call in calls.items()}})
         self.store.note(answers)
-        return answers
+        return {name: answers[f"host {name}"] for name in calls}
 
     # ---------------------------------------------------------------------------------------------------------- looking
 
@@ -156,7 +156,7 @@ class LiveWorld:
             )
         return {
             host: world.Prepared(answer.reason if answer.failed else "", answer.result.get("manifest") or {})
-            for host, answer in self.fleet.run(calls).items()
+            for host, answer in self._round(calls).items()
         }
 
     def activate(
@@ -209,7 +209,7 @@ class LiveWorld:
             "timeout": migration.timeout,
             "wait": MIGRATION_WAIT,
         }
-        answer = self.fleet.run({host: Call(host, "app_migration", arguments)})[host]
+        answer = self._round({host: Call(host, "app_migration", arguments)})[host]
         output = str(answer.result.get("output", ""))
         if answer.failed:
             return world.Migrated(reason=answer.reason, output=output)
@@ -218,7 +218,7 @@ class LiveWorld:
     def prune(self, hosts: Sequence[str], protect: Collection[str]) -> None:
         """Remove old releases; what cannot be removed is no trouble of this rollout."""
         more = {"keep": self.settings.service.keep, "protect": sorted(protect)}
-        answers = self.fleet.run({host: self._release_call(host, "pruned", more) for host in hosts})
+        answers = self._round({host: self._release_call(host, "pruned", more) for host in hosts})
         for host, answer in answers.items():
             if answer.failed:
                 self.tell(f"old releases could not be removed: {answer.reason}", [host])

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible import constants as C
+from ansible import context
 from ansible.plugins.action import ActionBase
 from ansible_collections.mesops.platform.plugins.module_utils import release_archive
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_plan as plan
@@ -37,6 +38,19 @@ STORE_OPTIONS = (
 )
 
 
+SERVICE_KEYS = (
+    "name",
+    "port",
+    "unit",
+    "command",
+    "user",
+    "readiness_path",
+    "ready_timeout",
+    "stop_timeout",
+    "keep",
+)
+
+
 def new_id(service: str, now: float) -> str:
     """A name for a rollout that sorts by time and is never given twice."""
     return f"{service}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now))}-{secrets.token_hex(2)}"
@@ -52,6 +66,12 @@ def service_of(given: Any) -> Service:
     if not isinstance(given, Mapping):
         raise PlanError(
             "app is no mapping; pass the service as the filter mesops.platform.app_service_plan completes it."
+        )
+    missing = [name for name in SERVICE_KEYS if name not in given]
+    if missing:
+        raise PlanError(
+            f"app has no {', '.join(missing)}; pass the service as the filter mesops.platform.app_service_plan "
+            "completes it."
         )
     return Service(
         name=str(given["name"]),
@@ -96,8 +116,8 @@ def artifact_of(given: Any, checksum: Any, base: str) -> tuple[str, str]:
 def settings_of(args: Mapping[str, Any], base: str, addresses: Mapping[str, str]) -> Settings:
     """Everything that a rollout is asked to do, checked; one sentence for the first mistake."""
     service = service_of(args.get("app"))
-    excluded = tuple(str(host) for host in args.get("exclude") or ())
-    everybody = [str(host) for host in args.get("hosts") or ()]
+    excluded = _names(args, "exclude")
+    everybody = _names(args, "hosts")
     unknown = [host for host in excluded if host not in everybody]
     if unknown:
         raise PlanError(
@@ -105,13 +125,15 @@ def settings_of(args: Mapping[str, Any], base: str, addresses: Mapping[str, str]
             f"{', '.join(everybody)}; correct it."
         )
     hosts = tuple(host for host in everybody if host not in excluded)
-    balancers = tuple(str(host) for host in args.get("balancers") or ())
+    balancers = _names(args, "balancers")
     if not hosts or not balancers:
         what = "hosts" if not hosts else "load balancers"
         raise PlanError(f"{service.name} has no {what} in the inventory; add them to their group.")
     artifact, checksum = artifact_of(args.get("artifact"), args.get("checksum"), base)
     version = args.get("version")
     drain = args.get("drain") or {}
+    if not isinstance(drain, Mapping):
+        raise PlanError(f"drain is {drain!r}; give a mapping such as {{deadline: 60s, on_timeout: fail}}.")
     on_timeout = str(drain.get("on_timeout", "fail"))
     if on_timeout not in plan.ON_TIMEOUT:
         raise PlanError(f"drain.on_timeout is {on_timeout!r}; it must be one of {', '.join(plan.ON_TIMEOUT)}.")
@@ -119,7 +141,7 @@ def settings_of(args: Mapping[str, Any], base: str, addresses: Mapping[str, str]
         service=service,
         hosts=hosts,
         balancers=balancers,
-        backends=tuple(args.get("backends") or [service.name]),
+        backends=_names(args, "backends") or (service.name,),
         addresses=addresses,
         excluded=excluded,
         version=plan.check_version(version) if version not in (None, "") else "",
@@ -136,6 +158,14 @@ def settings_of(args: Mapping[str, Any], base: str, addresses: Mapping[str, str]
         prove_stop=bool(args.get("prove_stop", False)),
         migrations=plan.check_migrations(args.get("migrations") or {}, "rollout_migrations"),
     )
+
+
+def _names(args: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """Names in a list, or in a text with commas between them, as ``-e`` brings it."""
+    found = args.get(name) or ()
+    if isinstance(found, str):
+        found = [one for one in (part.strip() for part in found.split(",")) if one]
+    return tuple(str(one) for one in found)
 
 
 def _some(args: Mapping[str, Any], name: str, default: Sequence[Any]) -> Sequence[Any]:
@@ -229,11 +259,11 @@ def build(
     hostvars = task_vars["hostvars"]
     base = action._loader.get_basedir()
     addresses = {}
-    for host in args.get("hosts") or ():
+    for host in _names(args, "hosts"):
         known = hostvars[host]
         addresses[str(host)] = str(known.get("mesops_address") or known.get("ansible_host") or host)
     settings = settings_of(args, base, addresses)
-    forks = action._play_context.__dict__.get("forks") or C.DEFAULT_FORKS
+    forks = context.CLIARGS.get("forks") or C.DEFAULT_FORKS
     fleet = Fleet(action, task_vars, int(forks))
     found, direct = store_of(args, settings, what, hostvars)
     store = (DirectStore if direct else LiveStore)(fleet, found, lambda text: tell(text, ()))
