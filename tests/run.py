@@ -24,8 +24,8 @@ from xml.etree import ElementTree
 import estate
 
 BIN, ROOT, BUILD = estate.BIN, estate.ROOT, estate.BUILD
-STEP_DEADLINE = 1800
-SIDE_BY_SIDE = (("rollout",), ("haproxy", "app"))
+STEP_DEADLINE = 2700
+SIDE_BY_SIDE = (("rollout",), ("haproxy", "app", "interrupted", "ssh"))
 """Chains of scenarios that wait more than they work and promise nothing about latency: they run at the same time."""
 LINTERS: dict[str, Sequence[str]] = {
     "ruff": ("ruff", "check", "."),

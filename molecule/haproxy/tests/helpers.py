@@ -134,9 +134,10 @@ def request(
     *,
     headers: dict[str, str] | None = None,
     port: int = 80,
+    timeout: float = 20,
 ) -> Answer:
     """Send one request on its own connection."""
-    connection = http.client.HTTPConnection(BALANCERS[balancer], port, timeout=20)
+    connection = http.client.HTTPConnection(BALANCERS[balancer], port, timeout=timeout)
     try:
         connection.request(method, path, headers={"Host": host, **(headers or {})})
         return Answer(connection.getresponse())
@@ -243,14 +244,18 @@ def haproxy_server(balancer: str, backend: str, *flags: str, ok: bool = True, **
     return result
 
 
+SLOW = 120
+"""Seconds; longer than any test needs on a slow machine."""
+
+
 class Slow:
-    """A request in the background that is not answered before it is told to, for a minute at most."""
+    """A request in the background that is not answered before it is told to, for two minutes at most."""
 
     def __init__(self, balancer: str, host: str = "billing.example.com", method: str = "GET") -> None:
         self.key = os.urandom(8).hex()
         self.status: int | str = "no answer yet"
         self.took = 0.0
-        path = f"/slow?seconds=60&key={self.key}"
+        path = f"/slow?seconds={SLOW}&key={self.key}"
         self.thread = threading.Thread(target=self.run, args=(balancer, path, host, method), daemon=True)
         self.thread.start()
         line = f"{method} /slow {self.key}"
@@ -259,7 +264,7 @@ class Slow:
     def run(self, *arguments: str) -> None:
         begin = time.monotonic()
         try:
-            self.status = request(*arguments).status
+            self.status = request(*arguments, timeout=SLOW + 20).status
         except (OSError, http.client.HTTPException) as error:
             self.status = repr(error)
         self.took = time.monotonic() - begin

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Releases of the reference service on the demo estate: good ones one after the other, and every bad one.
 
-MESOPS_TEST=full makes 20 good rollouts with 100,000 requests and takes every bad release; otherwise 3 with 15,000,
+MESOPS_TEST=full makes 20 good rollouts with 100,000 requests and takes every bad release; otherwise 3 with 10,000,
 and of the bad ones those that the scenario rollout does not have with its small service.
 """
 
@@ -18,7 +18,7 @@ import estate
 import pytest
 
 FULL = os.environ.get("MESOPS_TEST") == "full"
-ROLLOUTS, REQUESTS = (20, 100_000) if FULL else (3, 15_000)
+ROLLOUTS, REQUESTS = (20, 100_000) if FULL else (3, 10_000)
 RATE, READS = (75 if FULL else 50), 0.8
 _numbers = itertools.count(int(time.time()))
 

@@ -35,11 +35,22 @@ ENDPOINTS = ("http://10.206.0.11:2379", "http://10.206.0.12:2379", "http://10.20
 DEADLINE = 240
 RATE = 30
 _numbers = itertools.count(int(time.time()))
+LIE = "0.0.1"
+"""The version that a release answers which lies about its own."""
+_bad = {LIE}
 
 
 def new_version(*behaviour: str, **more: Any) -> dict[str, str]:
     """A release that nobody has seen before."""
-    return releases.build(f"2.{next(_numbers)}", *behaviour, **more)
+    release = releases.build(f"2.{next(_numbers)}", *behaviour, **more)
+    if behaviour:
+        _bad.add(release["version"])
+    return release
+
+
+def bad_in_service() -> bool:
+    """Whether a node runs a bad release that a failed test has left."""
+    return not _bad.isdisjoint(versions().values())
 
 
 class Command:

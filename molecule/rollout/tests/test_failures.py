@@ -140,14 +140,14 @@ def small_disk() -> Iterator[None]:
 
 Failure = Callable[[Command], Any]
 FAILURES: dict[str, tuple[Failure, list[str]]] = {
-    "controller killed": (killed, ["prepared", "drained", "canary", "going back"]),
+    "controller killed": (killed, ["drained", "canary", "going back"]),
     "node stopped": (lambda _command: stopped("roll-app-1"), ["activated"]),
     "coordinator and load balancer stopped": (lambda _command: stopped("roll-lb-1"), ["drained"]),
-    "other load balancer stopped": (lambda _command: stopped("roll-lb-2"), ["canary", "going back"]),
+    "other load balancer stopped": (lambda _command: stopped("roll-lb-2"), ["canary"]),
     "etcd without quorum": (without_quorum, ["drained"]),
     "socket denies permission": (denied, ["activated"]),
     "Prometheus gone": (no_prometheus, ["activated"]),
-    "disk of the node full": (full_disk, ["planned", "prepared"]),
+    "disk of the node full": (full_disk, ["prepared"]),
 }
 FULL = os.environ.get("MESOPS_TEST") == "full"
 TABLE = [(name, phase) for name, (_, some) in FAILURES.items() for phase in PHASES if FULL or phase in some]
