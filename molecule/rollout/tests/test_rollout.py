@@ -87,7 +87,11 @@ BAD: dict[str, tuple[list[str], dict[str, Any], str]] = {
         {},
         r"gate ready: roll-app-1: release \S+ is not ready after 15 s: .*503",
     ),
-    "answers 500 now and then": (["errors 3"], {"rollout_min_healthy_time": 6}, r"gate errors failed: .* of \S+ requests failed"),
+    "answers 500 now and then": (
+        ["errors 3"],
+        {"rollout_min_healthy_time": 6},
+        r"gate errors failed: .* of \S+ requests failed",
+    ),
     "wrong version": (
         [f"version {LIE}"],
         {
