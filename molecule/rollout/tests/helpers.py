@@ -179,15 +179,23 @@ def versions() -> dict[str, str]:
     return found
 
 
-def in_service() -> bool:
-    """Whether every node takes its whole share of traffic at every load balancer."""
+def out_of_service() -> list[str]:
+    """Every node that does not take its whole share of traffic, at each load balancer, and why."""
+    found = []
     for balancer in BALANCERS:
         servers = stats(balancer)
-        if any((row["status"], row["weight"]) != ("UP", "100") for row in servers.values()) or len(servers) != len(
-            NODES
-        ):
-            return False
-    return True
+        seen = {host: f"{row['status']} with {row['weight']} %" for host, row in servers.items()}
+        found += [
+            f"{host} is {seen.get(host, 'no server')} at {balancer}"
+            for host in NODES
+            if seen.get(host) != "UP with 100 %"
+        ]
+    return found
+
+
+def in_service() -> bool:
+    """Whether every node takes its whole share of traffic at every load balancer."""
+    return not out_of_service()
 
 
 def unfinished() -> str:

@@ -18,7 +18,19 @@ from typing import Any
 
 import estate
 import pytest
-from helpers import BALANCERS, LIE, Command, in_service, load, new_version, roll_out, settle, stats, versions
+from helpers import (
+    BALANCERS,
+    LIE,
+    Command,
+    in_service,
+    load,
+    new_version,
+    out_of_service,
+    roll_out,
+    settle,
+    stats,
+    versions,
+)
 
 HANDSHAKE = b"\r\n".join(
     [
@@ -72,7 +84,7 @@ def test_good_release_and_back_again() -> None:
         assert back.end() == 0, back.said
         assert versions() == before
     assert run.report.failed == 0, run.report.table()
-    assert in_service()
+    assert out_of_service() == []
 
 
 BAD: dict[str, tuple[list[str], dict[str, Any], str]] = {
@@ -139,7 +151,7 @@ def test_expand_that_fails_drains_nothing() -> None:
     assert "expand: 'bin/catalog migrate'" in command.said
     assert "draining" not in command.said
     assert "drained" not in command.said.replace("drained  sessions", "")
-    assert (versions(), in_service()) == (before, True)
+    assert (versions(), out_of_service()) == (before, [])
 
 
 def test_corrupt_archive_drains_nothing() -> None:
@@ -155,7 +167,7 @@ def test_corrupt_archive_drains_nothing() -> None:
     assert "truncated" in command.said
     assert "FAILED: rollout of catalog" in command.said
     assert "  drained in" not in command.said
-    assert in_service()
+    assert out_of_service() == []
 
 
 def test_irreversible_migration_freezes_and_a_corrected_release_goes_on() -> None:
@@ -176,7 +188,7 @@ def test_irreversible_migration_freezes_and_a_corrected_release_goes_on() -> Non
         assert corrected.end() == 0, corrected.said
     assert set(versions().values()) == {good["version"]}
     assert run.report.failed == 0, run.report.table()
-    assert in_service()
+    assert out_of_service() == []
 
 
 def test_capacity_guard_says_the_numbers() -> None:
@@ -185,7 +197,7 @@ def test_capacity_guard_says_the_numbers() -> None:
     said = " ".join(command.said.split())
     assert "Batch 1 would take 1 of 2 servers of catalog out of traffic, which leaves 1 at roll-lb-1" in said
     assert "rollout_min_available is 2" in said
-    assert in_service()
+    assert out_of_service() == []
 
 
 def test_second_rollout_is_refused_with_holder_age_and_the_way_out() -> None:
@@ -236,7 +248,7 @@ def test_abort_goes_back() -> None:
     assert command.end() != 0
     assert "the wrong one" in command.said
     assert versions() == before
-    assert in_service()
+    assert out_of_service() == []
 
 
 OUTLIVES = [("request", "wait"), ("socket", "kill"), ("socket", "fail")]
@@ -307,4 +319,4 @@ def test_session_that_outlives_the_drain_deadline(kind: str, policy: str) -> Non
         assert status == 0, command.said
         assert broken == []
         assert "sessions left after" in command.said
-    assert in_service()
+    assert out_of_service() == []
