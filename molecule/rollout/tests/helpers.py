@@ -206,8 +206,11 @@ def unfinished() -> str:
 
 
 def settle() -> None:
-    """Wait for health checks to have their say after a failure was mended."""
-    estate.wait_for(in_service, timeout=60, what="every node to be in service at every load balancer")
+    """Wait until every node is in service; health checks and the slow start take a moment."""
+    try:
+        estate.wait_for(in_service, timeout=60, what="every node to be in service at every load balancer")
+    except estate.EstateError as error:
+        raise AssertionError("; ".join(out_of_service())) from error
 
 
 @contextmanager

@@ -22,7 +22,6 @@ from helpers import (
     BALANCERS,
     LIE,
     Command,
-    in_service,
     load,
     new_version,
     out_of_service,
@@ -84,7 +83,7 @@ def test_good_release_and_back_again() -> None:
         assert back.end() == 0, back.said
         assert versions() == before
     assert run.report.failed == 0, run.report.table()
-    assert out_of_service() == []
+    settle()
 
 
 BAD: dict[str, tuple[list[str], dict[str, Any], str]] = {
@@ -129,7 +128,7 @@ def test_bad_release_goes_back_by_itself(name: str) -> None:
         command = roll_out(release, **variables)
         assert command.end() != 0, command.said
         assert versions() == before
-        estate.wait_for(in_service, timeout=30, what="every node back in service")
+        settle()
     said = " ".join(command.said.split())
     assert "ROLLED BACK: rollout of catalog" in said
     assert re.search(reason, said), command.said
@@ -188,7 +187,7 @@ def test_irreversible_migration_freezes_and_a_corrected_release_goes_on() -> Non
         assert corrected.end() == 0, corrected.said
     assert set(versions().values()) == {good["version"]}
     assert run.report.failed == 0, run.report.table()
-    assert out_of_service() == []
+    settle()
 
 
 def test_capacity_guard_says_the_numbers() -> None:
@@ -248,7 +247,7 @@ def test_abort_goes_back() -> None:
     assert command.end() != 0
     assert "the wrong one" in command.said
     assert versions() == before
-    assert out_of_service() == []
+    settle()
 
 
 OUTLIVES = [("request", "wait"), ("socket", "kill"), ("socket", "fail")]
@@ -319,4 +318,4 @@ def test_session_that_outlives_the_drain_deadline(kind: str, policy: str) -> Non
         assert status == 0, command.said
         assert broken == []
         assert "sessions left after" in command.said
-    assert out_of_service() == []
+    settle()
