@@ -25,6 +25,8 @@ from ansible_collections.mesops.platform.plugins.module_utils.rollout_state impo
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_world import Activated, SampleRequest, World
 
 LONGEST_SLEEP = 3.0
+COMPANY_S = 0.5
+"""Seconds that a sample waits for others that are due so soon: taken together they cost the hosts half as much."""
 SOAK_INTERVAL = 5.0
 """Seconds between the samples of a gate that waits for readiness, while its host is observed."""
 LONGEST_SAMPLE = 2.0
@@ -60,6 +62,8 @@ class Watch:
         self._promoted = promoted
         self._pause = pause
         self._said: dict[Key, str] = {}
+        self._waited_since: float | None = None
+        """Since when a sample that is due waits for company."""
         self._sampling_s = 0.0
         """How long the last round of samples took."""
 
@@ -117,11 +121,16 @@ class Watch:
     ) -> Record | None:
         """Take the samples that are due, or wait for the next; what is still to be saved with a later one."""
         now = self.world.clock()
-        due = [key for key, gate in gates.items() if gate.due(now) <= now]
-        if due:
-            self._take(due, gates, hosts, save)
+        due = {key: gate.due(now) for key, gate in gates.items()}
+        ready = [key for key, at in due.items() if at <= now]
+        company = [at for at in due.values() if now < at <= min(now + COMPANY_S, end)]
+        if ready and (not company or (self._waited_since is not None and now - self._waited_since >= COMPANY_S)):
+            self._waited_since = None
+            self._take(ready, gates, hosts, save)
             return None
-        wait = min([gate.due(now) for gate in gates.values()] + [end]) - now
+        if ready and self._waited_since is None:
+            self._waited_since = now
+        wait = min([at for at in due.values() if at > now] + [end]) - now
         self.world.sleep(min(max(wait, 0.05), LONGEST_SLEEP))
         return save
 

@@ -23,6 +23,8 @@ NAMESPACE = "ansible_collections.mesops.platform."
 PLUGINS = Path(__file__).resolve().parent.parent
 MARK = "mesops-lean"
 """What the program says first. A host that does not say it has not run it."""
+NICE = 10
+"""How far a program stands back behind what the host is there for."""
 _IMPORT = re.compile(
     r"^\s*from " + re.escape(NAMESPACE) + r"plugins\.module_utils(?:\.(\w+))? import (\([^)]*\)|[^\n]*)", re.MULTILINE
 )
@@ -31,7 +33,8 @@ import sys
 print({mark!r}, flush=True)
 if sys.version_info < (3, 9):
     sys.exit("Python 3.9 or newer is needed, this is " + sys.version.split()[0])
-import base64, json, zlib
+import base64, json, os, zlib
+os.nice({nice})
 from importlib.machinery import ModuleSpec
 SOURCES = json.loads(zlib.decompress(base64.b64decode({sources!r})))
 class Finder:
@@ -93,7 +96,7 @@ def _packed(value: Any) -> str:
 def program(module: str, arguments: Mapping[str, Any], check: bool) -> bytes:
     """The program that runs a module of this collection with its arguments."""
     values = {**arguments, "_check_mode": check}
-    return _PROGRAM.format(mark=MARK, sources=_packed_sources(module), arguments=_packed(values)).encode()
+    return _PROGRAM.format(mark=MARK, nice=NICE, sources=_packed_sources(module), arguments=_packed(values)).encode()
 
 
 def result(status: int, output: str, errors: str) -> dict[str, Any]:

@@ -222,6 +222,31 @@ def test_measuring_system_that_is_gone_goes_back() -> None:
     assert versions(estate) == {"1"}
 
 
+def test_samples_that_are_due_at_nearly_the_same_time_are_taken_together() -> None:
+    """Each round starts a process on every load balancer that serves requests meanwhile."""
+    probe = {"type": "haproxy", "measure": "errors"}
+    gates = {
+        "one": {"probe": probe, "interval": 3, "count": 100, "timeout": 400},
+        "two": {"probe": probe, "interval": 3, "initial_delay": 3.4, "count": 100, "timeout": 400},
+        "far": {"probe": probe, "interval": 3, "initial_delay": 5.2, "count": 100, "timeout": 400},
+    }
+    estate = Estate.of(2)
+    driver, outside = engine(estate, settings(estate, weights=[100], min_healthy_time=0, gates=gates))
+    rounds: list[set[str]] = []
+    sample = outside.sample
+
+    def noted(requests: Sequence[world.SampleRequest], **rest: Any) -> dict[str, world.Taken]:
+        rounds.append({request.key.split("/")[0] for request in requests} & set(gates))
+        return sample(requests, **rest)
+
+    outside.sample = noted  # type: ignore[method-assign]
+    assert driver.roll_out().status == state.SUCCEEDED
+    shared = [one for one in rounds if {"one", "two"} & one and len(one) < 3]
+    assert sum(len(one) == 2 for one in shared) > 0.9 * len(shared)
+    # What is due more than half a second later is not waited for.
+    assert {"far"} in rounds
+
+
 def test_first_release_has_nothing_to_go_back_to() -> None:
     estate = Estate.of(2)
     for host in estate.hosts.values():

@@ -69,6 +69,15 @@ def with_wrapper(module: str, arguments: dict[str, Any], check: bool = False) ->
     }
 
 
+def test_a_program_stands_back_behind_what_the_host_is_there_for() -> None:
+    code = lean.program("health_gate", {}, False).replace(
+        b"import mesops_module\nmesops_module.main()", b"print(json.dumps({'nice': os.nice(0)}))"
+    )
+    done = subprocess.run([sys.executable, "-I", "-"], input=code, capture_output=True, check=False, timeout=60)
+    found = lean.result(done.returncode, done.stdout.decode(), done.stderr.decode())
+    assert found == {"nice": min(19, os.nice(0) + lean.NICE)}
+
+
 def same(module: str, arguments: dict[str, Any], check: bool = False) -> dict[str, Any]:
     found, reference = run(module, arguments, check), with_wrapper(module, arguments, check)
     reference.setdefault("changed", False)
