@@ -30,6 +30,7 @@ DIRECTORY = estate.BUILD / "bench" / "fleet"
 BALANCERS = {f"fleet-lb-{number}": f"{PREFIX}.{10 + number}" for number in (1, 2)}
 HOSTS = {f"fleet-{number:02}": f"{PREFIX}.{100 + number}" for number in range(1, NODES + 1)}
 FORKS = 10
+INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
 HEALTHY_S = 1
 
 PLAIN = """
@@ -115,6 +116,8 @@ def booted(name: str) -> bool:
 
 def boot() -> None:
     """Start the hosts as Molecule does, with its options, but without its half-second for each."""
+    # Each systemd watches a handful of files; the kernel's default is enough for some twenty of them.
+    INOTIFY.write_text(str(max(int(INOTIFY.read_text()), 20 * len(HOSTS))))
     estate.docker("network", "create", "--subnet", f"{PREFIX}.0/24", "--gateway", f"{PREFIX}.1", NETWORK)
     tmpfs = ["--tmpfs=/run", "--tmpfs=/run/lock", "--tmpfs=/tmp:exec"]
     options = ["--cgroupns=private", "--cap-add=SYS_ADMIN", *tmpfs, "--stop-signal=SIGRTMIN+3", f"--network={NETWORK}"]
