@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 
 import estate
@@ -15,6 +16,14 @@ from demo.load.background import BackgroundLoad
 
 ORDERS, RATE = 1000, 40
 IMAGE = "mesops/debian-trixie:base"
+PARTS = {
+    "monitoring": ("Prometheus", "9090/-/ready"),
+    "logs": ("Loki", "3100/ready"),
+    "traces": ("Tempo", "3200/ready"),
+    "dashboards": ("Grafana", "3000/api/health"),
+    "etcd": ("etcd member", "2379/health"),
+}
+"""Groups of which one answer says enough: what runs there, and the port and path that answer."""
 
 
 def create_hosts() -> None:
@@ -33,10 +42,17 @@ def create_hosts() -> None:
 def summary(run: BackgroundLoad, verdict: Audit, recap: estate.Recap) -> str:
     """What a person wants to know, on one screen."""
     leads = estate.leader()
+    unwrapped = re.sub(r"\n {8,}", " ", recap.output)
+    left_out = dict(re.findall(r"^ +- '?(\w+) is LEFT OUT: (.+?)'?$", unwrapped, re.MULTILINE))
     lines = ["", "The demo estate", ""]
     for group, hosts in estate.inventory().items():
         for host, address in hosts.items():
-            lines.append(f"  {group:<14} {host:<7} {address:<13} {describe(group, host, address, leads)}")
+            lines.append(f"  {group:<14} {host:<7} {address:<13} {describe(group, host, address, leads, left_out)}")
+    lines += [
+        f"  {name} LEFT OUT on every host: {reason}"
+        for name, reason in left_out.items()
+        if name not in {part.lower() for part, _url in PARTS.values()}
+    ]
     report = run.report
     served = ", ".join(f"{node} {sum(numbers.values())}" for node, numbers in sorted(report.per_node.items()))
     latency = report.latency_ms.get("POST", {})
@@ -51,13 +67,14 @@ def summary(run: BackgroundLoad, verdict: Audit, recap: estate.Recap) -> str:
         "  Open:   " + "  ".join(f"http://{address}/version" for address in estate.addresses("loadbalancers").values()),
         f"          http://{first}/orders?status=INITIATED&limit=5",
         f"          http://{first}:8404/stats   (user demo, password demo-stats-password)",
+        f"          http://{next(iter(estate.addresses('monitoring').values()))}:9090/alerts",
         "  Again:  ansible-playbook -i inventories/demo site.yml     Remove: make demo-down",
         "",
     ]
     return "\n".join(lines)
 
 
-def describe(group: str, host: str, address: str, leads: str | None) -> str:
+def describe(group: str, host: str, address: str, leads: str | None, left_out: dict[str, str]) -> str:
     """What one host does right now, asked of the host itself."""
     if group == "loadbalancers":
         version = estate.on(host, "haproxy -v", check=False).split("\n", 1)[0].split(" 20", 1)[0]
@@ -70,8 +87,11 @@ def describe(group: str, host: str, address: str, leads: str | None) -> str:
         if member is None:
             return "unknown to Patroni"
         return f"PostgreSQL, {'leads' if host == leads else 'follows'} ({member['role']}, {member['state']})"
-    status, body, _headers = estate.get(f"http://{address}:2379/health")
-    return "etcd member, healthy" if status == 200 else f"etcd member, not healthy: {body}"
+    name, url = PARTS[group]
+    status, body, _headers = estate.get(f"http://{address}:{url}")
+    if status == 200:
+        return f"{name}, ready"
+    return f"{name} LEFT OUT: {left_out[name.lower()]}" if name.lower() in left_out else f"{name} is not ready: {body}"
 
 
 def up() -> None:

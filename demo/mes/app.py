@@ -25,7 +25,7 @@ from .faults import HEALTHY, Faults, Misbehaviour, after_ready
 from .metrics import Metrics
 from .pricing import Overloaded, PriceDesk, WorkerLost
 from .settings import Settings
-from .store import Store, illegal
+from .store import MOST_COUNTED, Store, illegal
 from .tracing import HttpSpan, Tracing
 
 log = logging.getLogger("mes.http")
@@ -34,6 +34,7 @@ _PROBES = ("/livez", "/readyz", "/metrics", "/version")
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _MAX_BODY = 64 * 1024
 _PRICES_AFTER_READY = 0.2
+_QUEUES_EVERY = 10.0
 _UNKNOWN = {"stored": "unknown"}
 
 
@@ -58,6 +59,7 @@ class Service:
         self.schema_ready = False
         self.last_request = time.monotonic()
         self._watchers: list[asyncio.Task[None]] = []
+        self._queues: list[dict[str, Any]] = []
         self.store: Store
 
     async def start(self) -> None:
@@ -70,6 +72,7 @@ class Service:
         if self.faults.exits_after is not None:
             ending = after_ready(self.faults.exits_after, self.is_ready, _exit_on_purpose, asyncio.sleep)
             self._watchers.append(asyncio.create_task(ending))
+        self._watchers.append(asyncio.create_task(self._watch_queues()))
         self.metrics.sample(self._gauges)
 
     async def stop(self) -> None:
@@ -86,6 +89,18 @@ class Service:
         self.schema_ready = True
         # The price workers are two more processes to start: not before this one is ready.
         asyncio.get_running_loop().call_later(_PRICES_AFTER_READY, self.desk.open)
+
+    async def _watch_queues(self) -> None:
+        """Look at what waits, beside the requests; unknown is told as absent and never as an old figure."""
+        while True:
+            try:
+                self._queues = await self.store.queues() if self.schema_ready else []
+            except Unavailable:
+                self._queues = []
+            except Exception:
+                log.exception("the order queues could not be read")
+                self._queues = []
+            await asyncio.sleep(_QUEUES_EVERY)
 
     def not_ready_because(self) -> str | None:
         """Say why this node should get no traffic, or None.
@@ -118,6 +133,12 @@ class Service:
             yield "mes_pool_available", "Idle connections of the pool.", pool, stats.get("pool_available", 0)
             yield "mes_pool_max", "Most connections that the pool may have.", pool, stats.get("pool_max", 0)
             yield "mes_pool_waiting", "Requests that wait for a connection.", pool, database.waiting
+        for queue in self._queues:
+            status = {"status": queue["status"]}
+            yield "mes_orders", f"Orders in a status, counted up to {MOST_COUNTED}.", status, queue["waiting"]
+            if queue["since"] is not None:
+                text = "Since when the first order of a status is in it."
+                yield "mes_orders_oldest_timestamp_seconds", text, status, queue["since"]
         yield "mes_price_calculations", "Price calculations under way or waiting.", {}, self.desk.busy
         yield "mes_ready", "Whether this node wants traffic.", {}, float(self.is_ready())
 

@@ -49,3 +49,5 @@ def configure(level: str, **constant: str) -> None:
     root.setLevel(level.upper())
     for noisy in ("psycopg.pool", "uvicorn.error", "urllib3", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # A collector that is away would fill the journal with one complaint for each batch of spans.
+    logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)

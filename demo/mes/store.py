@@ -43,6 +43,14 @@ _ONE = f"SELECT {_COLUMNS} FROM mes.orders WHERE id = %s"
 _HISTORY = "SELECT source, target, at, node FROM mes.order_history WHERE order_id = %s ORDER BY id"
 _LIST = f"SELECT {_COLUMNS} FROM mes.orders WHERE id < %s ORDER BY id DESC LIMIT %s"
 _LIST_BY_STATUS = f"SELECT {_COLUMNS} FROM mes.orders WHERE status = %s AND id < %s ORDER BY id DESC LIMIT %s"
+# Bounded by the index, however many orders there are: the oldest of each status, and how many up to a limit.
+MOST_COUNTED = 1000
+_QUEUES = f"""
+    SELECT name AS status,
+        (SELECT count(*) FROM (SELECT FROM mes.orders WHERE status = name LIMIT {MOST_COUNTED}) AS first) AS waiting,
+        (SELECT extract(epoch FROM updated_at) FROM mes.orders WHERE status = name ORDER BY id LIMIT 1)::float8 AS since
+    FROM unnest(%s::text[]) AS name
+"""
 _END = 2**63 - 1
 
 
@@ -138,6 +146,11 @@ class Store:
         more = len(rows) > limit
         rows = rows[:limit]
         return Page([as_json(row) for row in rows], rows[-1]["id"] if more else None, read_from)
+
+    async def queues(self) -> list[dict[str, Any]]:
+        """Return for each status how many orders are in it, and since when (epoch seconds) the first of them is."""
+        database = self.ro if self.ro.up else self.rw
+        return (await database.read("queues", _QUEUES, (list(lifecycle.STATUSES),)))[0]
 
     async def move(self, order_id: int, target: str, unit_price: Decimal | None = None) -> tuple[dict[str, Any], str]:
         """Take an order to its next status; of two at once, one wins and the other is refused."""

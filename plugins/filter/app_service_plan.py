@@ -162,6 +162,7 @@ DEFAULTS: dict[str, Any] = {
     "environment": {},
     "liveness_path": "/livez",
     "readiness_path": "/readyz",
+    "metrics_path": "/metrics",
     "ready_timeout": 60,
     "stop_timeout": 30,
     "packages": [],
@@ -210,6 +211,10 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "environment": (lambda value: isinstance(value, dict), "give a mapping of variable names to values"),
     "liveness_path": (_url_path, "give a path that begins with /"),
     "readiness_path": (_url_path, "give a path that begins with /"),
+    "metrics_path": (
+        lambda value: value == "" or _url_path(value),
+        "give a path that begins with /, or nothing when the service has no metrics",
+    ),
     "ready_timeout": (lambda value: _number(value, 1, 86400), "give seconds from 1 to 86400"),
     "stop_timeout": (lambda value: _number(value, 1, 86400), "give seconds from 1 to 86400"),
     "packages": (

@@ -9,6 +9,7 @@ check), ``clock`` and ``sleep`` (seconds). Times are seconds since the epoch unl
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import socket
@@ -23,6 +24,7 @@ PROPERTIES = (
     "SubState",
     "UnitFileState",
     "NeedDaemonReload",
+    "FragmentPath",
     "DropInPaths",
     "ExecMainStartTimestampMonotonic",
     "StateChangeTimestampMonotonic",
@@ -52,6 +54,8 @@ class Unit:
     """When the main process started (seconds since the epoch, 0 when it never did)."""
     changed_at: float
     """When the unit last changed its state, a reload included (seconds since the epoch, 0 when it never did)."""
+    fragment: str = ""
+    """The unit file that systemd has read."""
     drop_ins: tuple[str, ...] = ()
     """The drop-in files that systemd has read."""
 
@@ -87,24 +91,39 @@ def parse_unit(name: str, text: str, boot_time: float) -> Unit:
         needs_daemon_reload=values.get("NeedDaemonReload") == "yes",
         started_at=epoch("ExecMainStartTimestampMonotonic"),
         changed_at=epoch("StateChangeTimestampMonotonic"),
+        fragment=values.get("FragmentPath", ""),
         drop_ins=tuple(values.get("DropInPaths", "").split()),
     )
 
 
-def unread_drop_ins(unit: Unit, paths: Sequence[str], exists: Callable[[str], bool] = os.path.exists) -> list[str]:
-    """The drop-ins among the files that systemd has not read: up to 252 it does not notice a unit's first one."""
+def unread_files(unit: Unit, paths: Sequence[str], exists: Callable[[str], bool] = os.path.exists) -> list[str]:
+    """The unit files among ``paths`` that systemd has not read.
+
+    It does not notice a file that takes precedence over the one it has read and, up to 252, a unit's first drop-in.
+    """
     beside = f"/{unit.name}.d/"
-    return [path for path in paths if beside in path and path not in unit.drop_ins and exists(path)]
+    return [
+        path
+        for path in paths
+        if (
+            (beside in path and path not in unit.drop_ins) or (path.endswith(f"/{unit.name}") and path != unit.fragment)
+        )
+        and exists(path)
+    ]
 
 
-def newest_change(paths: Sequence[str], stat: Callable[[str], os.stat_result] = os.stat) -> float:
-    """When the newest of the files was written, replaced or re-owned (its ctime); missing files do not count."""
+def newest_change(
+    paths: Sequence[str], stats: Sequence[Callable[[str], os.stat_result]] = (os.stat, os.lstat)
+) -> float:
+    """When the newest of the files was written, replaced or re-owned (its ctime); missing files do not count.
+
+    Of a link, its own change counts as well as its target's: one that leads back to an older file is a change too.
+    """
     newest = 0.0
     for path in paths:
-        try:
-            newest = max(newest, stat(path).st_ctime)
-        except FileNotFoundError:
-            continue
+        for stat in stats:
+            with contextlib.suppress(FileNotFoundError):
+                newest = max(newest, stat(path).st_ctime)
     return newest
 
 
@@ -119,13 +138,20 @@ class Plan:
 
 
 def plan(
-    unit: Unit, *, state: str, enabled: bool | None, on_change: str, changed_at: float, unread: Sequence[str] = ()
+    unit: Unit,
+    *,
+    state: str,
+    enabled: bool | None,
+    on_change: str,
+    changed_at: float,
+    reload_at: float = 0.0,
+    unread: Sequence[str] = (),
 ) -> Plan:
     """What to do so that the unit runs (or not) with the files on disk.
 
-    A running unit is stale when one of its files changed after its process started (``on_change: restart``), or after
-    its last change of state (``on_change: reload``). Judging by what runs, not by what this run wrote, is what lets
-    an interrupted run converge.
+    A running unit is stale when one of its files was never read, or changed after its process started (``on_change:
+    restart``) or after its last change of state (``on_change: reload``, and ``reload_at`` of the files that never need
+    more). Judging by what runs, not by what this run wrote, is what lets an interrupted run converge.
     """
     commands: list[tuple[str, ...]] = []
     changed = False
@@ -141,9 +167,9 @@ def plan(
             action = "stopped"
     elif not unit.running:
         action = "started"
-    elif on_change == "restart" and changed_at > unit.started_at:
+    elif on_change == "restart" and (changed_at > unit.started_at or unread):
         action = "restarted"
-    elif on_change == "reload" and changed_at > max(unit.changed_at, unit.started_at):
+    elif max(changed_at if on_change == "reload" else 0.0, reload_at) > max(unit.changed_at, unit.started_at):
         action = "reloaded"
 
     verbs = {"stopped": "stop", "started": "start", "restarted": "restart", "reloaded": "reload"}

@@ -34,8 +34,15 @@ options:
     type: list
     elements: path
     default: []
+  reload_files:
+    description:
+      - Files that the process reads again when it is reloaded. When one of them changed since its last start or reload,
+        and none of O(files) needs a restart, the unit is reloaded.
+    type: list
+    elements: path
+    default: []
   on_change:
-    description: What a stale unit needs.
+    description: What a unit needs of which one of O(files) changed.
     type: str
     choices: [restart, reload, none]
     default: restart
@@ -127,6 +134,7 @@ def main() -> None:
         argument_spec={
             "name": {"type": "str", "required": True},
             "files": {"type": "list", "elements": "path", "default": []},
+            "reload_files": {"type": "list", "elements": "path", "default": []},
             "on_change": {"type": "str", "choices": ["restart", "reload", "none"], "default": "restart"},
             "state": {"type": "str", "choices": ["started", "stopped"], "default": "started"},
             "enabled": {"type": "bool"},
@@ -172,7 +180,8 @@ def main() -> None:
             enabled=params["enabled"],
             on_change=params["on_change"],
             changed_at=core.newest_change(params["files"]),
-            unread=core.unread_drop_ins(before, params["files"]),
+            reload_at=core.newest_change(params["reload_files"]),
+            unread=core.unread_files(before, params["files"]),
         )
         running = params["state"] == "started"
         wanted = {

@@ -10,7 +10,7 @@ write to the store rides along with the step that it describes.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils import haproxy_requests
@@ -26,6 +26,8 @@ from ansible_collections.mesops.platform.plugins.plugin_utils.fleet import Answe
 from ansible_collections.mesops.platform.plugins.plugin_utils.live_store import LiveStore
 
 MIGRATION_WAIT = 4
+SIGNAL = "signal"
+SIGNAL_TIMEOUT = 10
 
 
 class LiveWorld:
@@ -42,6 +44,8 @@ class LiveWorld:
         self.settings = settings
         self.store = store
         self._tell = tell
+        self._announced = ""
+        self._signal_places = list(settings.balancers)
         self._reference: dict[str, samples.Counters] = {}
         self._entered_at = time.monotonic()
         self._fence = int(time.time() * 1000)
@@ -78,6 +82,7 @@ class LiveWorld:
     def save(self, record: Record) -> None:
         """Write the record."""
         self.store.save(record)
+        self._announce(record)
 
     def store_error(self) -> Exception | None:
         """The error of a write that rode along, once."""
@@ -90,16 +95,37 @@ class LiveWorld:
     def close(self, record: Record) -> None:
         """Write the final record and let go of the lock."""
         self.store.close(record)
+        for call in self._signals(record):
+            if not self.fleet.run({SIGNAL: call})[SIGNAL].failed:
+                break
 
     def release(self) -> None:
         """Let go of the lock."""
         self.store.release()
+
+    def _announce(self, record: Record) -> None:
+        """Tell the telemetry of a change of status, in the background: nothing waits for it or depends on it."""
+        if record.status != self._announced and not self.fleet.busy(SIGNAL):
+            self._announced = record.status
+            answer = self.fleet.collect(SIGNAL)
+            if answer is not None and answer.failed:
+                self._signal_places.append(self._signal_places.pop(0))
+            self.fleet.begin(SIGNAL, next(iter(self._signals(record))))
+
+    def _signals(self, record: Record) -> Iterator[Call]:
+        """The call that tells of the record, for each load balancer that may carry it out."""
+        told = {key: getattr(record, key) for key in ("service", "id", "kind", "version", "status", "reason", "by")}
+        times = {"started_at": record.started_at, "ended_at": record.ended_at or 0.0}
+        for place in list(self._signal_places):
+            yield Call(place, "rollout_signal", {**told, **times}, timeout=SIGNAL_TIMEOUT)
 
     def _round(self, calls: Mapping[str, Call], save: Record | None = None) -> dict[str, Answer]:
         """Run calls at once, the write of the record among them."""
         writes = self.store.begin_save(save) if save is not None else {}
         answers = self.fleet.run({**writes, **{f"host {name}": call for name, call in calls.items()}})
         self.store.note(answers)
+        if save is not None:
+            self._announce(save)
         return {name: answers[f"host {name}"] for name in calls}
 
     # ---------------------------------------------------------------------------------------------------------- looking

@@ -28,6 +28,7 @@ class Service(BaseHTTPRequestHandler):
     """Answers with who it is and what it was asked."""
 
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # An answer leaves in one piece: of one that was cut in half, a balancer can save nothing.
 
     def answer(self, status: int, body: object) -> None:
         data = json.dumps(body).encode()
@@ -71,6 +72,7 @@ class Service(BaseHTTPRequestHandler):
         self.send_header("Connection", "Upgrade")
         self.send_header("Upgrade", "echo")
         self.end_headers()
+        self.wfile.flush()
         self.close_connection = True
         while data := self.connection.recv(1024):
             self.connection.sendall(data)

@@ -44,7 +44,7 @@ NUMBERS = {
         "probe": {
             "type": "promql",
             "url": "http://10.206.0.31:9090",
-            "query": 'up{job="catalog",host=~"$hosts"}',
+            "query": 'up{job="catalog",instance=~"$hosts"}',
             "min": 1,
         },
         "interval": 1,

@@ -8,6 +8,7 @@ import http.server
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -76,6 +77,15 @@ def test_file_already_reloaded_is_not_reloaded_again() -> None:
     assert planned(replace(UNIT, changed_at=2000.0), on_change="reload", changed_at=1500.0).action == "none"
 
 
+@pytest.mark.parametrize(
+    ("changed_at", "reload_at", "action"),
+    [(0.0, 1000.1, "reloaded"), (1000.1, 1000.1, "restarted"), (0.0, 999.9, "none"), (1000.1, 0.0, "restarted")],
+)
+def test_files_that_are_read_again_need_a_reload_only(changed_at: float, reload_at: float, action: str) -> None:
+    assert planned(changed_at=changed_at, reload_at=reload_at).action == action
+    assert planned(replace(UNIT, changed_at=2000.0), reload_at=reload_at).action == "none"
+
+
 def test_restart_ignores_reloads() -> None:
     """A reload does not give a process a new environment."""
     assert planned(replace(UNIT, changed_at=2000.0), changed_at=1500.0).action == "restarted"
@@ -91,14 +101,23 @@ def test_unknown_unit_makes_systemd_read_its_files_first() -> None:
     assert plan.commands == (("daemon-reload",), ("enable", UNIT.name), ("start", UNIT.name))
 
 
-def test_drop_in_that_systemd_has_not_read_makes_it_read_its_files() -> None:
-    mine = "/etc/systemd/system/catalog.service.d/mesops.conf"
+@pytest.mark.parametrize(
+    ("mine", "property_name"),
+    [
+        ("/etc/systemd/system/catalog.service.d/mesops.conf", "DropInPaths"),
+        ("/etc/systemd/system/catalog.service", "FragmentPath"),
+    ],
+)
+def test_a_file_that_systemd_has_not_read_makes_it_read_its_files(mine: str, property_name: str) -> None:
+    """It runs with the package's unit and says that no reload is needed, while one in /etc takes precedence."""
     files = ["/etc/default/catalog", mine, "/etc/systemd/system/catalog.service.d/missing.conf"]
-    unread = daemon.unread_drop_ins(UNIT, files, lambda path: "missing" not in path)
+    packaged = daemon.parse_unit(UNIT.name, f"{SHOWN}FragmentPath=/usr/lib/systemd/system/{UNIT.name}\n", boot_time=0)
+    unread = daemon.unread_files(packaged, files, lambda path: "missing" not in path)
     assert unread == [mine]
-    assert planned(unread=unread).commands == (("daemon-reload",),)
-    known = daemon.parse_unit(UNIT.name, f"{SHOWN}DropInPaths={mine}\n", boot_time=0)
-    assert daemon.unread_drop_ins(known, files, lambda path: "missing" not in path) == []
+    assert planned(unread=unread).commands == (("daemon-reload",), ("restart", UNIT.name))
+    assert planned(unread=unread, on_change="none").commands == (("daemon-reload",),)
+    known = daemon.parse_unit(UNIT.name, f"{SHOWN}{property_name}={mine}\n", boot_time=0)
+    assert daemon.unread_files(known, files, lambda path: "missing" not in path) == []
 
 
 def test_stop_and_disable() -> None:
@@ -143,6 +162,18 @@ def test_newest_change_ignores_files_that_are_not_there(tmp_path: Path) -> None:
     expected = os.stat(tmp_path / "a").st_ctime
     assert daemon.newest_change([str(tmp_path / "a"), str(tmp_path / "missing")]) == expected
     assert daemon.newest_change([]) == 0.0
+
+
+def test_a_link_that_leads_back_to_an_older_file_is_a_change(tmp_path: Path) -> None:
+    """A version that was installed long ago and is in use again has to be started."""
+    for name in ("old", "new"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / "program").symlink_to(tmp_path / "new")
+    before = daemon.newest_change([str(tmp_path / "program")])
+    time.sleep(0.02)
+    (tmp_path / "beside").symlink_to(tmp_path / "old")
+    (tmp_path / "beside").rename(tmp_path / "program")
+    assert daemon.newest_change([str(tmp_path / "program")]) > before
 
 
 class Clock:

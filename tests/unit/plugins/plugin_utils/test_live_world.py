@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -36,12 +37,25 @@ class Hosts:
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.rounds = 0
-        self.replies: dict[str, Reply] = {"rollout_record": lambda _call: {"control": None}}
+        self.replies: dict[str, Reply] = {
+            "rollout_record": lambda _call: {"control": None},
+            "rollout_signal": lambda _call: {"figures": True},
+        }
         self.unreachable: set[str] = set()
+        self.background: dict[str, Answer] = {}
 
     def run(self, calls: Mapping[str, Call]) -> dict[str, Answer]:
         self.rounds += 1
         return {key: self._answer(call) for key, call in calls.items()}
+
+    def begin(self, key: str, call: Call) -> None:
+        self.background[key] = self._answer(call)
+
+    def busy(self, _key: str) -> bool:
+        return False
+
+    def collect(self, key: str) -> Answer | None:
+        return self.background.pop(key, None)
 
     def _answer(self, call: Call) -> Answer:
         self.calls.append(call)
@@ -434,3 +448,41 @@ def test_slow_probes_have_their_time(site: Site) -> None:
     site.reply("health_gate", sampled)
     site.world.sample([request("x", {**HTTP, "timeout": 50}, "app-1"), request("y", {**HTTP, "timeout": 40}, "app-1")])
     assert site.hosts.asked("health_gate")["app-1"].timeout >= 90
+
+
+# -------------------------------------------------------------------------------------------------------------- signals
+
+
+def told(site: Site) -> list[tuple[str, str, float]]:
+    """Where the telemetry was told of which status, and of which end."""
+    calls = [call for call in site.hosts.calls if call.module == "rollout_signal"]
+    return [(call.host, call.arguments["status"], call.arguments["ended_at"]) for call in calls]
+
+
+def test_the_telemetry_hears_of_each_status_once(site: Site) -> None:
+    """Writing the record again says nothing new."""
+    record = replace(RECORD)
+    site.world.save(record)
+    site.world.save(record)
+    record.status = "paused"
+    site.world.save(record)
+    assert told(site) == [("lb-1", "running", 0.0), ("lb-1", "paused", 0.0)]
+    record.status, record.ended_at = "done", 7.0
+    site.world.close(record)
+    assert told(site)[2:] == [("lb-1", "done", 7.0)]
+
+
+def test_a_load_balancer_that_is_away_is_passed_over(site: Site) -> None:
+    """And nothing that the rollout does depends on it."""
+    site.hosts.unreachable = {"lb-1"}
+    site.world.store.coordinator = "lb-2"
+    record = replace(RECORD)
+    site.world.save(record)
+    record.status = "rolling_back"
+    site.world.save(record)
+    assert [place for place, _status, _end in told(site)] == ["lb-1", "lb-2"]
+    record.status, record.ended_at = "rolled_back", 9.0
+    site.world.close(record)
+    assert told(site)[2:] == [("lb-2", "rolled_back", 9.0)]
+    site.hosts.replies["rollout_signal"] = lambda _call: {"failed": True, "msg": "the disk is full"}
+    site.world.close(record)

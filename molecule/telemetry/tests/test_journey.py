@@ -1,0 +1,66 @@
+"""One order, found by its trace in all three places, with real Loki, Tempo and Alloy."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import urllib.parse
+from typing import Any
+
+import estate
+import pytest
+import telemetry
+
+pytestmark = telemetry.needs("loki", "tempo", "alloy")
+ARRIVES_WITHIN = 120
+
+
+@pytest.fixture(scope="module")
+def trace() -> str:
+    """The trace of one order through a load balancer."""
+    found = secrets.token_hex(16)
+    telemetry.place_order("journey", traceparent=f"00-{found}-{secrets.token_hex(8)}-01")
+    return found
+
+
+def lines(expression: str) -> list[tuple[dict[str, str], str]]:
+    """Labels and text of the log lines that an expression finds in the last hour."""
+    answer = estate.get_json(
+        f"{telemetry.LOKI}/loki/api/v1/query_range?since=1h&limit=1000&query={urllib.parse.quote(expression)}"
+    )
+    return [(stream["stream"], line) for stream in answer["data"]["result"] for _time, line in stream["values"]]
+
+
+def test_the_trace_has_spans_of_the_service_and_its_sql(trace: str) -> None:
+    def spans() -> set[str]:
+        status, body, _headers = estate.get(
+            f"{telemetry.TEMPO}/api/traces/{trace}", headers={"Accept": "application/json"}
+        )
+        if status != 200:
+            return set()
+        batches: list[Any] = json.loads(body)["batches"]
+        return {span["name"] for batch in batches for scope in batch["scopeSpans"] for span in scope["spans"]}
+
+    names = estate.wait_for(spans, timeout=ARRIVES_WITHIN, what="the trace in Tempo")
+    assert {"POST /orders", "sql create_order"} <= names
+
+
+def test_the_access_line_and_the_services_lines_carry_the_trace(trace: str) -> None:
+    found = estate.wait_for(
+        lambda: lines(f'{{unit="haproxy.service"}} | trace_id="{trace}"'),
+        timeout=ARRIVES_WITHIN,
+        what="the access line",
+    )
+    assert json.loads(found[0][1])["path"] == "/orders"
+    assert found[0][0]["instance"] in estate.addresses("loadbalancers")
+
+
+def test_the_request_is_counted_with_an_exemplar(trace: str) -> None:
+    def exemplars() -> set[str]:
+        expression = urllib.parse.quote(
+            '{__name__=~"http_request_duration_seconds_bucket|traces_spanmetrics_latency_bucket"}'
+        )
+        series = telemetry.ask(f"query_exemplars?query={expression}")
+        return {value for one in series for point in one["exemplars"] for value in point["labels"].values()}
+
+    estate.wait_for(lambda: trace in exemplars(), timeout=ARRIVES_WITHIN, what="the exemplar in Prometheus")

@@ -1,0 +1,67 @@
+# Copyright: (c) 2026, The mesops.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a rollout tells the telemetry: the text that node_exporter reads, and the line in the log."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.mesops.platform.plugins.module_utils import rollout_signal
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+
+FOUND: dict[str, Any] = {
+    "service": "mes",
+    "kind": "rollout",
+    "id": "mes-1a",
+    "version": "1.2.0",
+    "status": "running",
+    "reason": "",
+    "by": "deploy@ci-7",
+    "started_at": 1795000000.25,
+    "ended_at": 0.0,
+}
+
+
+def test_a_rollout_under_way_has_no_end() -> None:
+    labels = 'service="mes",kind="rollout",id="mes-1a",version="1.2.0"'
+    assert rollout_signal.figures(FOUND).splitlines() == [
+        f'mesops_rollout_status{{{labels},status="running"}} 1',
+        f"mesops_rollout_started_timestamp_seconds{{{labels}}} 1795000000.250",
+    ]
+    ended = rollout_signal.figures({**FOUND, "status": "done", "ended_at": 1795000060.0}).splitlines()
+    assert ended[2] == f"mesops_rollout_ended_timestamp_seconds{{{labels}}} 1795000060.000"
+
+
+@given(st.text(max_size=30))
+def test_any_version_can_be_read_back(version: str) -> None:
+    families = list(text_string_to_metric_families(rollout_signal.figures({**FOUND, "version": version})))
+    assert {sample.labels["version"] for family in families for sample in family.samples} == {version}
+
+
+def test_the_line_carries_the_id_and_the_reason() -> None:
+    found = json.loads(rollout_signal.line({**FOUND, "reason": "gate errors: 5 of 90"}))
+    assert found["rollout_id"] == "mes-1a"
+    assert found["reason"] == "gate errors: 5 of 90"
+    assert "\n" not in rollout_signal.line({**FOUND, "reason": "a\nb"})
+
+
+def test_the_file_of_a_service_is_replaced_and_its_place_is_not_made(tmp_path: Path) -> None:
+    assert rollout_signal.write(str(tmp_path), FOUND)
+    assert rollout_signal.write(str(tmp_path), {**FOUND, "status": "done"})
+    (only,) = tmp_path.iterdir()
+    assert only.name == "mesops-rollout-mes.prom"
+    assert 'status="done"' in only.read_text()
+    assert oct(only.stat().st_mode & 0o777) == "0o644"
+    assert not rollout_signal.write(str(tmp_path / "none"), FOUND)
+
+
+def test_nothing_half_written_stays(tmp_path: Path) -> None:
+    with pytest.raises(KeyError):
+        rollout_signal.write(str(tmp_path), {"service": "mes"})
+    assert list(tmp_path.iterdir()) == []
