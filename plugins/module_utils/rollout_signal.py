@@ -39,16 +39,31 @@ def line(found: Mapping[str, Any]) -> str:
     return json.dumps(told, ensure_ascii=False)
 
 
+def _has_ended(path: str, rollout: str) -> bool:
+    """Whether the figures that are there tell of the end of this rollout."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return any("_ended_" in row and f'id="{rollout}"' in row for row in stream)
+    except FileNotFoundError:
+        return False
+
+
 def write(directory: str, found: Mapping[str, Any]) -> bool:
-    """Replace the figures of the service in one step; whether there is a place for them."""
+    """Replace the figures of the service in one step; whether there is a place for them.
+
+    Signals are not waited for, so one may arrive after that of the end. The end stays.
+    """
     if not os.path.isdir(directory):
         return False
+    path = os.path.join(directory, f"{IDENTIFIER}-{found['service']}.prom")
+    if not found["ended_at"] and _has_ended(path, str(found["id"])):
+        return True
     descriptor, beside = tempfile.mkstemp(prefix=f".{IDENTIFIER}-", dir=directory)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             stream.write(figures(found))
         os.chmod(beside, 0o644)
-        os.replace(beside, os.path.join(directory, f"{IDENTIFIER}-{found['service']}.prom"))
+        os.replace(beside, path)
     except BaseException:
         os.unlink(beside)
         raise

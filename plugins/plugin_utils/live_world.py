@@ -26,7 +26,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils.fleet import Answe
 from ansible_collections.mesops.platform.plugins.plugin_utils.live_store import LiveStore
 
 MIGRATION_WAIT = 4
-SIGNAL = "signal"
+SIGNAL, LAST_SIGNAL = "signal", "last signal"
 SIGNAL_TIMEOUT = 10
 
 
@@ -96,7 +96,7 @@ class LiveWorld:
         """Write the final record and let go of the lock."""
         self.store.close(record)
         for call in self._signals(record):
-            if not self.fleet.run({SIGNAL: call})[SIGNAL].failed:
+            if not self.fleet.run({LAST_SIGNAL: call})[LAST_SIGNAL].failed:
                 break
 
     def release(self) -> None:

@@ -51,6 +51,14 @@ def query(expression: str) -> list[dict[str, Any]]:
     return found
 
 
+def lines(expression: str) -> list[tuple[dict[str, str], str]]:
+    """Labels and text of the log lines that an expression finds in the last hour."""
+    answer = estate.get_json(
+        f"{LOKI}/loki/api/v1/query_range?since=1h&limit=5000&query={urllib.parse.quote(expression)}"
+    )
+    return [(stream["stream"], line) for stream in answer["data"]["result"] for _time, line in stream["values"]]
+
+
 def firing() -> set[str]:
     """The names of the alerts that fire right now."""
     return {alert["labels"]["alertname"] for alert in ask("alerts")["alerts"] if alert["state"] == "firing"}

@@ -48,7 +48,7 @@ def life() -> Iterator[None]:
         for status in ("FILE_UPLOADED", "SUBMITTED"):
             telemetry.post(f"/orders/{number}/transitions", {"to": status})
         telemetry.post(f"/orders/{number}/price", {})
-    with estate.load(orders=100000, rate=2):
+    with estate.load(duration=3600, rate=20, reads=0.3):
         assert estate.roll_out(note).status == 0
         yield
 

@@ -23,14 +23,6 @@ def trace() -> str:
     return found
 
 
-def lines(expression: str) -> list[tuple[dict[str, str], str]]:
-    """Labels and text of the log lines that an expression finds in the last hour."""
-    answer = estate.get_json(
-        f"{telemetry.LOKI}/loki/api/v1/query_range?since=1h&limit=1000&query={urllib.parse.quote(expression)}"
-    )
-    return [(stream["stream"], line) for stream in answer["data"]["result"] for _time, line in stream["values"]]
-
-
 def test_the_trace_has_spans_of_the_service_and_its_sql(trace: str) -> None:
     def spans() -> set[str]:
         status, body, _headers = estate.get(
@@ -47,7 +39,7 @@ def test_the_trace_has_spans_of_the_service_and_its_sql(trace: str) -> None:
 
 def test_the_access_line_and_the_services_lines_carry_the_trace(trace: str) -> None:
     found = estate.wait_for(
-        lambda: lines(f'{{unit="haproxy.service"}} | trace_id="{trace}"'),
+        lambda: telemetry.lines(f'{{unit="haproxy.service"}} | trace_id="{trace}"'),
         timeout=ARRIVES_WITHIN,
         what="the access line",
     )

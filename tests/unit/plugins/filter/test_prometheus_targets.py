@@ -94,6 +94,7 @@ def test_a_check_asks_the_prober_and_is_called_by_what_it_asks() -> None:
     assert static == {"targets": ["http://lb-1/orders"], "labels": {"job": "check", "check": "order"}}
     assert [rule["target_label"] for rule in found["relabel_configs"]] == ["__param_target", "instance", "__address__"]
     assert found["relabel_configs"][2]["replacement"] == "10.0.0.9:9115"
-    for nothing in ({"urls": []}, {}, "http://lb-1"):
+    wrong: tuple[Any, ...] = ({"urls": []}, {}, "http://lb-1")
+    for nothing in wrong:
         with pytest.raises(AnsibleFilterError, match=r"mesops_checks\.order has no urls; give a list"):
             prometheus_targets({}, {}, {}, {}, checks={"order": nothing})

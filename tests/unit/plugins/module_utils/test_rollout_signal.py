@@ -61,7 +61,15 @@ def test_the_file_of_a_service_is_replaced_and_its_place_is_not_made(tmp_path: P
     assert not rollout_signal.write(str(tmp_path / "none"), FOUND)
 
 
+def test_the_end_stays_when_a_word_from_before_arrives_late(tmp_path: Path) -> None:
+    rollout_signal.write(str(tmp_path), {**FOUND, "status": "done", "ended_at": 1795000060.0})
+    assert rollout_signal.write(str(tmp_path), FOUND)
+    assert 'status="done"' in (tmp_path / "mesops-rollout-mes.prom").read_text()
+    rollout_signal.write(str(tmp_path), {**FOUND, "id": "mes-2b"})
+    assert 'status="running"' in (tmp_path / "mesops-rollout-mes.prom").read_text()
+
+
 def test_nothing_half_written_stays(tmp_path: Path) -> None:
     with pytest.raises(KeyError):
-        rollout_signal.write(str(tmp_path), {"service": "mes"})
+        rollout_signal.write(str(tmp_path), {"service": "mes", "ended_at": 1.0})
     assert list(tmp_path.iterdir()) == []

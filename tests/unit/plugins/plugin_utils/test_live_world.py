@@ -46,6 +46,7 @@ class Hosts:
 
     def run(self, calls: Mapping[str, Call]) -> dict[str, Answer]:
         self.rounds += 1
+        assert not set(calls) & set(self.background), "the fleet would take the earlier answer for this one's"
         return {key: self._answer(call) for key, call in calls.items()}
 
     def begin(self, key: str, call: Call) -> None:
