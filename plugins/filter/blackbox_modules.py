@@ -33,7 +33,7 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: "{{ checks | mesops.platform.blackbox_modules }}"
   vars:
-    checks: {shop: {urls: ["https://shop.example.com/"], contains: "Basket"}}
+    checks: {start: {urls: ["https://www.example.com/"], contains: "Welcome"}}
 """
 
 RETURN = r"""

@@ -79,7 +79,7 @@ options:
 EXAMPLES = r"""
 - name: Mark a change that was made by hand
   mesops.platform.rollout_signal:
-    service: mes
+    service: catalog
     id: hotfix-17
     kind: rollout
     version: 1.2.1

@@ -48,6 +48,10 @@ def told(people: telemetry.Recorder, receiver: str, alert: str, status: str) -> 
     )
 
 
+def first_balancer() -> str:
+    return next(iter(estate.addresses("loadbalancers").values()))
+
+
 def test_a_node_that_stops(people: telemetry.Recorder) -> None:
     estate.on("mes-2", "systemctl stop mes")
     try:
@@ -82,6 +86,28 @@ def test_a_disk_that_fills(people: telemetry.Recorder) -> None:
     finally:
         estate.on("mes-1", "umount /srv/plans")
     assert people.names("oncall", "firing") == {"FilesystemFull"}
+
+
+def test_a_synthetic_order_that_stops(people: telemetry.Recorder) -> None:
+    estate.on(telemetry.OBS, "systemctl stop prometheus-blackbox-exporter")
+    try:
+        told(people, "oncall", "CheckSilent", "firing")
+    finally:
+        estate.on(telemetry.OBS, "systemctl start prometheus-blackbox-exporter")
+    told(people, "oncall", "CheckSilent", "resolved")
+    assert people.names("oncall", "firing") == {"CheckSilent"}
+
+
+def test_a_synthetic_order_that_fails(people: telemetry.Recorder) -> None:
+    """The services are well, and what a client would get is not."""
+    estate.on(telemetry.OBS, f"ip route add blackhole {first_balancer()}/32")
+    try:
+        told(people, "oncall", "CheckFails", "firing")
+    finally:
+        estate.on(telemetry.OBS, f"ip route del blackhole {first_balancer()}/32")
+    told(people, "oncall", "CheckFails", "resolved")
+    assert people.names("oncall", "firing") <= {"CheckFails", "TargetDown", "BalancerDown", "HostDown"}
+    assert people.names("operators", "firing") == set()
 
 
 def test_an_order_that_nobody_claims(people: telemetry.Recorder) -> None:

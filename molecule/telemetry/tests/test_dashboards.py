@@ -43,14 +43,16 @@ ALL = [pytest.param(*one, id=f"{one[0]}-{one[1]}-{number}") for number, one in e
 def life() -> Iterator[None]:
     """Orders go all their way and a rollout is run, while the panels are looked at."""
     note = estate.build_release(version="1.0.1")
-    for _ in range(4):
-        number = telemetry.place_order("dashboards")
+    numbers = [telemetry.place_order("dashboards") for _ in range(4)]
+    for number in numbers:
         for status in ("FILE_UPLOADED", "SUBMITTED"):
             telemetry.post(f"/orders/{number}/transitions", {"to": status})
         telemetry.post(f"/orders/{number}/price", {})
     with estate.load(duration=3600, rate=20, reads=0.3):
         assert estate.roll_out(note).status == 0
         yield
+    for number in numbers:
+        telemetry.post(f"/orders/{number}/transitions", {"to": "MANUFACTURING_APPROVED"})
 
 
 @pytest.mark.parametrize(("board", "panel", "source", "expression"), ALL)

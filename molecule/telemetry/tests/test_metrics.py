@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import ssl
+import urllib.error
+import urllib.request
+
 import estate
 import pytest
 import telemetry
@@ -114,3 +119,29 @@ def test_nothing_is_readable_or_reachable_by_others() -> None:
     assert sorted(line.split()[3] for line in listening.splitlines()) == [
         f"{telemetry.ADDRESS}:{port}" for port in (9090, 9093, 9100)
     ]
+
+
+def test_a_password_and_tls_where_they_are_wanted() -> None:
+    # The hash of "drill-password".
+    users = {"drill": "$2b$10$abcdefghijklmnopqrstuu70apwD7j.9Az7zKtULDMkM/LJz63otO"}
+    pair = {"cert_file": "/etc/prometheus/drill.crt", "key_file": "/etc/prometheus/drill.key"}
+    estate.on(
+        telemetry.OBS,
+        f"openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=drill -days 2 -keyout {pair['key_file']} "
+        f"-out {pair['cert_file']} 2>/dev/null && chown prometheus {pair['key_file']}",
+    )
+    url = f"https://{telemetry.ADDRESS}:9090/api/v1/query?query=up"
+    trusting = ssl.create_default_context()
+    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+    try:
+        telemetry.playbook("--tags", "prometheus", prometheus_users=users, prometheus_tls=pair)
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(url, context=trusting, timeout=10)
+        word = base64.b64encode(b"drill:drill-password").decode()
+        request = urllib.request.Request(url, headers={"Authorization": f"Basic {word}"})
+        with urllib.request.urlopen(request, context=trusting, timeout=10) as reply:
+            assert reply.status == 200
+        assert "$2b$10$" not in (estate.BUILD / "telemetry-site.log").read_text(encoding="utf-8"), "no hash in a diff"
+    finally:
+        telemetry.playbook("--tags", "prometheus")
+    assert telemetry.query("up")
