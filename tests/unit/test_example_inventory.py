@@ -14,7 +14,9 @@ import estate
 import pytest
 
 EXAMPLE = estate.ROOT / "inventories" / "example"
-VAULT = sorted(set(re.findall(r"\b(vault_\w+_(?:password|key))\b", (EXAMPLE / "group_vars/all/secrets.yml").read_text())))
+VAULT = sorted(
+    set(re.findall(r"\b(vault_\w+_(?:password|key))\b", (EXAMPLE / "group_vars/all/secrets.yml").read_text()))
+)
 
 
 def preflight(values: dict[str, str]) -> estate.Recap:
