@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -73,6 +74,8 @@ QUERY = ("expr", "legend", "exemplars", "kind")
 SOURCES = {"prometheus": "prometheus", "loki": "loki", "tempo": "tempo"}
 """What a panel calls a source: the type of the plugin, which is also the uid that the role grafana gives it."""
 INSTANT = ("stat", "gauge", "bargauge", "table")
+UID = re.compile(r"[A-Za-z0-9_-]{1,40}")
+"""What Grafana takes as a uid; it becomes the file's name as well."""
 
 _LEGEND = {"displayMode": "list", "placement": "bottom", "showLegend": True}
 _LAST = {"calcs": ["lastNotNull"], "fields": "", "values": False}
@@ -115,6 +118,14 @@ def _refuse(where: str, found: Any, keys: Sequence[str], required: Sequence[str]
             raise AnsibleFilterError(f"{where} has no {key}; a reader needs it, so give it one.")
 
 
+def _kinds(where: str, found: Mapping[str, Any], kind: str, *keys: str) -> None:
+    """Refuse what would be taken apart into letters, or fail far from its cause."""
+    for key in keys:
+        value = found.get(key)
+        if value is not None and not isinstance(value, (list, tuple) if kind == "list" else Mapping):
+            raise AnsibleFilterError(f"{where} has the {key} {value!r}; give a {kind}.")
+
+
 def _target(where: str, query: Any, source: str, kind: str, index: int) -> dict[str, Any]:
     if isinstance(query, str):
         query = {"expr": query}
@@ -152,6 +163,8 @@ def _defaults(panel: Mapping[str, Any], kind: str) -> dict[str, Any]:
 def _panel(where: str, panel: Any) -> dict[str, Any]:
     _refuse(where, panel, PANEL, ("title", "description", "queries"))
     where = f"{where} ({panel['title']})"
+    _kinds(where, panel, "list", "queries")
+    _kinds(where, panel, "mapping", "thresholds", "values")
     kind, source = panel.get("type", "timeseries"), panel.get("source", "prometheus")
     for key, value, known in (("type", kind, _OPTIONS), ("source", source, SOURCES)):
         if value not in known:
@@ -159,12 +172,15 @@ def _panel(where: str, panel: Any) -> dict[str, Any]:
     width = panel.get("width", 8)
     if isinstance(width, bool) or not isinstance(width, int) or not 1 <= width <= COLUMNS:
         raise AnsibleFilterError(f"{where} has the width {width!r}; give columns from 1 to {COLUMNS}.")
+    height = panel.get("height", 7)
+    if isinstance(height, bool) or not isinstance(height, int) or height < 1:
+        raise AnsibleFilterError(f"{where} has the height {height!r}; give lines, at least 1.")
     found: dict[str, Any] = {
         "title": panel["title"],
         "description": panel["description"],
         "type": kind,
         "datasource": {"type": source, "uid": SOURCES[source]},
-        "gridPos": {"w": width, "h": panel.get("height", 7)},
+        "gridPos": {"w": width, "h": height},
         "targets": [
             _target(f"{where}, query {index + 1},", query, source, kind, index)
             for index, query in enumerate(panel["queries"])
@@ -220,10 +236,12 @@ def model(dashboard: Any) -> dict[str, Any]:
     name = dashboard.get("uid", dashboard.get("title")) if isinstance(dashboard, Mapping) else dashboard
     where = f"Dashboard {name!r}"
     _refuse(where, dashboard, DASHBOARD, ("uid", "title", "description", "rows"))
+    _kinds(where, dashboard, "list", "rows", "variables")
     panels: list[dict[str, Any]] = []
     top = 0
     for number, row in enumerate(dashboard["rows"], 1):
         _refuse(f"{where}, row {number},", row, ROW, ("title", "panels"))
+        _kinds(f"{where}, row {number},", row, "list", "panels")
         inside = [
             _panel(f"{where}, row {row['title']!r}, panel {index}", panel)
             for index, panel in enumerate(row["panels"], 1)
@@ -262,6 +280,10 @@ def grafana_dashboard_files(dashboards: Any, directory: str) -> list[dict[str, s
     files: dict[str, dict[str, str]] = {}
     for found in map(model, dashboards):
         uid = str(found["uid"])
+        if not UID.fullmatch(uid):
+            raise AnsibleFilterError(
+                f"A dashboard has the uid {uid!r}; give at most 40 letters, digits, hyphens and underscores."
+            )
         if uid in files:
             raise AnsibleFilterError(f"Two dashboards have the uid {uid!r}; give each one of its own.")
         files[uid] = {"path": f"{directory}/{uid}.json", "content": json.dumps(found, indent=1, sort_keys=True) + "\n"}

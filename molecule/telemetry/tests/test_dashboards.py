@@ -6,6 +6,7 @@ import json
 import re
 import urllib.parse
 from collections.abc import Iterator
+from typing import Any
 
 import estate
 import pytest
@@ -17,26 +18,48 @@ SUBSTITUTES = {"$__rate_interval": "1m", "$__interval": "1m", "$__range": "1h"}
 NEEDS = {"loki": r"loki_", "tempo": r"tempo_", "alloy": r"loki_write_"}
 
 
-def queries() -> Iterator[tuple[str, str, str, str]]:
-    """Dashboard, panel, source and expression of every query, variables standing for everything."""
+def models() -> Iterator[dict[str, Any]]:
+    """Every dashboard, as Grafana gets it."""
     files = [
         *sorted((estate.ROOT / "roles/grafana/files/dashboards").glob("*.yml")),
         *(estate.ROOT / "demo/dashboards").glob("*.yml"),
     ]
     boards = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in files]
     for file in grafana_dashboard_files(boards, ""):
-        model = json.loads(file["content"])
-        for panel in model["panels"]:
-            for target in panel.get("targets", []):
-                if "expr" in target:
-                    expression = target["expr"]
-                    for name, value in SUBSTITUTES.items():
-                        expression = expression.replace(name, value)
-                    expression = re.sub(r"\$\w+", ".*", expression)
-                    yield model["uid"], panel["title"], target["datasource"]["type"], expression
+        yield json.loads(file["content"])
 
 
-ALL = [pytest.param(*one, id=f"{one[0]}-{one[1]}-{number}") for number, one in enumerate(queries())]
+def plain(expression: str) -> str:
+    """The expression with every variable standing for everything."""
+    for name, value in SUBSTITUTES.items():
+        expression = expression.replace(name, value)
+    return re.sub(r"\$\w+", ".*", expression)
+
+
+def targets() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Dashboard, panel and query, those of folded rows too."""
+    for model in models():
+        for shown in model["panels"]:
+            for panel in (shown, *shown.get("panels", [])):
+                for target in panel.get("targets", []):
+                    yield model["uid"], panel["title"], target
+
+
+ALL = [
+    pytest.param(board, panel, target["datasource"]["type"], plain(target["expr"]), id=f"{board}-{panel}-{number}")
+    for number, (board, panel, target) in enumerate(targets())
+    if "expr" in target
+]
+VARIABLES = [
+    pytest.param(plain(one["definition"]), id=f"{model['uid']}-{one['name']}")
+    for model in models()
+    for one in model["templating"]["list"]
+]
+TRACES = [
+    pytest.param(plain(target["query"]), id=f"{board}-{panel}")
+    for board, panel, target in targets()
+    if target.get("queryType") == "traceql"
+]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -69,3 +92,24 @@ def test_a_query_has_an_answer(board: str, panel: str, source: str, expression: 
         return found
 
     estate.wait_for(answer, timeout=90, what=f"{board}, {panel}: {expression}")
+
+
+@pytest.mark.parametrize("definition", VARIABLES)
+def test_a_variable_offers_something(definition: str) -> None:
+    """A dashboard whose variable is empty asks for nothing at all."""
+    found = re.fullmatch(r"label_values\((?P<series>.+), (?P<label>\w+)\)", definition)
+    assert found, definition
+    expression = f"count by ({found['label']}) ({found['series']})"
+
+    def offered() -> list[str]:
+        return [one["metric"][found["label"]] for one in telemetry.query(expression) if found["label"] in one["metric"]]
+
+    estate.wait_for(offered, timeout=90, what=definition)
+
+
+@telemetry.needs("tempo")
+@pytest.mark.parametrize("expression", TRACES)
+def test_a_question_for_traces_is_understood(expression: str) -> None:
+    """There need not be a slow request, but Tempo has to take the question."""
+    answer = estate.get_json(f"{telemetry.TEMPO}/api/search?limit=5&q={urllib.parse.quote(expression)}")
+    assert "traces" in answer
