@@ -125,7 +125,7 @@ def _check_scrape(name: str, check: Any, prober: str) -> dict[str, Any]:
         "metrics_path": "/probe",
         **({"scrape_interval": check["interval"]} if check.get("interval") else {}),
         "params": {"module": [name]},
-        "static_configs": [{"targets": list(urls), "labels": {"job": "check", "check": name}}],
+        "static_configs": [{"targets": sorted(urls), "labels": {"job": "check", "check": name}}],
         "relabel_configs": [
             {"source_labels": ["__address__"], "target_label": "__param_target"},
             {"source_labels": ["__param_target"], "target_label": "instance"},
@@ -156,7 +156,9 @@ def prometheus_targets(
         _check(str(name), job, known)
     found = []
     for name, job in sorted(wanted.items()):
-        there = [host for host in job["hosts"] if name not in (known[host].get("mesops_left_out") or {})]
+        # The order of an inventory's hosts depends on how it is given, and is no reason to change anything.
+        hosts = sorted(job["hosts"], key=str)
+        there = [host for host in hosts if name not in (known[host].get("mesops_left_out") or {})]
         if there:
             found.append(_scrape(str(name), {**job, "hosts": there}, known))
     return found + [_check_scrape(str(name), check, prober) for name, check in sorted((checks or {}).items())]

@@ -85,6 +85,12 @@ def test_mistakes_are_one_sentence(job: Any, sentence: str) -> None:
     assert str(caught.value).startswith(sentence)
 
 
+def test_the_order_of_the_inventory_is_no_difference() -> None:
+    hostvars = {name: {"mesops_address": f"10.0.0.{number}"} for number, name in enumerate(("b", "a", "c"))}
+    one, other = ({"node": {"hosts": list(order), "port": 9100}} for order in ("bac", "cba"))
+    assert prometheus_targets(one, {}, {}, hostvars) == prometheus_targets(other, {}, {}, hostvars)
+
+
 def test_a_check_asks_the_prober_and_is_called_by_what_it_asks() -> None:
     checks = {"order": {"urls": ["http://lb-1/orders"], "interval": "30s", "method": "POST"}}
     (found,) = prometheus_targets({}, {}, {}, {}, checks=checks, prober="10.0.0.9:9115")
