@@ -140,8 +140,7 @@ def await_notes(people: telemetry.Recorder, status: str, within: float) -> None:
 @pytest.fixture(scope="module")
 def told(people: telemetry.Recorder) -> Told:
     """Everything breaks at once, and is repaired at once: waiting for each alone would take five times as long."""
-    # That a failover happened is told for ten minutes, and another scenario may have made one.
-    estate.wait_for(lambda: not telemetry.firing(), timeout=900, what=f"calm: {telemetry.firing()}")
+    estate.wait_for(lambda: not telemetry.firing(), timeout=300, what=f"calm: {telemetry.firing()}")
     people.got.clear()
     begun: list[Drill] = []
     try:
