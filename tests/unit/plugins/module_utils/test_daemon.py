@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import datetime
 import http.server
 import os
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +17,10 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.mesops.platform.plugins.module_utils import daemon
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -210,8 +216,30 @@ def test_wait_ends_early_when_the_unit_is_down_for_good() -> None:
         wait(iter([(False, "no answer")]), replace(UNIT, active_state="failed"))
 
 
+def certificate(directory: Path) -> Path:
+    """Key and certificate of an authority that nobody knows, for a name that nobody asks for."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "elsewhere")])
+    begin = datetime.datetime.now(datetime.timezone.utc)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(begin)
+        .not_valid_after(begin + datetime.timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path = directory / "pair.pem"
+    path.write_bytes(private + made.public_bytes(pem))
+    return path
+
+
 @pytest.fixture
-def server() -> Iterator[str]:
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(503 if self.path == "/down" else 204)
@@ -223,6 +251,10 @@ def server() -> Iterator[str]:
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        if getattr(request, "param", "") == "tls":
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate(tmp_path))
+            running.socket = context.wrap_socket(running.socket, server_side=True)
         threading.Thread(target=running.serve_forever, daemon=True).start()
         yield f"127.0.0.1:{running.server_port}"
         running.shutdown()
@@ -234,6 +266,11 @@ def test_http_probe(server: str) -> None:
     assert not passed
     assert reason == f"http://{server}/down answered 503: database away"
     assert daemon.http_probe(f"http://{server}/down", [503], 5)()[0]
+
+
+@pytest.mark.parametrize("server", ["tls"], indirect=True)
+def test_a_daemon_is_ready_whoever_signed_its_certificate(server: str) -> None:
+    assert daemon.http_probe(f"https://{server}/", [], 5)() == (True, f"https://{server}/ answered 204")
 
 
 def test_tcp_probe(server: str) -> None:
