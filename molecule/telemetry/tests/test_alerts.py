@@ -95,7 +95,7 @@ DRILLS = {
         on(telemetry.OBS, "systemctl start prometheus-blackbox-exporter"),
     ),
     "a standby that is killed": Drill(
-        "oncall", "StandbyMissing", Standby.lose, Standby.bring_back, frozenset({"PostgresDown"})
+        "oncall", "StandbyMissing", Standby.lose, Standby.bring_back, frozenset({"PostgresDown", "TcpServiceDown"})
     ),
 }
 # What could not be scraped besides: the metrics of what was stopped.
