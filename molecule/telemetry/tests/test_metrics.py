@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import json
 import ssl
 import urllib.error
 import urllib.request
+from pathlib import Path
+from typing import Any
 
 import estate
 import pytest
@@ -121,6 +124,14 @@ def test_nothing_is_readable_or_reachable_by_others() -> None:
     ]
 
 
+def drill_rule() -> Path:
+    """A rule that always fires; the file it stands in."""
+    path = estate.BUILD / "drill-rules.yml"
+    rule = {"alert": "Drill", "expr": "vector(1)", "labels": {"severity": "none"}, "annotations": {"summary": "A drill."}}
+    path.write_text(json.dumps({"groups": [{"name": "drill", "rules": [rule]}]}), encoding="utf-8")
+    return path
+
+
 def test_a_password_and_tls_where_they_are_wanted() -> None:
     # The hash of "drill-password".
     users = {"drill": "$2b$10$abcdefghijklmnopqrstuu70apwD7j.9Az7zKtULDMkM/LJz63otO"}
@@ -130,18 +141,43 @@ def test_a_password_and_tls_where_they_are_wanted() -> None:
         f"openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=drill -days 2 -keyout {pair['key_file']} "
         f"-out {pair['cert_file']} 2>/dev/null && chown prometheus {pair['key_file']}",
     )
-    url = f"https://{telemetry.ADDRESS}:9090/api/v1/query?query=up"
     trusting = ssl.create_default_context()
     trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
-    try:
-        telemetry.playbook("--tags", "prometheus", prometheus_users=users, prometheus_tls=pair)
-        with pytest.raises(urllib.error.HTTPError, match="401"):
-            urllib.request.urlopen(url, context=trusting, timeout=10)
-        word = base64.b64encode(b"drill:drill-password").decode()
-        request = urllib.request.Request(url, headers={"Authorization": f"Basic {word}"})
+    word = base64.b64encode(b"drill:drill-password").decode()
+
+    def answer(port: int, path: str, **headers: str) -> Any:
+        request = urllib.request.Request(f"https://{telemetry.ADDRESS}:{port}{path}", headers=headers)
         with urllib.request.urlopen(request, context=trusting, timeout=10) as reply:
-            assert reply.status == 200
-        assert "$2b$10$" not in (estate.BUILD / "telemetry-site.log").read_text(encoding="utf-8"), "no hash in a diff"
+            return json.loads(reply.read())
+
+    parts = ("--tags", "prometheus,alertmanager")
+    wanted = {
+        **{f"{name}_users": users for name in ("prometheus", "alertmanager")},
+        **{f"{name}_tls": pair for name in ("prometheus", "alertmanager")},
+    }
+    client = {
+        "scheme": "https",
+        "tls_config": {"insecure_skip_verify": True},
+        "basic_auth": {"username": "drill", "password": "drill-password"},
+    }
+    try:
+        refused = telemetry.playbook(*parts, check=False, **wanted)
+        assert "give prometheus_alertmanager_client a basic_auth" in refused.output.replace("\n", " ")
+        telemetry.playbook(
+            *parts, **wanted, prometheus_alertmanager_client=client, prometheus_extra_rules=[str(drill_rule())]
+        )
+        for port, path in ((9090, "/api/v1/query?query=up"), (9093, "/api/v2/alerts")):
+            with pytest.raises(urllib.error.HTTPError, match="401"):
+                answer(port, path)
+        header = {"Authorization": f"Basic {word}"}
+        assert answer(9090, "/api/v1/query?query=up", **header)["status"] == "success"
+        estate.wait_for(
+            lambda: "Drill" in {one["labels"]["alertname"] for one in answer(9093, "/api/v2/alerts", **header)},
+            timeout=90,
+            what="an alert to pass from one to the other",
+        )
+        log = (estate.BUILD / "telemetry-site.log").read_text(encoding="utf-8")
+        assert "$2b$10$" not in log and "drill-password" not in log, "no secret in a diff"
     finally:
-        telemetry.playbook("--tags", "prometheus")
+        telemetry.playbook(*parts)
     assert telemetry.query("up")
