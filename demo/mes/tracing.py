@@ -87,7 +87,12 @@ class Tracing:
             return
         from opentelemetry.trace import SpanKind  # noqa: PLC0415
 
-        attributes: dict[str, Any] = {"db.system.name": "postgresql", "db.operation.name": operation, "mes.pool": role}
+        attributes: dict[str, Any] = {
+            "db.system.name": "postgresql",
+            "db.namespace": "mes",
+            "db.operation.name": operation,
+            "mes.pool": role,
+        }
         with self._tracer.start_as_current_span(f"sql {operation}", kind=SpanKind.CLIENT, attributes=attributes):
             yield
 

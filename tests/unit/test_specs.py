@@ -34,9 +34,34 @@ def test_there_are_roles() -> None:
     assert {"haproxy", "app", "etcd", "postgres"} <= {role.name for role in ROLES}
 
 
+def computed(value: Any) -> bool:
+    """Whether a default is an expression that a reader of the reference cannot take for a value."""
+    return isinstance(value, str) and "{{" in value
+
+
+def shared(value: Any) -> re.Match[str] | None:
+    """A variable of the whole estate that stands behind a default, and what holds without it."""
+    return re.fullmatch(r"\{\{ (mesops_\w+) \| default\((.*?)\) \}\}", str(value))
+
+
 @pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
 def test_same_variables(role: Path) -> None:
-    assert set(defaults(role)) == {name for name, option in options(role).items() if "default" in option}
+    said = {name for name, option in options(role).items() if "default" in option}
+    unsaid = {name for name, value in defaults(role).items() if computed(value)} - said
+    assert set(defaults(role)) == said | unsaid
+    described = {name: str(options(role)[name]["description"]) for name in unsaid}
+    assert [name for name, text in described.items() if "By default" not in " ".join(text.split())] == []
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_an_expression_is_no_documented_default_but_of_a_text(role: Path) -> None:
+    bad = [
+        name
+        for name, option in options(role).items()
+        if computed(option.get("default"))
+        and ("__" in option["default"] or option["type"] not in ("str", "path") and option.get("elements") != "str")
+    ]
+    assert bad == []
 
 
 @pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
@@ -45,14 +70,19 @@ def test_same_values(role: Path) -> None:
     differing = {
         name: (values[name], option["default"])
         for name, option in options(role).items()
-        if "default" in option and values[name] != option["default"]
+        if "default" in option and values[name] != option["default"] and not shared(values[name])
     }
     assert differing == {}
+    for name, option in options(role).items():
+        behind = shared(values.get(name))
+        if behind and "default" in option and not computed(option["default"]):
+            assert yaml.safe_load(behind[2]) == option["default"]
+            assert behind[1] in str(option["description"]), f"{name} says that it follows {behind[1]}"
 
 
 @pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
 def test_variables_without_a_default_stand_in_the_defaults_file_as_comments(role: Path) -> None:
-    without = {name for name, option in options(role).items() if "default" not in option}
+    without = {name for name, option in options(role).items() if "default" not in option} - set(defaults(role))
     assert without <= commented(role)
 
 

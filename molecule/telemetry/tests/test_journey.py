@@ -37,14 +37,22 @@ def test_the_trace_has_spans_of_the_service_and_its_sql(trace: str) -> None:
     assert {"POST /orders", "sql create_order"} <= names
 
 
+def test_the_services_are_drawn_from_the_traces(trace: str) -> None:
+    """Tempo's service graph, from which Grafana draws who asks whom."""
+    assert trace
+    expression = 'traces_service_graph_request_total{client="mes", server="mes"}'
+    estate.wait_for(lambda: telemetry.query(expression), timeout=ARRIVES_WITHIN, what=expression)
+
+
 def test_the_access_line_and_the_services_lines_carry_the_trace(trace: str) -> None:
-    found = estate.wait_for(
-        lambda: telemetry.lines(f'{{unit="haproxy.service"}} | trace_id="{trace}"'),
-        timeout=ARRIVES_WITHIN,
-        what="the access line",
-    )
-    assert json.loads(found[0][1])["path"] == "/orders"
-    assert found[0][0]["instance"] in estate.addresses("loadbalancers")
+    for unit, group in (("haproxy.service", "loadbalancers"), ("mes.service", "mes")):
+        found = estate.wait_for(
+            lambda query=f'{{unit="{unit}"}} | trace_id="{trace}"': telemetry.lines(query),
+            timeout=ARRIVES_WITHIN,
+            what=f"the line of {unit}",
+        )
+        assert json.loads(found[0][1])["path"] == "/orders"
+        assert found[0][0]["instance"] in estate.addresses(group)
 
 
 def test_the_request_is_counted_with_an_exemplar(trace: str) -> None:
