@@ -19,12 +19,12 @@ DEADLINE = 600
 # Where to cut: the signal goes out as soon as a line of the output contains the text, when the task of that name has
 # just begun. Each one changes something. In the order of a run.
 CUTS = [
-    ("TASK [mesops.platform._service : Install packages: etcd", signal.SIGKILL),
+    ("TASK [mesops.platform.daemon : Install packages: etcd", signal.SIGKILL),
     ("TASK [mesops.platform.etcd : Start the member]", signal.SIGINT),
     ("TASK [mesops.platform.postgres : Configure the member]", signal.SIGKILL),
     ("TASK [mesops.platform.postgres : Wait for a leader", signal.SIGKILL),
     ("TASK [mesops.platform.postgres : Wait until every member replicates]", signal.SIGINT),
-    ("TASK [mesops.platform._service : Install packages: haproxy]", signal.SIGKILL),
+    ("TASK [mesops.platform.daemon : Install packages: haproxy]", signal.SIGKILL),
     ("TASK [mesops.platform.haproxy : Put the configuration in force]", signal.SIGKILL),
     ("TASK [mesops.platform.app : Install the first release]", signal.SIGINT),
     ("TASK [mesops.platform.app : Start or restart them", signal.SIGKILL),
