@@ -1,7 +1,7 @@
 # The two commands of this project are `make demo` and `make test`. All the set-up they need happens by itself.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help venv hosts demo demo-down test lint unit bench artifacts clean changelog build
+.PHONY: help venv hosts demo demo-down test lint unit bench artifacts clean changelog package
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -47,8 +47,8 @@ bench: venv hosts ## measure, and write docs/benchmarks.md; PART=rollouts measur
 artifacts: venv ## fill a directory with the upstream archives, for machines without internet: DIR=/srv/artifacts
 	@$(BIN)/ansible-playbook playbooks/artifacts.yml -e artifacts_directory=$(or $(DIR),~/.cache/mesops/artifacts)
 
-build: venv ## the Galaxy archive, in dist/
-	@$(BIN)/ansible-galaxy collection build --force --output-path dist .
+package: venv ## the Galaxy archive, in dist/
+	@$(BIN)/python tests/package.py build
 
 clean: ## remove what the commands above made in this checkout
 	@rm -rf $(VENV) .cache build dist demo/dist .mypy_cache .ruff_cache .pytest_cache

@@ -11,6 +11,7 @@ case counts as itself.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -27,6 +28,8 @@ BIN, ROOT, BUILD = estate.BIN, estate.ROOT, estate.BUILD
 STEP_DEADLINE = 2700
 SIDE_BY_SIDE = (("rollout",), ("haproxy", "app", "interrupted", "ssh"))
 """Chains of scenarios that wait more than they work and promise nothing about latency: they run at the same time."""
+WORKFLOWS = (".github/workflows/ci.yml", "docs/pipelines/github-actions.yml", "docs/pipelines/github-actions-environment.yml")
+PIPELINES = (".gitlab-ci.yml", "docs/pipelines/gitlab-ci.yml")
 LINTERS: dict[str, Sequence[str]] = {
     "ruff": ("ruff", "check", "."),
     "ruff format": ("ruff", "format", "--check", "."),
@@ -34,7 +37,18 @@ LINTERS: dict[str, Sequence[str]] = {
     "yamllint": ("yamllint", "--strict", "."),
     "ansible-lint": ("ansible-lint", "--offline", "--profile", "production"),
     "changelog": ("antsibull-changelog", "lint"),
+    "documentation": ("antsibull-docs", "lint-collection-docs", "--plugin-docs", "--skip-rstcheck", "."),
+    "spelling": ("codespell",),
+    "github": ("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *WORKFLOWS),
+    "gitlab": ("check-jsonschema", "--builtin-schema", "vendor.gitlab-ci", *PIPELINES),
+    # The pipelines call each other by where they lie in a service's repository.
+    "actionlint": ("actionlint", "-ignore", "could not read reusable workflow", *WORKFLOWS),
+    "archive contents": ("python", "tests/package.py", "contents"),
+    "galaxy-importer": ("python", "tests/package.py", "importer"),
+    "ansible-test sanity": ("python", "tests/package.py", "sanity"),
 }
+ELSEWHERE = {"actionlint": "it is in no Python package; install it as its own project says, and it runs here too"}
+"""Linters that do not come with requirements.txt, and why."""
 
 
 @dataclass
@@ -101,8 +115,12 @@ def execute(title: str, command: Sequence[str | Path], log: Path, **environment:
 
 def lint(count: Count) -> None:
     """Run every linter, also when an earlier one complains."""
-    for name, command in LINTERS.items():
-        count.one(name, execute(name, [BIN / command[0], *command[1:]], BUILD / f"lint-{name.replace(' ', '-')}.log"))
+    for name, (program, *arguments) in LINTERS.items():
+        found = shutil.which(program) if name in ELSEWHERE else BIN / program
+        if found is None:
+            count.skipped.append(f"lint: {name} ({ELSEWHERE[name]})")
+        else:
+            count.one(name, execute(name, [found, *arguments], BUILD / f"lint-{name.replace(' ', '-')}.log"))
 
 
 def unit(count: Count) -> None:

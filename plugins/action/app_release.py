@@ -60,8 +60,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         }
 
     def _source(self, artifact: str) -> str:
-        path = os.path.expanduser(artifact)
-        return path if os.path.isabs(path) and os.path.isfile(path) else str(self._find_needle("files", path))
+        # From where the command was given first: a playbook of an installed collection lies nowhere near the artifacts.
+        path = os.path.abspath(os.path.expanduser(artifact))
+        return path if os.path.isfile(path) else str(self._find_needle("files", artifact))
 
 
 def _failed(result: dict[str, Any], message: str) -> dict[str, Any]:

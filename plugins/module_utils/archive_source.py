@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The mesops.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Find an upstream archive: in the cache, in a mirror, or at its origin. No Ansible in here.
+"""Find an upstream archive: in the cache, in a mirror, or at its origin.
 
 A cache and a mirror have the same layout, ``<program>/<version>/<file>`` with the release's list of checksums beside
 it, so that a cache that was filled once can be carried into a plant and serve as the mirror. ``artifacts.lock`` at its
@@ -16,12 +16,12 @@ import os
 import shutil
 import tempfile
 import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from ansible.module_utils import urls
 from ansible_collections.mesops.platform.plugins.module_utils import release_archive
 from ansible_collections.mesops.platform.plugins.module_utils.program_catalog import Archive
 from ansible_collections.mesops.platform.plugins.module_utils.program_install import listed_checksum
@@ -48,7 +48,10 @@ class Found:
 
 def open_url(address: str) -> IO[bytes]:
     """Open an address; trouble of any kind is an OSError."""
-    reply: IO[bytes] = urllib.request.urlopen(address, timeout=TIMEOUT_S)
+    try:
+        reply: IO[bytes] = urls.open_url(address, timeout=TIMEOUT_S)
+    except urls.ConnectionError as error:
+        raise OSError(str(error)) from error
     return reply
 
 

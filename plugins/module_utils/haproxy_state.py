@@ -124,7 +124,7 @@ def parse_servers(config: str) -> list[ServerLine]:
         if words[0] in _SECTIONS:
             section, name = words[0], words[1] if len(words) > 1 else ""
         elif words[0] == "server" and section in {"backend", "listen"} and len(words) > 2:
-            host, _, port = words[2].rpartition(":")
+            host, _colon, port = words[2].rpartition(":")
             if not port.isdigit():
                 host, port = words[2], "0"
             options = words[3:]
@@ -316,4 +316,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    raise SystemExit(main(sys.argv[1:]))

@@ -101,7 +101,7 @@ def program(module: str, arguments: Mapping[str, Any], check: bool) -> bytes:
 
 def result(status: int, output: str, errors: str) -> dict[str, Any]:
     """What the program has said; a host that did not run it counts as unreachable."""
-    first, _, rest = output.partition("\n")
+    first, _newline, rest = output.partition("\n")
     if first.strip() != MARK:
         reason = " ".join((errors or output).split()) or f"exit status {status}"
         return {"unreachable": True, "msg": reason}
