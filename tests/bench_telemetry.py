@@ -84,9 +84,7 @@ def measure() -> str:
     ]
     total = sum(counts.values()), sum(field for _who, field in FIELD.values())
     rows.append(("together", total[0], str(total[1]), f"{total[0] / total[1]:.2f}"))
-    own = len(
-        re.findall(r"^\s*- name:", Path(estate.ROOT / "roles/daemon/tasks/run.yml").read_text(), re.MULTILINE)
-    )
+    own = len(re.findall(r"^\s*- name:", Path(estate.ROOT / "roles/daemon/tasks/run.yml").read_text(), re.MULTILINE))
     kinds = ((idle[0], ".0f"), (idle[1], ".3f"), (loaded[0], ".0f"), (loaded[1], ".3f"))
     parts = [
         (job, host, *(format(kind.get((job, host), 0), form) for kind, form in kinds)) for job, host in sorted(idle[0])

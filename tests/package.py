@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The Galaxy archive: build it, and hold it against what Galaxy, Ansible's own sanity tests and its users expect.
 
-``package.py build`` writes it to ``dist/``; ``contents``, ``importer`` and ``sanity`` are linters, with exit code 1 and one
-line per complaint. They look at the archive and not at the checkout, for it is the archive that others get.
+``package.py build`` writes it to ``dist/``; ``contents``, ``importer`` and ``sanity`` are linters, with exit code 1 and
+one line per complaint. They look at the archive and not at the checkout, for it is the archive that others get.
 """
 
 from __future__ import annotations
@@ -21,18 +21,29 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
-SHIPPED = {"CHANGELOG.md", "LICENSE", "README.md", "changelogs", "docs", "inventories", "meta", "playbooks", "plugins", "roles"}
+SHIPPED = {
+    "CHANGELOG.md",
+    "LICENSE",
+    "README.md",
+    "changelogs",
+    "docs",
+    "inventories",
+    "meta",
+    "playbooks",
+    "plugins",
+    "roles",
+}
 WITHIN = {"changelogs": {"changelog.yaml"}, "inventories": {"example"}}
 """Of these directories only these entries."""
 MADE = {"MANIFEST.json", "FILES.json"}
 CACHE = ROOT / ".cache" / "sanity"
 """The home of ansible-test: the environments that it makes for its tests outlive a run."""
 # Its own one comes from a host that not every plant can reach; pip is in Python already, and the rest on PyPI.
-GET_PIP = '''import ensurepip, runpy, sys
+GET_PIP = """import ensurepip, runpy, sys
 ensurepip.bootstrap()
 sys.argv = ["pip", "install", *(word for word in sys.argv[1:] if word not in ("--no-setuptools", "--no-wheel"))]
 runpy.run_module("pip", run_name="__main__")
-'''
+"""
 PIP_VERSION = re.compile(r"pip='([0-9.]+)'")
 
 
@@ -61,7 +72,7 @@ def shipped(path: str) -> bool:
 
 
 def contents() -> int:
-    """The archive holds what users need and nothing else: no test, no demo, nothing that is not under version control."""
+    """The archive holds what users need and nothing else: no test, no demo, nothing outside version control."""
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     wanted = {path for path in listed if shipped(path)} | MADE
     with built() as archive, tarfile.open(archive) as opened:
@@ -103,7 +114,14 @@ def sanity() -> int:
             subprocess.run(["git", *words], cwd=place, check=True)
         unwanted = {"PYTHONPATH", "ANSIBLE_CONFIG", "ANSIBLE_COLLECTIONS_PATH"}
         return subprocess.run(
-            [BIN / "ansible-test", "sanity", "--color", "no", "--python", f"{sys.version_info[0]}.{sys.version_info[1]}"],
+            [
+                BIN / "ansible-test",
+                "sanity",
+                "--color",
+                "no",
+                "--python",
+                f"{sys.version_info[0]}.{sys.version_info[1]}",
+            ],
             cwd=place,
             env={
                 **{name: value for name, value in os.environ.items() if name not in unwanted},

@@ -28,7 +28,11 @@ BIN, ROOT, BUILD = estate.BIN, estate.ROOT, estate.BUILD
 STEP_DEADLINE = 2700
 SIDE_BY_SIDE = (("rollout",), ("haproxy", "app", "interrupted", "ssh"))
 """Chains of scenarios that wait more than they work and promise nothing about latency: they run at the same time."""
-WORKFLOWS = (".github/workflows/ci.yml", "docs/pipelines/github-actions.yml", "docs/pipelines/github-actions-environment.yml")
+WORKFLOWS = (
+    ".github/workflows/ci.yml",
+    "docs/pipelines/github-actions.yml",
+    "docs/pipelines/github-actions-environment.yml",
+)
 PIPELINES = (".gitlab-ci.yml", "docs/pipelines/gitlab-ci.yml")
 LINTERS: dict[str, Sequence[str]] = {
     "ruff": ("ruff", "check", "."),

@@ -59,7 +59,7 @@ def test_an_expression_is_no_documented_default_but_of_a_text(role: Path) -> Non
         name
         for name, option in options(role).items()
         if computed(option.get("default"))
-        and ("__" in option["default"] or option["type"] not in ("str", "path") and option.get("elements") != "str")
+        and ("__" in option["default"] or (option["type"] not in ("str", "path") and option.get("elements") != "str"))
     ]
     assert bad == []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import urllib.parse
+from functools import partial
 from typing import Any
 
 import estate
@@ -46,11 +47,8 @@ def test_the_services_are_drawn_from_the_traces(trace: str) -> None:
 
 def test_the_access_line_and_the_services_lines_carry_the_trace(trace: str) -> None:
     for unit, group in (("haproxy.service", "loadbalancers"), ("mes.service", "mes")):
-        found = estate.wait_for(
-            lambda query=f'{{unit="{unit}"}} | trace_id="{trace}"': telemetry.lines(query),
-            timeout=ARRIVES_WITHIN,
-            what=f"the line of {unit}",
-        )
+        query = f'{{unit="{unit}"}} | trace_id="{trace}"'
+        found = estate.wait_for(partial(telemetry.lines, query), timeout=ARRIVES_WITHIN, what=f"the line of {unit}")
         assert json.loads(found[0][1])["path"] == "/orders"
         assert found[0][0]["instance"] in estate.addresses(group)
 
