@@ -1,7 +1,7 @@
 # The two commands of this project are `make demo` and `make test`. All the set-up they need happens by itself.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help venv hosts demo demo-down test lint unit bench artifacts clean changelog package
+.PHONY: help venv hosts demo demo-down test lint unit bench matrix artifacts clean changelog reference package
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -44,8 +44,15 @@ unit: venv
 bench: venv hosts ## measure, and write docs/benchmarks.md; PART=rollouts measures only that
 	@$(BIN)/python tests/bench.py $(PART)
 
+matrix: venv hosts ## every ansible-core on every Debian, and docs/matrix.md; CORE=2.19 SUITE=trixie tries one cell
+	@molecule/hosts/image bookworm
+	@$(BIN)/python tests/matrix.py $(CORE) $(SUITE)
+
 artifacts: venv ## fill a directory with the upstream archives, for machines without internet: DIR=/srv/artifacts
 	@$(BIN)/ansible-playbook playbooks/artifacts.yml -e artifacts_directory=$(or $(DIR),~/.cache/mesops/artifacts)
+
+reference: venv ## docs/reference/, from what roles, modules, filters and playbooks say of themselves
+	@$(BIN)/python tests/reference.py
 
 package: venv ## the Galaxy archive, in dist/
 	@$(BIN)/python tests/package.py build
