@@ -1,0 +1,58 @@
+"""The page for those who run the platform: every command on it, in order, on an estate that serves all the time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import estate
+import pytest
+import typed
+
+PAGE = estate.ROOT / "docs/operations.md"
+COMMANDS = [
+    pytest.param(command, id=f"{number:02}-{'-'.join(command.text.split()[:2])}")
+    for number, command in enumerate(one for block in typed.blocks(PAGE) for one in block.commands())
+]
+
+
+@pytest.fixture(scope="module")
+def shell() -> Iterator[typed.Shell]:
+    opened = typed.Shell(estate.ROOT, estate.environment())
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def load() -> Iterator[None]:
+    """Orders come in all the while, and all that were acknowledged are there in the end."""
+    with estate.load(rate=20, duration=900, retry="safe", deadline=120) as run:
+        run.wait_for_acknowledged(50)
+        yield
+        run.stop(timeout=150)
+    verdict = estate.audit(run)
+    assert verdict.clean, verdict.table()
+    assert run.report.failed == 0, run.report.table()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_works_as_it_stands(command: typed.Command, shell: typed.Shell) -> None:
+    estate.wait_for(estate.healthy_cluster, timeout=120, what="a leader with a streaming standby")
+    text = command.text.replace("inventories/production", "inventories/demo")
+    if command.on_host:
+        leader = estate.leader()
+        assert leader
+        output = estate.on(leader, text)
+    else:
+        status, output = shell.type(text)
+        assert status == 0, output[-4000:]
+    assert command.missing(output) == [], output
+
+
+def test_there_were_commands_of_both_kinds() -> None:
+    assert {command.values[0].on_host for command in COMMANDS} == {True, False}  # type: ignore[union-attr]
+
+
+def test_no_server_stays_out_of_traffic() -> None:
+    shown = estate.playbook("playbooks/status.yml", title="status", log="operations-status").output
+    assert shown.count("UP, ") == 4, shown
+    assert "DRAIN" not in shown
