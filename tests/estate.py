@@ -384,7 +384,7 @@ def load_on(targets: tuple[str, ...], **options: Any) -> BackgroundLoad:
     return BackgroundLoad(LoadConfig(targets=targets, **options), directory=directory)
 
 
-def audit(run: BackgroundLoad, *, wait: float = 60) -> Audit:
-    """Compare the ledger of a run with the database."""
+def audit(run: BackgroundLoad, *, wait: float = 60, database: str = "") -> Audit:
+    """Compare the ledger of a run with the database, that of the demo estate without a connection string."""
     ledger = read_ledger(run.ledger)
-    return compare(ledger, fetch(conninfo(), ledger.runs, wait))
+    return compare(ledger, fetch(database or conninfo(), ledger.runs, wait))

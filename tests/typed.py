@@ -1,15 +1,20 @@
 # Copyright: (c) 2026, The mesops.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Documentation that is typed as it stands: the fenced blocks of a page, and a shell for them."""
+"""Documentation that is typed as it stands: the fenced blocks of a page, and a shell for them.
+
+Knows nothing of this checkout, for those who follow a page do not have it.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,10 +23,13 @@ DEADLINE = 900
 
 @dataclass(frozen=True)
 class Command:
-    """A line that is typed, on the controller or (with ``#``) by root on a host, and what it is said to print."""
+    """A line that is typed, and what it is said to print.
+
+    ``$`` is typed on the controller (host is None), ``name#`` by root on that host, ``#`` alone on any (host is empty).
+    """
 
     text: str
-    on_host: bool
+    host: str | None
     promised: list[str]
 
     def missing(self, output: str) -> list[str]:
@@ -47,8 +55,9 @@ class Block:
         """Every command of a block that is typed."""
         found: list[Command] = []
         for line in self.text.splitlines():
-            if line.startswith(("$ ", "# ")):
-                found.append(Command(line[2:], line.startswith("# "), []))
+            typed = re.match(r"(?:\$|([\w-]*)#) (.+)", line)
+            if typed:
+                found.append(Command(typed[2], typed[1], []))
             elif found:
                 found[-1].promised.append(line)
         yield from found
@@ -98,3 +107,47 @@ class Shell:
         """End it."""
         self._process.kill()
         self._process.wait()
+
+
+def stranger(home: Path, keys: Path, checkout: Path) -> dict[str, str]:
+    """The environment of somebody with an empty home, SSH keys for the hosts, and nothing of a checkout."""
+    python = home / "python" / "python3"
+    python.parent.mkdir()
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    python.symlink_to(Path(sys.base_prefix) / "bin" / version)
+    ours = ("ANSIBLE_", "MOLECULE_", "PYTEST_", "PYTHON", "VIRTUAL_ENV")
+    own = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    elsewhere = [part for part in own["PATH"].split(os.pathsep) if not Path(part).is_relative_to(checkout)]
+    return {
+        **own,
+        "PATH": os.pathsep.join([str(python.parent), *elsewhere]),
+        "HOME": str(home),
+        "LC_ALL": "C.UTF-8",
+        "COLUMNS": "160",
+        "ANSIBLE_PRIVATE_KEY_FILE": str(keys / "id"),
+        "ANSIBLE_SSH_COMMON_ARGS": f"-o UserKnownHostsFile={keys / 'known_hosts'} -o StrictHostKeyChecking=yes",
+    }
+
+
+def follow(
+    page: Path,
+    folder: Path,
+    transcript: Path,
+    run: Callable[[Command], tuple[int, str]],
+) -> Iterator[Command]:
+    """Write every file of a page into a folder and run every command, in order; each command as soon as it is done."""
+    with transcript.open("w", encoding="utf-8") as sink:
+        for block in blocks(page):
+            if block.path:
+                target = folder / block.path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_text(block.text, encoding="utf-8")
+                continue
+            assert block.language in ("console", "mermaid"), f"neither a file nor typed:\n{block.text}"
+            for command in block.commands():
+                status, output = run(command)
+                sink.write(f"{command.host or ''}{'$' if command.host is None else '#'} {command.text}\n{output}")
+                sink.flush()
+                assert status == 0, f"{command.text}\n{output[-6000:]}"
+                assert command.missing(output) == [], f"{command.text}\n{output[-6000:]}"
+                yield command

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.mesops.platform.plugins.module_utils.host_address import host_address
 
 DOCUMENTATION = r"""
 name: prometheus_targets
@@ -71,11 +72,6 @@ KEYS = ("hosts", "port", "path", "scheme", "interval", "labels", "config")
 METRICS_PATH = "/metrics"
 
 
-def _address(host: str, hostvars: Mapping[str, Any]) -> str:
-    known = hostvars[host]
-    return str(known.get("mesops_address") or known.get("ansible_host") or host)
-
-
 def _check(name: str, job: Any, hostvars: Mapping[str, Any]) -> None:
     where = f"prometheus_jobs.{name}"
     if not isinstance(job, Mapping):
@@ -107,7 +103,7 @@ def _scrape(name: str, job: Mapping[str, Any], hostvars: Mapping[str, Any]) -> d
     config.update(job.get("config") or {})
     config["static_configs"] = [
         {
-            "targets": [f"{_address(host, hostvars)}:{job['port']}"],
+            "targets": [f"{host_address(host, hostvars)}:{job['port']}"],
             "labels": {"instance": str(host), **(job.get("labels") or {})},
         }
         for host in job["hosts"]

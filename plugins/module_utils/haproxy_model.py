@@ -12,6 +12,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.mesops.platform.plugins.module_utils.host_address import host_address
+
 CERTIFICATES = "/etc/haproxy/certs"
 
 SERVICE_KEYS = [
@@ -192,8 +194,7 @@ def address_of(host: Any, place: str, hostvars: Hostvars) -> str:
             f"{place} names the host '{host}', which is not in the inventory; add it there, or describe the member "
             "under 'servers' with its address."
         )
-    known = hostvars[host]
-    return word(str(known.get("mesops_address") or known.get("ansible_host") or host), f"{place}: address of '{host}'")
+    return word(host_address(host, hostvars), f"{place}: address of '{host}'")
 
 
 def _times(value: Any, place: str, allowed: Sequence[str]) -> dict[str, str]:

@@ -18,6 +18,7 @@ from ansible import context
 from ansible.plugins.action import ActionBase
 from ansible_collections.mesops.platform.plugins.module_utils import release_archive
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_plan as plan
+from ansible_collections.mesops.platform.plugins.module_utils.host_address import host_address
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import PlanError, Service, Settings
 from ansible_collections.mesops.platform.plugins.plugin_utils.direct_store import DirectStore
 from ansible_collections.mesops.platform.plugins.plugin_utils.fleet import Fleet
@@ -258,10 +259,7 @@ def build(
     """The world of one rollout."""
     hostvars = task_vars["hostvars"]
     base = action._loader.get_basedir()
-    addresses = {}
-    for host in _names(args, "hosts"):
-        known = hostvars[host]
-        addresses[str(host)] = str(known.get("mesops_address") or known.get("ansible_host") or host)
+    addresses = {str(host): host_address(host, hostvars) for host in _names(args, "hosts")}
     settings = settings_of(args, base, addresses)
     forks = context.CLIARGS.get("forks") or C.DEFAULT_FORKS
     fleet = Fleet(action, task_vars, int(forks))
