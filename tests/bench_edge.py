@@ -15,8 +15,8 @@ from bench import table
 
 ROUNDS, SECONDS, CONNECTIONS = 5, 8, 50
 EDGE, SERVERS, CLIENT = "lb-1", "lb-2", "obs-1"
-PORTS = (9100, 9101)
-BARE_PORT = 9001
+PORTS = (9180, 9181)
+BARE_PORT = 9182
 DEFAULTS = """global
   stats socket /root/bench-{name}.sock
 defaults
