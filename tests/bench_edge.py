@@ -97,8 +97,9 @@ def measure() -> str:
     ratios = sorted(one[0] / other[0] for one, other in zip(ours, bare, strict=True))
     return f"""## The edge with everything on
 
-{ROUNDS} rounds of {SECONDS} s each, one after the other, {CONNECTIONS} connections that stay open, to two servers that only
-answer "ok". Everything on means routes, request ids and traces, JSON access logs that Alloy ships, metrics, checks, safe retries.
+{ROUNDS} rounds of {SECONDS} s each, one after the other, {CONNECTIONS} connections that stay open, to two servers that
+only answer "ok". Everything on means routes, request ids and traces, JSON access logs that Alloy ships to Loki on the
+same machine, metrics, checks, safe retries.
 
 {table(("edge", "requests/s", "p99 ms", "not 200"), rows)}
 
