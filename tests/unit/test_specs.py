@@ -96,6 +96,24 @@ def test_public_variables_carry_the_roles_name(role: Path) -> None:
     assert [name for name in options(role) if not name.startswith(f"{role.name}_")] == []
 
 
+def used(role: Path) -> str:
+    """All of a role that does something."""
+    parts = [path for part in ("tasks", "templates", "vars", "handlers") for path in (role / part).rglob("*")]
+    return "\n".join(path.read_text() for path in [role / "defaults/main.yml", *parts] if path.is_file())
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_every_variable_is_used(role: Path) -> None:
+    text = used(role)
+    given = set(options(role)) | {
+        name for path in (role / "vars").glob("*.yml") for name in yaml.safe_load(path.read_text()) or {}
+    }
+    # Once where it is set, and somewhere else.
+    once = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
+    rest = {name: re.sub(rf"^{name}:", "", once, flags=re.MULTILINE) for name in given}
+    assert sorted(name for name, one in rest.items() if not re.search(rf"\b{name}\b", one)) == []
+
+
 @pytest.mark.parametrize("role", EVERY_ROLE, ids=lambda role: role.name)
 def test_every_role_explains_itself(role: Path) -> None:
     assert (role / "README.md").stat().st_size > 200
