@@ -26,7 +26,7 @@ import estate
 
 BIN, ROOT, BUILD = estate.BIN, estate.ROOT, estate.BUILD
 STEP_DEADLINE = 2700
-SIDE_BY_SIDE = (("rollout",), ("haproxy", "app", "interrupted", "ssh", "galaxy"), ("move-over",))
+SIDE_BY_SIDE = (("rollout", "ssh"), ("haproxy", "app", "interrupted", "galaxy", "move-over"))
 """Chains of scenarios that wait more than they work and promise nothing about latency: they run at the same time."""
 WORKFLOWS = (
     ".github/workflows/ci.yml",
