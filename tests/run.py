@@ -26,8 +26,10 @@ import estate
 
 BIN, ROOT, BUILD = estate.BIN, estate.ROOT, estate.BUILD
 STEP_DEADLINE = 2700
-SIDE_BY_SIDE = (("rollout", "ssh"), ("haproxy", "app", "interrupted", "galaxy", "move-over"))
-"""Chains of scenarios that wait more than they work and promise nothing about latency: they run at the same time."""
+FIRST = (("rollout", "ssh"), ("haproxy", "app", "interrupted", "galaxy"))
+LAST = (("debian-12",), ("move-over",))
+"""Chains of scenarios that wait more than they work and promise nothing about latency: they run at the same time, the
+first ones before the scenarios that share hosts, the last ones after them."""
 WORKFLOWS = (
     ".github/workflows/ci.yml",
     "docs/pipelines/github-actions.yml",
@@ -178,12 +180,17 @@ def chain(names: Sequence[str]) -> Count:
     return count
 
 
-def scenarios(count: Count, wanted: Sequence[str]) -> None:
-    """Run the wanted scenarios: those that may run side by side, those that share the owner's hosts, then the rest."""
-    chains = [[name for name in names if name in wanted] for names in SIDE_BY_SIDE]
+def side_by_side(count: Count, chains: Sequence[Sequence[str]]) -> None:
+    """Run chains at the same time."""
     with ThreadPoolExecutor(len(chains)) as pool:
         for done in pool.map(chain, chains):
             count.add(done)
+
+
+def scenarios(count: Count, wanted: Sequence[str]) -> None:
+    """Run the wanted scenarios: some side by side, those that share the owner's hosts, then the rest."""
+    first, last = ([[name for name in names if name in wanted] for names in chains] for chains in (FIRST, LAST))
+    side_by_side(count, first)
     sharing = [name for name in wanted if estate.definition(name).get("shared_state")]
     if estate.OWNER in wanted or sharing:
         estate.clear(estate.OWNER)
@@ -193,8 +200,8 @@ def scenarios(count: Count, wanted: Sequence[str]) -> None:
             # Each scenario leaves the estate as it found it, unless it failed.
             converged = molecule(count, name, *(one for one in actions(name) if not (converged and one == "converge")))
         estate.clear(estate.OWNER)
-    taken = {estate.OWNER, *sharing, *(name for names in chains for name in names)}
-    count.add(chain([name for name in wanted if name not in taken]))
+    taken = {estate.OWNER, *sharing, *(name for names in (*first, *last) for name in names)}
+    side_by_side(count, [*last, [name for name in wanted if name not in taken]])
 
 
 def main(arguments: Sequence[str]) -> int:
