@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import urllib.parse
@@ -113,3 +114,20 @@ def test_a_question_for_traces_is_understood(expression: str) -> None:
     """There need not be a slow request, but Tempo has to take the question."""
     answer = estate.get_json(f"{telemetry.TEMPO}/api/search?limit=5&q={urllib.parse.quote(expression)}")
     assert "traces" in answer
+
+
+@telemetry.needs("grafana")
+def test_grafana_shows_them_and_reaches_what_they_ask() -> None:
+    secrets = yaml.safe_load((estate.INVENTORY / "group_vars/all/secrets.yml").read_text(encoding="utf-8"))
+    word = base64.b64encode(f"admin:{secrets['grafana_admin_password']}".encode()).decode()
+
+    def grafana(path: str) -> Any:
+        status, body, _headers = estate.get(
+            f"http://{telemetry.ADDRESS}:3000/api/{path}", headers={"Authorization": f"Basic {word}"}, timeout=30
+        )
+        assert status == 200, body
+        return json.loads(body)
+
+    assert {one["uid"] for one in grafana("search?type=dash-db")} >= {model["uid"] for model in models()}
+    for source in ("prometheus", *(name for name in ("loki", "tempo") if name not in telemetry.MISSING)):
+        assert grafana(f"datasources/uid/{source}/health")["status"] == "OK", source
