@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import signal
 import subprocess
 import sys
 import time
@@ -40,7 +41,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block of the tutorial."""
+    """A fenced block of a page."""
 
     language: str
     text: str
@@ -104,8 +105,8 @@ class Shell:
         raise AssertionError(f"the shell ended: {output[-2000:]}")
 
     def close(self) -> None:
-        """End it."""
-        self._process.kill()
+        """End it, and what it still runs in the background."""
+        os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
 
