@@ -207,14 +207,21 @@ def start_host(host: str) -> None:
 
 
 def wait_for(condition: Callable[[], Result], *, timeout: float, what: str, interval: float = 0.25) -> Result:
-    """Sample a condition until it is true; its value. The deadline is generous: it bounds, it does not measure."""
+    """Sample a condition until it is true; its value. The deadline is generous: it bounds, it does not measure.
+
+    A server that does not answer yet (an EstateError) has not met the condition yet.
+    """
     deadline = time.monotonic() + timeout
     while True:
-        value = condition()
-        if value:
-            return value
+        last = ""
+        try:
+            value = condition()
+            if value:
+                return value
+        except EstateError as error:
+            last = f"; at last {error}"
         if time.monotonic() > deadline:
-            raise EstateError(f"waited {timeout:g} s in vain for {what}")
+            raise EstateError(f"waited {timeout:g} s in vain for {what}{last}")
         time.sleep(interval)
 
 

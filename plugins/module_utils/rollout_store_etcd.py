@@ -40,7 +40,8 @@ from ansible_collections.mesops.platform.plugins.module_utils.rollout_store impo
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_store_gateway import Gateway, Pair
 
 PREFIX = "/mesops/rollouts"
-TRIES = 5
+TRIES = 50
+"""A person's word has to get through to a run that renews its lock all the time. The operation's deadline ends it."""
 MAX_RECORD = etcd.MAX_REQUEST - (64 << 10)
 """The rest of the request is for the lock and for what removes old records."""
 MAX_PRUNED = 50
@@ -89,7 +90,7 @@ class EtcdStore:
         outcome = self._transact([], reads)
         seen = _Seen(*(found[0] if found else None for found in outcome.found[:3]))
         records = [self._object(pair) for pair in outcome.found[3]]
-        marked = seen.mark.value.decode("utf-8", "replace") if seen.mark else None
+        marked = self._marked(seen)
         record = next((one for one in records if one.get("id") == marked), None) or self._read_record(marked)
         record = core.open_one(marked, record)
         return View(
@@ -182,7 +183,9 @@ class EtcdStore:
             if record is not None:
                 changes.append(etcd.put(self._key(f"records/{record['id']}"), text))
                 if not ended:
-                    changes.append(etcd.put(self._key("open"), str(record["id"])))
+                    # Written anew only when it changes, so that a run's writes are no obstacle to a person's flag.
+                    if self._marked(seen) != record["id"]:
+                        changes.append(etcd.put(self._key("open"), str(record["id"])))
                     after = dict(record)
                 elif before is not None and before.get("id") == record["id"]:
                     changes += [self._delete("open"), self._delete("control")]
@@ -211,7 +214,7 @@ class EtcdStore:
                     return
                 raise
             changes = [etcd.put(self._key(f"records/{record['id']}"), text), self._delete("lock")]
-            if seen.mark is not None and seen.mark.value.decode("utf-8", "replace") == record["id"]:
+            if self._marked(seen) == record["id"]:
                 changes += [self._delete("open"), self._delete("control")]
             changes += [self._delete(f"records/{name}") for name in self._surplus(record, keep)]
             if self._transact([self._same("lock", pair), self._same("open", seen.mark)], changes).succeeded:
@@ -290,8 +293,13 @@ class EtcdStore:
         except ValueError as error:
             raise self._unreadable(pair, error) from error
 
+    @staticmethod
+    def _marked(seen: _Seen) -> str | None:
+        """The id of the record that is open."""
+        return seen.mark.value.decode("utf-8", "replace") if seen.mark else None
+
     def _open_record(self, seen: _Seen) -> dict[str, Any] | None:
-        marked = seen.mark.value.decode("utf-8", "replace") if seen.mark else None
+        marked = self._marked(seen)
         return core.open_one(marked, self._read_record(marked))
 
     def _read_record(self, name: str | None) -> dict[str, Any] | None:

@@ -126,6 +126,25 @@ class EtcdStoreContract(StoreContract):
             assert b'"succeeded"' not in reply.read()
         assert make().read().open_record == record(step=2)
 
+    def test_person_gets_through_to_a_run_that_writes_all_the_time(self, make: Make) -> None:
+        """The run writes before every single transaction of the flag, and before many of the broken lock."""
+        token = make().acquire(ALICE, self.TTL).token
+        make().write(record(), token, self.TTL)
+        writes = 0
+
+        def step(name: str) -> None:
+            nonlocal writes
+            if name == "before transaction" and writes < 40:
+                writes += 1
+                make().write(record(step=writes), token, self.TTL)
+
+        assert make(step=step).set_control("abort", "ops", "").after is not None
+        flagged = writes
+        assert 0 < flagged < 40
+        broken = make(step=step).break_lock("ops", "")
+        assert broken is not None
+        assert (broken.token, writes, make().read().lock) == (token, 40, None)
+
     @pytest.mark.parametrize("moment", [1, 2, 3])
     def test_abort_that_comes_between_is_not_overwritten(self, make: Make, moment: int) -> None:
         token = make().acquire(ALICE, self.TTL).token

@@ -41,6 +41,13 @@ def needs(*names: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(bool(missing), reason=reason(*missing))
 
 
+def ready() -> bool:
+    """Whether all servers that are here say that they work; one that was just started does not at once."""
+    servers = {"prometheus": f"{PROMETHEUS}/-/ready", "alertmanager": f"{ALERTMANAGER}/-/ready"}
+    servers |= {"loki": f"{LOKI}/ready", "tempo": f"{TEMPO}/ready"}
+    return all(estate.get(url)[0] == 200 for name, url in servers.items() if name not in MISSING)
+
+
 def ask(path: str) -> Any:
     """What Prometheus' API answers with."""
     answer = estate.get_json(f"{PROMETHEUS}/api/v1/{path}")

@@ -24,6 +24,7 @@ def restored() -> Iterator[None]:
         estate.on(
             host, f"for unit in {units}; do systemctl cat $unit >/dev/null 2>&1 && systemctl start $unit; done; true"
         )
+    estate.wait_for(telemetry.ready, timeout=120, what="the servers to be ready")
     estate.wait_for(
         lambda: not [one for one in telemetry.query("up") if one["value"][1] == "0"], timeout=120, what="calm"
     )

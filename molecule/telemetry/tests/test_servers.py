@@ -77,6 +77,7 @@ def running(name: str) -> str:
 @pytest.fixture(scope="module")
 def kept() -> dict[str, str]:
     """One line and one span that were stored, and have to outlast everything in this file."""
+    estate.wait_for(telemetry.ready, timeout=120, what="the servers to be ready")
     found = {name: secrets.token_hex(16) for name in CASES if name not in telemetry.MISSING}
     for name, token in found.items():
         push, there = CASES[name]
