@@ -1,16 +1,25 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pages tell people to type what exists: links lead somewhere; playbooks, variables, targets, scenarios are there."""
+"""Pages tell people to type what exists: links lead somewhere; playbooks, variables, targets, scenarios are there.
+
+And what they show of an inventory is what the roles take.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.mesops.platform.plugins.filter.app_service_plan import app_service_plan
+from ansible_collections.mesops.platform.plugins.module_utils import haproxy_model
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import Service, check_gates
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
@@ -29,14 +38,23 @@ def console(page: Path) -> list[str]:
     return [re.sub(r"\s*\\\n\s*", " ", found["text"]) for block in blocks for found in COMMAND.finditer(block)]
 
 
+def options() -> dict[str, dict[str, Any]]:
+    """Every option of every role, with its specification."""
+    specs = [yaml.safe_load(path.read_text()) for path in ROOT.glob("roles/*/meta/argument_specs.yml")]
+    return {
+        name: option
+        for spec in specs
+        for point in spec["argument_specs"].values()
+        for name, option in point.get("options", {}).items()
+    }
+
+
 def variables() -> set[str]:
     """Every option of every role, and the variables of the whole estate that roles and playbooks ask for."""
-    specs = [yaml.safe_load(path.read_text()) for path in ROOT.glob("roles/*/meta/argument_specs.yml")]
-    options = {name for spec in specs for point in spec["argument_specs"].values() for name in point.get("options", {})}
     texts = [
         path.read_text() for part in ("roles", "playbooks", "inventories") for path in (ROOT / part).rglob("*.yml")
     ]
-    return options | set(re.findall(r"\b(?:mesops|artifacts|mes)_\w+", "\n".join(texts)))
+    return set(options()) | set(re.findall(r"\b(?:mesops|artifacts|mes)_\w+", "\n".join(texts)))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -76,3 +94,57 @@ def test_commands_name_what_exists(page: Path) -> None:
 
 def test_commands_are_found() -> None:
     assert sum(len(console(page)) for page in PAGES) > 40
+
+
+def shown() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every block of a page that shows variables, and where it stands."""
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for found in re.finditer(r"^```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+            block = yaml.safe_load(found[1])
+            if isinstance(block, dict):
+                line = text.count("\n", 0, found.start()) + 1
+                yield f"{page.relative_to(ROOT)}:{line}", block
+
+
+def filled(value: Any, text: str | None) -> Any:
+    """The value with two hosts for a group's, and a text for what else Ansible would fill in."""
+    if isinstance(value, dict):
+        return {key: filled(one, text) for key, one in value.items()}
+    if isinstance(value, list):
+        return [filled(one, text) for one in value]
+    if isinstance(value, str) and value.startswith("{{ groups["):
+        return ["app-1", "app-2"]
+    if isinstance(value, str) and text and value.startswith("{{ vault_"):
+        return "/etc/secret.pem"
+    return text if isinstance(value, str) and "{{" in value else value
+
+
+HOSTVARS = {f"app-{number}": {"mesops_address": f"10.0.0.{number}"} for number in range(1, 5)}
+SHOWN = list(shown())
+
+
+@pytest.mark.parametrize("block", [block for _place, block in SHOWN], ids=[place for place, _block in SHOWN])
+def test_variables_that_pages_show_are_taken(block: dict[str, Any]) -> None:
+    known = options()
+    ours = {name: value for name, value in block.items() if name in known}
+    spec = {name: {**known[name], "required": False} for name in ours}
+    assert not ArgumentSpecValidator(spec).validate(filled(ours, None)).error_messages
+    check_gates(ours.get("rollout_gates", {}), Service("catalog", 3000, "catalog.service", "bin/catalog", "catalog"))
+    services = filled(ours.get("app_services", {}), "sha256:" + 64 * "0")
+    # A page that is about one key shows only that.
+    whole = {name: service for name, service in services.items() if "port" in service}
+    assert app_service_plan(whole, [])["errors"] == []
+    if "haproxy_services" in ours:
+        defaults = yaml.safe_load((ROOT / "roles/haproxy/defaults/main.yml").read_text())
+        settings = {name.removeprefix("haproxy_"): filled(value, "10.0.0.9") for name, value in defaults.items()}
+        settings |= {"stats_user": "stats", "stats_password": "secret"}
+        frontends = filled(ours.get("haproxy_frontends", {}), "10.0.0.9")
+        haproxy_model.build(filled(ours["haproxy_services"], "10.0.0.9"), frontends, {}, HOSTVARS, settings)
+    prefixes = {name.split("_")[0] for name in known}
+    unknown = {name for name in block if "_" in name and name.split("_")[0] in prefixes} - variables()
+    assert not unknown
+
+
+def test_variables_are_found() -> None:
+    assert sum(name in options() for _place, block in SHOWN for name in block) > 15
