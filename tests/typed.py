@@ -55,8 +55,8 @@ class Block:
     def commands(self) -> Iterator[Command]:
         """Every command of a block that is typed."""
         found: list[Command] = []
-        for line in self.text.splitlines():
-            typed = re.match(r"(?:\$|([\w-]*)#) (.+)", line)
+        for line in re.sub(r"\s*\\\n\s*", " ", self.text).splitlines():
+            typed = re.match(r"(?:\$|([\w-]*)#) (.+?)(?:\s{3,}# .*)?$", line)
             if typed:
                 found.append(Command(typed[2], typed[1], []))
             elif found:

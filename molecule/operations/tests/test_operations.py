@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import estate
 import pytest
 import typed
@@ -13,25 +11,6 @@ COMMANDS = [
     pytest.param(command, id=f"{number:02}-{'-'.join(command.text.split()[:2])}")
     for number, command in enumerate(one for block in typed.blocks(PAGE) for one in block.commands())
 ]
-
-
-@pytest.fixture(scope="module")
-def shell() -> Iterator[typed.Shell]:
-    opened = typed.Shell(estate.ROOT, estate.environment())
-    yield opened
-    opened.close()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def load() -> Iterator[None]:
-    """Orders come in all the while, and all that were acknowledged are there in the end."""
-    with estate.load(rate=20, duration=900, retry="safe", deadline=120) as run:
-        run.wait_for_acknowledged(50)
-        yield
-        run.stop(timeout=150)
-    verdict = estate.audit(run)
-    assert verdict.clean, verdict.table()
-    assert run.report.failed == 0, run.report.table()
 
 
 @pytest.mark.parametrize("command", COMMANDS)

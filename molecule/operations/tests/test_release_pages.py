@@ -1,0 +1,81 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The commands of a release as the pages have them, typed before, while and after one rolls out."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import time
+from pathlib import Path
+
+import estate
+import typed
+
+PAGES = ("README.md", "docs/quickstart.ru.md", "docs/rollouts.md")
+
+
+def shown() -> dict[str, set[str]]:
+    """Playbook -> the commands that run it, as they stand, but for the inventory and the order of the words."""
+    found: dict[str, set[str]] = {}
+    for page in PAGES:
+        for block in typed.blocks(estate.ROOT / page):
+            for command in block.commands():
+                playbook = re.search(r"mesops\.platform\.(rollout|control|status|rollback)\b", command.text)
+                if playbook:
+                    text = command.text.replace("playbook …", "playbook -i inventories/demo")
+                    found.setdefault(playbook[1], set()).add(text.replace("inventories/production", "inventories/demo"))
+    return found
+
+
+def of_release(command: str, note: Path) -> str:
+    """The command for another release than the page's."""
+    release = json.loads(note.read_text(encoding="utf-8"))
+    for name in ("version", "artifact", "checksum"):
+        command, count = re.subn(rf"(?<=rollout_{name}=)\S+", str(release[name]), command)
+        assert count == 1, command
+    return command
+
+
+def same(commands: set[str]) -> str:
+    """The one command that all pages have."""
+    assert len({" ".join(sorted(command.split())) for command in commands}) == 1, commands
+    return min(commands)
+
+
+def version_of(host: str) -> str:
+    """What a node says of itself."""
+    return str(estate.get_json(f"http://{estate.addresses('mes')[host]}:8080/version")["version"])
+
+
+def test_a_release_is_rolled_out_held_and_taken_back(shell: typed.Shell) -> None:
+    commands = shown()
+    pause, resume = (next(one for one in commands["control"] if f"={flag}" in one) for flag in ("pause", "resume"))
+    assert commands["control"] == {pause, resume}
+    before = {version_of(host) for host in estate.addresses("mes")}
+    note = estate.build_release(version=f"1.{int(time.time())}")
+    wanted = json.loads(note.read_text(encoding="utf-8"))["version"]
+    releases = {of_release(command, note) for command in commands["rollout"]}
+    log = estate.BUILD / "release-pages.log"
+    with log.open("w", encoding="utf-8") as sink:
+        rollout = subprocess.Popen(
+            same(releases), shell=True, cwd=estate.ROOT, env=estate.environment(), stdout=sink, stderr=sink
+        )
+        try:
+            estate.wait_for(lambda: shell.type(pause)[0] == 0, timeout=180, what="a rollout that can be held")
+            estate.wait_for(lambda: "paused" in log.read_text(encoding="utf-8"), timeout=180, what="it to hold")
+            for command in commands["status"]:
+                status, output = shell.type(command)
+                assert status == 0, output
+                assert wanted in output, output
+            assert rollout.poll() is None
+            assert shell.type(resume)[0] == 0
+            assert rollout.wait(600) == 0, log.read_text(encoding="utf-8")[-6000:]
+        finally:
+            rollout.kill()
+            rollout.wait()
+    assert {version_of(host) for host in estate.addresses("mes")} == {wanted}
+    status, output = shell.type(same(commands["rollback"]))
+    assert status == 0, output[-6000:]
+    assert {version_of(host) for host in estate.addresses("mes")} == before
