@@ -21,7 +21,7 @@ from collections.abc import Sequence
 import estate
 
 PAGE = estate.ROOT / "docs" / "benchmarks.md"
-PARTS = ("estate", "rollouts", "fleet", "telemetry", "edge", "gates")
+PARTS = ("estate", "rollouts", "neighbour", "fleet", "telemetry", "edge", "gates")
 """In the order of the page; each is a module ``bench_<part>`` with a function ``measure`` that returns Markdown."""
 
 
