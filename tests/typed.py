@@ -14,8 +14,9 @@ import secrets
 import signal
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,20 +94,26 @@ class Shell:
         nothing = "" if command.endswith("&") else " </dev/null"
         self._process.stdin.write(f"{command}{nothing}\necho {mark} $?\n")
         self._process.stdin.flush()
-        begin, output = time.monotonic(), ""
-        for line in self._process.stdout:
-            if line.startswith(mark):
-                return int(line.split()[1]), output
-            if mark in line:
-                before, _mark, status = line.partition(mark)
-                return int(status), output + before
-            output += line
-            assert time.monotonic() - begin < DEADLINE, output[-2000:]
-        raise AssertionError(f"the shell ended: {output[-2000:]}")
+        output = ""
+        # A command that says nothing for ever ends with the shell.
+        watch = threading.Timer(DEADLINE, os.killpg, (self._process.pid, signal.SIGKILL))
+        watch.start()
+        try:
+            for line in self._process.stdout:
+                if line.startswith(mark):
+                    return int(line.split()[1]), output
+                if mark in line:
+                    before, _mark, status = line.partition(mark)
+                    return int(status), output + before
+                output += line
+        finally:
+            watch.cancel()
+        raise AssertionError(f"{command} did not end within {DEADLINE} s, or ended the shell: {output[-2000:]}")
 
     def close(self) -> None:
         """End it, and what it still runs in the background."""
-        os.killpg(self._process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
 

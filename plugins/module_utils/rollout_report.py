@@ -309,7 +309,10 @@ def _evidence(record: Record) -> list[str]:
 
 
 def _verdict(gate: Mapping[str, Any]) -> str:
-    return f"    {gate.get('verdict') or 'held':<12}  "
+    """Of a gate that only had to hold while hosts were observed, whether it saw anything at all."""
+    samples = gate.get("samples")
+    unseen = samples is not None and not samples.get("success")
+    return f"    {gate.get('verdict') or ('saw nothing' if unseen else 'held'):<12}  "
 
 
 def _finding(gates: Sequence[Mapping[str, Any]]) -> str:

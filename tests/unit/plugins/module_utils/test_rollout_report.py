@@ -368,6 +368,15 @@ def test_report_of_a_bad_release_names_gate_evidence_and_advice() -> None:
     assert re.search(r"timeline \(s\)\n  app-1 .*1\.4\.0 +rolled_back .*back 80\n", text)
 
 
+def test_gate_that_saw_nothing_is_not_said_to_have_held() -> None:
+    reason = "0 of 4 samples succeeded, 4 had no data"
+    gate = {"name": "numbers", "verdict": None, "reason": reason, "samples": {"success": 0, "no data": 4}}
+    record = new_record(["app-1"], gates=[gate])
+    assert line_of(report.summary(record, 0), "saw nothing") == f"saw nothing   numbers: {reason}"
+    record.gates = [{**gate, "samples": {"success": 1, "no data": 3}}]
+    assert "saw nothing" not in report.summary(record, 0)
+
+
 def test_evidence_without_a_reason_is_the_last_measurement() -> None:
     measurements = [{"text": "connection refused"}, {"text": "ready"}]
     record = new_record(["app-1"], gates=[{"name": "ready", "verdict": None, "measurements": measurements}])
