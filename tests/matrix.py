@@ -46,6 +46,8 @@ Patroni and the hosts' Python come with the Debian release. `make matrix CORE=2.
 that shares its hosts) and on Debian 12 (`debian-12`), and both in one estate (`app`, `galaxy`).
 `PYTHON=python3.11 make test` runs all of it on ansible-core 2.19.
 """
+ONE_NODE = {"rollout_min_available": 0}
+"""The small estate has one host of the service: a rollout has to be told that it may be away for a moment."""
 
 
 def controller(core: str) -> tuple[Path, str]:
@@ -90,10 +92,6 @@ def cell(programs: Path, core: str, suite: str) -> str:
             return f"{name} (see {log.relative_to(estate.ROOT)})"
     status, body, _headers = estate.get(f"{BALANCER}/version", headers={"Host": "mes.demo.example"})
     return "" if status == 200 and json.loads(body)["version"] == "1.0.1" else f"answers {status}: {body}"
-
-
-ONE_NODE = {"rollout_min_available": 0}
-"""The small estate has one host of the service: a rollout has to be told that it may be away for a moment."""
 
 
 def page(results: Mapping[tuple[str, str], str]) -> str:
