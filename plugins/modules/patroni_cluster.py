@@ -23,13 +23,8 @@ description:
 extends_documentation_fragment:
   - mesops.platform.attributes
   - mesops.platform.attributes.full
+  - mesops.platform.patroni
 options:
-  members:
-    description:
-      - The members that are expected, each name in Patroni with the root of its REST API, such as
-        V(pg-1) with V(http://10.0.0.11:8008).
-    type: dict
-    required: true
   required:
     description:
       - Names out of O(members) that must lead or stream. The others are reported in RV(missing) only.

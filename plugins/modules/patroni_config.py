@@ -20,21 +20,9 @@ description:
 extends_documentation_fragment:
   - mesops.platform.attributes
   - mesops.platform.attributes.full
+  - mesops.platform.patroni
+  - mesops.platform.patroni.writer
 options:
-  members:
-    description:
-      - The members that are expected, each name in Patroni with the root of its REST API, such as
-        V(pg-1) with V(http://10.0.0.11:8008).
-    type: dict
-    required: true
-  username:
-    description: User name for the REST API's writing endpoints.
-    type: str
-    default: patroni
-  password:
-    description: Password for the REST API's writing endpoints.
-    type: str
-    required: true
   settings:
     description: The configuration as it must be. A V(null) value removes a key.
     type: dict
