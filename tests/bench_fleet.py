@@ -10,10 +10,10 @@ import os
 import shutil
 import time
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+import bench_hosts
 import estate
 import yaml
 from bench import table
@@ -24,13 +24,11 @@ NODES = int(os.environ.get("MESOPS_BENCH_NODES", "50"))
 RATE, READS = 40, 0.8
 STEADY_S = 30
 NETWORK, PREFIX = "mesops-fleet", "10.208.0"
-IMAGE = "mesops/debian-trixie:base"
 SCENARIO = estate.ROOT / "molecule" / "rollout"
 DIRECTORY = estate.BUILD / "bench" / "fleet"
 BALANCERS = {f"fleet-lb-{number}": f"{PREFIX}.{10 + number}" for number in (1, 2)}
 HOSTS = {f"fleet-{number:02}": f"{PREFIX}.{100 + number}" for number in range(1, NODES + 1)}
 FORKS = 10
-INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
 HEALTHY_S = 1
 
 PLAIN = """
@@ -104,28 +102,8 @@ class Outcome:
 
 def clear() -> None:
     """Remove the fleet, leftovers included."""
-    estate.docker("rm", "--force", "--volumes", *BALANCERS, *HOSTS, check=False)
-    estate.docker("network", "rm", NETWORK, check=False)
+    bench_hosts.clear(NETWORK, (*BALANCERS, *HOSTS))
     shutil.rmtree(DIRECTORY, ignore_errors=True)
-
-
-def booted(name: str) -> bool:
-    """Whether systemd has started all that it starts."""
-    return estate.on(name, "systemctl is-system-running", check=False).strip() == "running"
-
-
-def boot() -> None:
-    """Start the hosts as Molecule does, with its options, but without its half-second for each."""
-    # Each systemd watches a handful of files; the kernel's default is enough for some twenty of them.
-    INOTIFY.write_text(str(max(int(INOTIFY.read_text()), 20 * len(HOSTS))))
-    estate.docker("network", "create", "--subnet", f"{PREFIX}.0/24", "--gateway", f"{PREFIX}.1", NETWORK)
-    tmpfs = ["--tmpfs=/run", "--tmpfs=/run/lock", "--tmpfs=/tmp:exec"]
-    options = ["--cgroupns=private", "--cap-add=SYS_ADMIN", *tmpfs, "--stop-signal=SIGRTMIN+3", f"--network={NETWORK}"]
-    for name, address in {**BALANCERS, **HOSTS}.items():
-        names = [f"--name={name}", f"--hostname={name}", f"--ip={address}"]
-        estate.docker("run", "--detach", *names, *options, IMAGE, "/sbin/boot")
-    for name in (*BALANCERS, *HOSTS):
-        estate.wait_for(partial(booted, name), timeout=180, what=f"{name} to boot")
 
 
 def release(version: str) -> dict[str, str]:
@@ -188,7 +166,7 @@ def measure() -> str:
     """The same release, four times: plainly, ours one by one, ours in batches, ours with all that it has."""
     clear()
     DIRECTORY.mkdir(parents=True)
-    boot()
+    bench_hosts.boot(NETWORK, PREFIX, {**BALANCERS, **HOSTS})
     release("1")
     inventory()
     play("site.yml for the fleet", "site.yml", log=DIRECTORY.parent / "fleet-site.log")
