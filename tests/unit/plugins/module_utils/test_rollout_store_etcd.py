@@ -24,7 +24,7 @@ import pytest
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_store_gateway as etcd
 from ansible_collections.mesops.platform.plugins.module_utils.release_archive import Refused
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_store import LockLost, StoreError
-from ansible_collections.mesops.platform.plugins.module_utils.rollout_store_etcd import EtcdStore
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_store_etcd import TRIES, EtcdStore
 from contracts.store_contract import ALICE, ended, record
 from hypothesis import given
 from hypothesis import strategies as st
@@ -270,9 +270,29 @@ def test_lease_that_ends_in_the_middle_of_a_write_is_a_lost_lock() -> None:
 
 def test_keys_that_others_change_all_the_time_are_given_up() -> None:
     alive = says({"result": {"ID": "5", "TTL": "45"}})
-    world = World({A: [locked(), alive, says({"header": HEADER})] * 5})
-    with pytest.raises(StoreError, match=r"/catalog/lock in etcd was changed by others 5 times"):
+    world = World({A: [locked(), alive, says({"header": HEADER})] * TRIES})
+    with pytest.raises(StoreError, match=rf"/catalog/lock in etcd was changed by others {TRIES} times"):
         world.store(A).write(record(), "t0", 45)
+
+
+def test_write_marks_the_open_record_only_where_it_is_another() -> None:
+    """So a run that writes all the time is no obstacle to a flag, which compares the mark."""
+    alive = says({"result": {"ID": "5", "TTL": "45"}})
+    done = says({"header": HEADER, "succeeded": True, "responses": [{"response_put": {}}] * 2 + [NOTHING]})
+    for marked, times in ((str(record()["id"]), 0), ("another", 1)):
+        mark = {"kvs": [{"key": etcd.encode("open"), "value": etcd.encode(marked), "mod_revision": "4"}]}
+        looked = says(
+            {
+                "header": HEADER,
+                "succeeded": True,
+                "responses": [found("lock", LEASE, 5), {"response_range": mark}, NOTHING],
+            }
+        )
+        read = says({"header": HEADER, "succeeded": True, "responses": [NOTHING]})
+        world = World({A: [looked, read, alive, done]})
+        world.store(A).write(record(), "t0", 45)
+        puts = [one["request_put"]["key"] for one in world.asked[-1][1]["success"] if "request_put" in one]
+        assert puts.count(etcd.encode("/mesops/rollouts/catalog/open")) == times
 
 
 def test_write_compares_what_it_has_read_and_says_so_as_etcd_wants_it() -> None:
