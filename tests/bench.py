@@ -19,17 +19,11 @@ import time
 from collections.abc import Sequence
 
 import estate
-from bench_hosts import LeftOut
+from bench_shared import LeftOut
 
 PAGE = estate.ROOT / "docs" / "benchmarks.md"
 PARTS = ("estate", "rollouts", "neighbour", "fleet", "telemetry", "peers", "edge", "gates")
 """In the order of the page; each is a module ``bench_<part>`` with a function ``measure`` that returns Markdown."""
-
-
-def table(head: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table."""
-    lines: list[Sequence[object]] = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
 
 
 def origin(part: str) -> str:

@@ -16,11 +16,11 @@ import time
 from pathlib import Path
 
 import estate
-from bench import table
+from bench_rollouts import RATE, READS
+from bench_shared import table
 
 from demo.load import windows
 
-RATE, READS = 70, 0.8
 SPAN_S = 45
 PERCENTS = (50, 95, 99)
 

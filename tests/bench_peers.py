@@ -26,16 +26,18 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import bench_hosts
+import bench_shared
 import estate
 from ansible_collections.mesops.platform.plugins.module_utils import program_catalog
-from bench import table
+from bench_shared import table
 
 NETWORK, PREFIX = "mesops-peers", "10.209.0"
 DIRECTORY = estate.BUILD / "bench" / "peers"
 SIDES = {"ours": f"{PREFIX}.11", "theirs": f"{PREFIX}.12"}
 HOSTS = {f"peers-{side}": address for side, address in SIDES.items()}
+CONNECTION = "community.docker.docker"
 ROUNDS = 5
+DEADLINE_S = 900
 SOURCE = "obs-1"
 """The host of the demo estate that the programs are taken from."""
 COMMANDS = {
@@ -51,7 +53,7 @@ def installed() -> tuple[Path, str]:
     place = os.environ.get("MESOPS_PEERS", "")
     found = Path(place) / "ansible_collections/prometheus/prometheus"
     if not place or not found.is_dir():
-        raise bench_hosts.LeftOut(
+        raise bench_shared.LeftOut(
             f"MESOPS_PEERS is {place!r}, in which there is no collection prometheus.prometheus; give a directory that "
             "`ansible-galaxy collection install prometheus.prometheus -p` has filled"
         )
@@ -60,7 +62,7 @@ def installed() -> tuple[Path, str]:
         version = re.search(r'^\s*"?version"?: "?([\d.]+)', file.read_text(), re.MULTILINE) if file.exists() else None
         if version:
             return Path(place), version[1]
-    raise bench_hosts.LeftOut(f"{found} has no version, neither in MANIFEST.json nor in galaxy.yml; install it again")
+    raise bench_shared.LeftOut(f"{found} has no version, neither in MANIFEST.json nor in galaxy.yml; install it again")
 
 
 def pack() -> dict[str, program_catalog.Archive]:
@@ -156,11 +158,19 @@ def run(side: str, peers: Path, log: str) -> Run:
     command: list[str | Path] = [
         estate.BIN / "ansible-playbook",
         "-i",
-        DIRECTORY / "hosts.json",
+        DIRECTORY / f"{side}-hosts.json",
         DIRECTORY / f"{side}.json",
     ]
     begin = time.monotonic()
-    done = subprocess.run(command, cwd=estate.ROOT, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command,
+        cwd=estate.ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=DEADLINE_S,
+    )
     seconds = time.monotonic() - begin
     (DIRECTORY / f"{side}-{log}.log").write_text(done.stdout + done.stderr, encoding="utf-8")
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
@@ -179,20 +189,13 @@ def serves(side: str) -> bool:
 def measure() -> str:
     """Measure on two fresh hosts; the programs come from the demo estate, so `make demo` first."""
     peers, version = installed()
-    bench_hosts.clear(NETWORK, HOSTS)
-    estate.step("clear", ["rm", "-rf", DIRECTORY], log=estate.BUILD / "bench" / "peers-clear.log")
+    bench_shared.clear(NETWORK, HOSTS)
+    shutil.rmtree(DIRECTORY, ignore_errors=True)
     archives = pack()
     templates = "/usr/share/prometheus/alertmanager"
     estate.docker("cp", f"{SOURCE}:{templates}", str(DIRECTORY / "templates"))
-    inventory = {
-        "all": {
-            "vars": {"ansible_connection": "community.docker.docker"},
-            "children": {"monitoring": {"hosts": {name: {"mesops_address": one} for name, one in HOSTS.items()}}},
-        }
-    }
-    (DIRECTORY / "hosts.json").write_text(json.dumps(inventory), encoding="utf-8")
     try:
-        bench_hosts.boot(NETWORK, PREFIX, HOSTS)
+        bench_shared.boot(NETWORK, PREFIX, HOSTS)
         for name in HOSTS:
             estate.on(name, f"apt-get -qq update; mkdir -p {templates}")
             # Debian's program has them there, upstream's inside.
@@ -200,6 +203,9 @@ def measure() -> str:
         with served() as mirror:
             for side, play in plays(archives, mirror).items():
                 (DIRECTORY / f"{side}.json").write_text(json.dumps(play), encoding="utf-8")
+                hosts = {f"peers-{side}": {"mesops_address": SIDES[side], "ansible_connection": CONNECTION}}
+                inventory = {"all": {"children": {"monitoring": {"hosts": hosts}}}}
+                (DIRECTORY / f"{side}-hosts.json").write_text(json.dumps(inventory), encoding="utf-8")
             first = {side: run(side, peers, "first") for side in SIDES}
             for side in SIDES:
                 estate.wait_for(partial(serves, side), timeout=120, what=f"{side} to scrape and to alert")
@@ -208,7 +214,7 @@ def measure() -> str:
                 for side, runs in again.items():
                     runs.append(run(side, peers, f"again-{number}"))
     finally:
-        bench_hosts.clear(NETWORK, HOSTS)
+        bench_shared.clear(NETWORK, HOSTS)
     names = {"ours": "mesops.platform", "theirs": f"prometheus.prometheus {version}"}
     rows = []
     for side, title in names.items():

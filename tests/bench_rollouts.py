@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import estate
-from bench import table
+from bench_shared import table
 
 from demo.load import windows
 

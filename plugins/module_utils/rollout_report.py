@@ -15,6 +15,7 @@ from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_state as state
 from ansible_collections.mesops.platform.plugins.module_utils.gates import GateSpec
+from ansible_collections.mesops.platform.plugins.module_utils.judge import Phase
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import Settings
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import HostRecord, Record
 
@@ -309,10 +310,15 @@ def _evidence(record: Record) -> list[str]:
 
 
 def _verdict(gate: Mapping[str, Any]) -> str:
-    """Of a gate that only had to hold while hosts were observed, whether it saw anything at all."""
-    samples = gate.get("samples")
-    unseen = samples is not None and not samples.get("success")
-    return f"    {gate.get('verdict') or ('saw nothing' if unseen else 'held'):<12}  "
+    """A gate that hosts are observed with gives none unless it fails; then its samples tell whether it held."""
+    return f"    {gate.get('verdict') or _observed(gate.get('samples')):<12}  "
+
+
+def _observed(samples: Mapping[str, int] | None) -> str:
+    if samples is None or samples.get(Phase.SUCCESS.value):
+        return "held"
+    seen = sum(number for phase, number in samples.items() if phase != Phase.NO_DATA.value)
+    return "undecided" if seen else "saw nothing"
 
 
 def _finding(gates: Sequence[Mapping[str, Any]]) -> str:

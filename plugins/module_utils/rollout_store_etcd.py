@@ -64,6 +64,11 @@ class _Seen:
     mark: Pair | None
     control: Pair | None
 
+    @property
+    def marked(self) -> str | None:
+        """The id of the record that is open."""
+        return self.mark.value.decode("utf-8", "replace") if self.mark else None
+
 
 @dataclass
 class EtcdStore:
@@ -90,9 +95,8 @@ class EtcdStore:
         outcome = self._transact([], reads)
         seen = _Seen(*(found[0] if found else None for found in outcome.found[:3]))
         records = [self._object(pair) for pair in outcome.found[3]]
-        marked = self._marked(seen)
-        record = next((one for one in records if one.get("id") == marked), None) or self._read_record(marked)
-        record = core.open_one(marked, record)
+        record = next((one for one in records if one.get("id") == seen.marked), None)
+        record = core.open_one(seen.marked, record or self._read_record(seen.marked))
         return View(
             lock=self._lease(seen.lock, timed=True),
             open_record=record,
@@ -184,7 +188,7 @@ class EtcdStore:
                 changes.append(etcd.put(self._key(f"records/{record['id']}"), text))
                 if not ended:
                     # Written anew only when it changes, so that a run's writes are no obstacle to a person's flag.
-                    if self._marked(seen) != record["id"]:
+                    if seen.marked != record["id"]:
                         changes.append(etcd.put(self._key("open"), str(record["id"])))
                     after = dict(record)
                 elif before is not None and before.get("id") == record["id"]:
@@ -214,7 +218,7 @@ class EtcdStore:
                     return
                 raise
             changes = [etcd.put(self._key(f"records/{record['id']}"), text), self._delete("lock")]
-            if self._marked(seen) == record["id"]:
+            if seen.marked == record["id"]:
                 changes += [self._delete("open"), self._delete("control")]
             changes += [self._delete(f"records/{name}") for name in self._surplus(record, keep)]
             if self._transact([self._same("lock", pair), self._same("open", seen.mark)], changes).succeeded:
@@ -293,14 +297,8 @@ class EtcdStore:
         except ValueError as error:
             raise self._unreadable(pair, error) from error
 
-    @staticmethod
-    def _marked(seen: _Seen) -> str | None:
-        """The id of the record that is open."""
-        return seen.mark.value.decode("utf-8", "replace") if seen.mark else None
-
     def _open_record(self, seen: _Seen) -> dict[str, Any] | None:
-        marked = self._marked(seen)
-        return core.open_one(marked, self._read_record(marked))
+        return core.open_one(seen.marked, self._read_record(seen.marked))
 
     def _read_record(self, name: str | None) -> dict[str, Any] | None:
         if not name:

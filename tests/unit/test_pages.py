@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typed
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.mesops.platform.plugins.filter.app_service_plan import app_service_plan
@@ -99,12 +100,10 @@ def test_commands_are_found() -> None:
 def shown() -> Iterator[tuple[str, dict[str, Any]]]:
     """Every block of a page that shows variables, and where it stands."""
     for page in PAGES:
-        text = page.read_text(encoding="utf-8")
-        for found in re.finditer(r"^```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
-            block = yaml.safe_load(found[1])
-            if isinstance(block, dict):
-                line = text.count("\n", 0, found.start()) + 1
-                yield f"{page.relative_to(ROOT)}:{line}", block
+        for number, block in enumerate(typed.blocks(page), 1):
+            found = yaml.safe_load(block.text) if block.language == "yaml" else None
+            if isinstance(found, dict):
+                yield f"{page.relative_to(ROOT)}, block {number}", found
 
 
 def filled(value: Any, text: str | None) -> Any:

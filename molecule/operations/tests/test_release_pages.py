@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import time
 from pathlib import Path
 
@@ -58,23 +57,16 @@ def test_a_release_is_rolled_out_held_and_taken_back(shell: typed.Shell) -> None
     wanted = json.loads(note.read_text(encoding="utf-8"))["version"]
     releases = {of_release(command, note) for command in commands["rollout"]}
     log = estate.BUILD / "release-pages.log"
-    with log.open("w", encoding="utf-8") as sink:
-        rollout = subprocess.Popen(
-            same(releases), shell=True, cwd=estate.ROOT, env=estate.environment(), stdout=sink, stderr=sink
-        )
-        try:
-            estate.wait_for(lambda: shell.type(pause)[0] == 0, timeout=180, what="a rollout that can be held")
-            estate.wait_for(lambda: "paused" in log.read_text(encoding="utf-8"), timeout=180, what="it to hold")
-            for command in commands["status"]:
-                status, output = shell.type(command)
-                assert status == 0, output
-                assert wanted in output, output
-            assert rollout.poll() is None
-            assert shell.type(resume)[0] == 0
-            assert rollout.wait(600) == 0, log.read_text(encoding="utf-8")[-6000:]
-        finally:
-            rollout.kill()
-            rollout.wait()
+    shell.type(f"{same(releases)} > {log} 2>&1 &")
+    estate.wait_for(lambda: shell.type(pause)[0] == 0, timeout=180, what=f"a rollout that can be held, see {log}")
+    estate.wait_for(lambda: "paused" in log.read_text(encoding="utf-8"), timeout=180, what=f"it to hold, see {log}")
+    for command in commands["status"]:
+        status, output = shell.type(command)
+        assert status == 0, output
+        assert wanted in output, output
+    assert shell.type("kill -0 $!")[0] == 0, log.read_text(encoding="utf-8")[-6000:]
+    assert shell.type(resume)[0] == 0
+    assert shell.type("wait $!")[0] == 0, log.read_text(encoding="utf-8")[-6000:]
     assert {version_of(host) for host in estate.addresses("mes")} == {wanted}
     status, output = shell.type(same(commands["rollback"]))
     assert status == 0, output[-6000:]

@@ -12,7 +12,8 @@ import pytest
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_plan as plan
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_report as report
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_state as state
-from ansible_collections.mesops.platform.plugins.module_utils.gates import GateSpec
+from ansible_collections.mesops.platform.plugins.module_utils.gates import NEVER, Gate, GateSpec
+from ansible_collections.mesops.platform.plugins.module_utils.judge import Phase
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import Service, Settings
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import HostRecord, Migration, Record
 from hypothesis import given
@@ -369,12 +370,16 @@ def test_report_of_a_bad_release_names_gate_evidence_and_advice() -> None:
 
 
 def test_gate_that_saw_nothing_is_not_said_to_have_held() -> None:
-    reason = "0 of 4 samples succeeded, 4 had no data"
-    gate = {"name": "numbers", "verdict": None, "reason": reason, "samples": {"success": 0, "no data": 4}}
-    record = new_record(["app-1"], gates=[gate])
-    assert line_of(report.summary(record, 0), "saw nothing") == f"saw nothing   numbers: {reason}"
-    record.gates = [{**gate, "samples": {"success": 1, "no data": 3}}]
-    assert "saw nothing" not in report.summary(record, 0)
+    def said(*phases: Phase) -> str:
+        gate = Gate(GateSpec("numbers", {"type": "promql"}, count=NEVER, failure_limit=-1, inconclusive_limit=-1), 0.0)
+        for second, phase in enumerate(phases):
+            gate.note(phase, float(second))
+        return report.summary(new_record(["app-1"], gates=[gate.report()]), 0)
+
+    assert "saw nothing   numbers: 0 of 2 samples succeeded, 2 had no data" in said(Phase.NO_DATA, Phase.NO_DATA)
+    assert "saw nothing   numbers: no sample was taken" in said()
+    assert "undecided     numbers: 0 of 2" in said(Phase.INCONCLUSIVE, Phase.NO_DATA)
+    assert "held          numbers: 1 of 2" in said(Phase.NO_DATA, Phase.SUCCESS)
 
 
 def test_evidence_without_a_reason_is_the_last_measurement() -> None:
