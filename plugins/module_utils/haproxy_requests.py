@@ -9,6 +9,7 @@ Reads the JSON lines that the haproxy role's configuration writes to the journal
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -71,7 +72,7 @@ def server_ms(line: Mapping[str, Any]) -> int:
 
 def parse_line(text: str, backend: str) -> tuple[float, Request] | None:
     """Read one line of the journal: when the request ended, and the request; nothing when it is not one of these."""
-    if not text.startswith("{"):
+    if not text.startswith("{") or backend not in text:
         return None
     try:
         line = json.loads(text)
@@ -93,16 +94,33 @@ def parse_line(text: str, backend: str) -> tuple[float, Request] | None:
     return end, request
 
 
-def read_requests(run: Run, backend: str, since: float, until: float, limit: int = 20000) -> list[Request]:
-    """Return the requests of a backend that ended from ``since`` until ``until``, both in seconds since the epoch.
+class AccessLog:
+    """The log up to now, read at most once however many ask: as far back as ``seconds``, which nobody goes beyond.
 
-    Oldest first. ``limit`` bounds the lines that are read, of all backends, and keeps the newest. By its end, because
-    only then a request is in the log: one that is still under way belongs to a later question.
+    ``limit`` bounds the lines that are read, of all backends, and keeps the newest.
     """
-    command = ["journalctl", "--unit", UNIT, "--output=cat", "--no-pager", "--quiet", "--priority=info..info"]
-    command += [f"--since=@{math.floor(since)}", f"--until=@{math.ceil(until) + 1}", f"--lines={limit}"]
-    rc, out, err = run(command)
-    if rc != 0:
-        raise RequestsError(f"The access log of HAProxy cannot be read: {' '.join((err or out).split())}.")
-    found = [one for one in (parse_line(text, backend) for text in out.splitlines()) if one is not None]
-    return [request for end, request in sorted(found, key=lambda one: one[0]) if since <= end <= until]
+
+    def __init__(self, run: Run, now: float, seconds: float, limit: int = 20000) -> None:
+        self._run = run
+        self._now = now
+        self._seconds = seconds
+        self._limit = limit
+
+    @functools.cached_property
+    def _lines(self) -> list[str]:
+        since, until = math.floor(self._now - self._seconds), math.ceil(self._now) + 1
+        command = ["journalctl", "--unit", UNIT, "--output=cat", "--no-pager", "--quiet", "--priority=info..info"]
+        command += [f"--since=@{since}", f"--until=@{until}", f"--lines={self._limit}"]
+        rc, out, err = self._run(command)
+        if rc != 0:
+            raise RequestsError(f"The access log of HAProxy cannot be read: {' '.join((err or out).split())}.")
+        return out.splitlines()
+
+    def requests(self, backend: str, seconds: float) -> list[Request]:
+        """Return the requests of a backend that ended in the last seconds, oldest first.
+
+        By its end, because only then a request is in the log: one that is still under way belongs to a later question.
+        """
+        since = self._now - seconds
+        found = [one for one in (parse_line(text, backend) for text in self._lines) if one is not None]
+        return [request for end, request in sorted(found, key=lambda one: one[0]) if since <= end <= self._now]

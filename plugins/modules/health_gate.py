@@ -140,32 +140,35 @@ VALUES_SHIPPED = 4000
 """Latencies per server that one sample carries at most."""
 
 
+def seconds_of(probe: Mapping[str, Any]) -> float:
+    """How much of the access log a probe looks at."""
+    return float(probe.get("seconds", haproxy_requests.LOG_SECONDS))
+
+
 def logged_requests(
-    probe: Mapping[str, Any], run: probes.Run, backends: Sequence[str]
+    probe: Mapping[str, Any], log: haproxy_requests.AccessLog, backends: Sequence[str]
 ) -> Iterator[haproxy_requests.Request]:
     """The requests of the last seconds, of the methods that the probe names."""
-    now = time.time()
-    since = now - float(probe.get("seconds", haproxy_requests.LOG_SECONDS))
     methods = [str(one).upper() for one in probe.get("methods") or ()]
     for backend in backends:
-        for one in haproxy_requests.read_requests(run, backend, since, now):
+        for one in log.requests(backend, seconds_of(probe)):
             if not methods or one.method in methods:
                 yield one
 
 
-def balancer_sample(probe: Mapping[str, Any], run: probes.Run) -> probes.Sample:
+def balancer_sample(probe: Mapping[str, Any], log: haproxy_requests.AccessLog) -> probes.Sample:
     """Ask this host's HAProxy."""
     measure = probe.get("measure", "state")
     backends = [str(one) for one in probe.get("backend") or ()]
     if measure == "latency":
         found: dict[str, list[float]] = {}
-        for one in logged_requests(probe, run, backends):
+        for one in logged_requests(probe, log, backends):
             found.setdefault(one.server, []).append(one.ms)
         data = {server: values[-VALUES_SHIPPED:] for server, values in found.items()}
         return {"phase": probes.RAW, "text": f"{sum(map(len, data.values()))} requests", "data": data}
     if measure == "errors" and probe.get("methods"):
         counted: dict[str, list[int]] = {}
-        for one in logged_requests(probe, run, backends):
+        for one in logged_requests(probe, log, backends):
             failed_and_all = counted.setdefault(one.server, [0, 0])
             failed_and_all[0] += one.failed
             failed_and_all[1] += 1
@@ -203,7 +206,7 @@ def main() -> None:
 
     def balancer(probe: Mapping[str, Any]) -> probes.Sample:
         try:
-            return balancer_sample(probe, run)
+            return balancer_sample(probe, log)
         except (haproxy_runtime.RuntimeFailure, haproxy_runtime.NoAnswer, haproxy_requests.RequestsError) as error:
             return {"phase": probes.ERROR, "text": str(error)}
 
@@ -214,6 +217,8 @@ def main() -> None:
         }
     except probes.ProbeError as why:
         module.fail_json(msg=str(why))
+    longest = max((seconds_of(probe) for probe in wanted.values() if probe["type"] == "haproxy"), default=0.0)
+    log = haproxy_requests.AccessLog(run, time.time(), longest)
     samples = {name: probes.take(probe, tools) for name, probe in wanted.items()}
     module.exit_json(changed=False, samples=samples)
 

@@ -395,7 +395,9 @@ def test_single_requests_are_read_from_the_journal(balancer: str, tmp_path: Path
         "def run(command):\n"
         "    done = subprocess.run(command, capture_output=True, text=True)\n"
         "    return done.returncode, done.stdout, done.stderr\n"
-        f"print(json.dumps([vars(one) for one in r.read_requests(run, 'billing', {begin}, time.time())]))"
+        f"seconds = time.time() - {begin}\n"
+        "found = r.AccessLog(run, time.time(), seconds).requests('billing', seconds)\n"
+        "print(json.dumps([vars(one) for one in found]))"
     )
     slow, refused = json.loads(program(balancer, text))
     assert (slow["server"], slow["status"], slow["method"], slow["termination"]) == (BILLING, 200, "GET", "----")

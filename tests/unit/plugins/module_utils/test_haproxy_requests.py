@@ -43,16 +43,22 @@ class Journal:
     def __init__(self, out: str, rc: int = 0, err: str = "") -> None:
         self.answer = (rc, out, err)
         self.command: list[str] = []
+        self.asked = 0
 
     def __call__(self, command: Sequence[str]) -> tuple[int, str, str]:
         self.command = list(command)
+        self.asked += 1
         return self.answer
+
+
+def read(journal: Journal, backend: str, since: float, until: float) -> list[core.Request]:
+    return core.AccessLog(journal, until, until - since).requests(backend, until - since)
 
 
 @pytest.mark.parametrize("version", ["2.6", "3.0"])
 def test_recorded_log(version: str) -> None:
     journal = Journal((RECORDED / f"{version}-access.txt").read_text())
-    found = core.read_requests(journal, "catalog", 0, 2e9)
+    found = read(journal, "catalog", 0, 2e9)
     assert [(one.method, one.status, one.termination) for one in found] == [
         ("GET", 200, "----"),
         ("GET", 200, "----"),
@@ -68,13 +74,13 @@ def test_recorded_log(version: str) -> None:
     assert 2000 <= found[4].ms <= 2010
     assert found[4].at < found[3].at
 
-    lost, busy, refused = core.read_requests(journal, "fragile", 0, 2e9)
+    lost, busy, refused = read(journal, "fragile", 0, 2e9)
     assert (lost.method, lost.status, lost.termination) == ("POST", 502, "SH--")
     assert (busy.status, busy.termination) == (503, "----")
     # Three seconds of attempts are not the time of a server that was never reached.
     assert (refused.status, refused.termination, refused.ms) == (503, "SC--", 0)
 
-    (unrouted,) = core.read_requests(journal, "unrouted", 0, 2e9)
+    (unrouted,) = read(journal, "unrouted", 0, 2e9)
     assert (unrouted.server, unrouted.status) == (core.NO_SERVER, 404)
 
 
@@ -106,7 +112,7 @@ def test_the_queue_and_the_client_are_not_the_servers_time() -> None:
 )
 def test_other_lines_are_passed_over(line: str) -> None:
     good = text()
-    found = core.read_requests(Journal(f"{line}\n{good}\n{line}\n"), "catalog", 0, 2000)
+    found = read(Journal(f"{line}\n{good}\n{line}\n"), "catalog", 0, 2000)
     assert [one.server for one in found] == ["one"]
 
 
@@ -124,20 +130,35 @@ def test_no_value_raises(changed: dict[str, object]) -> None:
 
 def test_a_request_counts_when_it_ends() -> None:
     lines = [text(ts=ts, ms_total=2000, ms_active=2000, status=index) for index, ts in enumerate((10.0, 7.9, 8.0, 9.5))]
-    found = core.read_requests(Journal("\n".join(lines)), "catalog", 10.0, 11.5)
+    found = read(Journal("\n".join(lines)), "catalog", 10.0, 11.5)
     assert [(one.status, one.at) for one in found] == [(2, 8.0), (3, 9.5)]
 
 
 def test_the_journal_is_asked_for_no_more_than_needed() -> None:
     journal = Journal("")
-    assert core.read_requests(journal, "catalog", 1000.7, 1060.2, limit=500) == []
+    log = core.AccessLog(journal, 1060.2, 59.5, limit=500)
+    assert log.requests("catalog", 10) == []
     assert {"--unit", "haproxy.service", "--priority=info..info", "--lines=500"} <= set(journal.command)
     assert {"--since=@1000", "--until=@1062", "--output=cat"} <= set(journal.command)
 
 
+def test_probes_that_are_taken_together_read_the_log_once() -> None:
+    journal = Journal(
+        "\n".join(text(ts=ts, backend=backend) for ts in (1001, 1009) for backend in ("catalog", "files"))
+    )
+    log = core.AccessLog(journal, 1010, 60)
+    assert journal.asked == 0
+    assert [[one.at for one in log.requests(*asked)] for asked in (("catalog", 60), ("catalog", 5), ("files", 60))] == [
+        [1001, 1009],
+        [1009],
+        [1001, 1009],
+    ]
+    assert journal.asked == 1
+
+
 def test_a_journal_that_cannot_be_read_is_an_error() -> None:
     with pytest.raises(core.RequestsError, match=r"cannot be read: No journal files\.$"):
-        core.read_requests(Journal("", 1, "No journal\nfiles"), "catalog", 0, 1)
+        read(Journal("", 1, "No journal\nfiles"), "catalog", 0, 1)
 
 
 @pytest.mark.parametrize(

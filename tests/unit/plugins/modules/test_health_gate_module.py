@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Sequence
 
+from ansible_collections.mesops.platform.plugins.module_utils.haproxy_requests import LOG_SECONDS, AccessLog
 from ansible_collections.mesops.platform.plugins.modules.health_gate import balancer_sample
 
 PROBE = {"type": "haproxy", "measure": "errors", "backend": ["catalog"], "methods": ["post"]}
@@ -20,20 +21,20 @@ def line(method: str, status: int, server: str = "app-1", age: float = 1.0) -> s
     return json.dumps({**told, "ts": time.time() - age, "termination": "----"})
 
 
-def run(*lines: str) -> object:
+def logged(*lines: str) -> AccessLog:
     def answer(_command: Sequence[str]) -> tuple[int, str, str]:
         return 0, "\n".join(lines), ""
 
-    return answer
+    return AccessLog(answer, time.time(), LOG_SECONDS)
 
 
 def test_errors_of_some_methods_are_counted_per_server() -> None:
-    log = run(line("POST", 500), line("POST", 201), line("GET", 500), line("POST", 201, server="app-2"))
-    sample = balancer_sample(PROBE, log)  # type: ignore[arg-type]
+    log = logged(line("POST", 500), line("POST", 201), line("GET", 500), line("POST", 201, server="app-2"))
+    sample = balancer_sample(PROBE, log)
     assert sample["data"] == {"failed_and_all": {"app-1": [1, 2], "app-2": [0, 1]}}
 
 
 def test_only_the_last_seconds_count() -> None:
-    log = run(line("POST", 500, age=30), line("POST", 201, age=2))
-    assert balancer_sample({**PROBE, "seconds": 10}, log)["data"] == {"failed_and_all": {"app-1": [0, 1]}}  # type: ignore[arg-type]
-    assert balancer_sample(PROBE, log)["data"] == {"failed_and_all": {"app-1": [1, 2]}}  # type: ignore[arg-type]
+    log = logged(line("POST", 500, age=30), line("POST", 201, age=2))
+    assert balancer_sample({**PROBE, "seconds": 10}, log)["data"] == {"failed_and_all": {"app-1": [0, 1]}}
+    assert balancer_sample(PROBE, log)["data"] == {"failed_and_all": {"app-1": [1, 2]}}

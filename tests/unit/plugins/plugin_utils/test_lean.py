@@ -69,6 +69,15 @@ def with_wrapper(module: str, arguments: dict[str, Any], check: bool = False) ->
     }
 
 
+@pytest.mark.parametrize("module", ["haproxy_server", "health_gate"])
+def test_what_a_load_balancer_runs_again_and_again_loads_no_http_client(module: str) -> None:
+    code = lean.program(module, {}, False).replace(b"mesops_module.main()", b"print(json.dumps(sorted(sys.modules)))")
+    done = subprocess.run([sys.executable, "-I", "-"], input=code, capture_output=True, check=True, timeout=60)
+    loaded = json.loads(done.stdout.decode().partition("\n")[2])
+    assert "mesops_module" in loaded
+    assert not {"http.client", "ssl", "urllib.request"} & set(loaded)
+
+
 def test_a_program_stands_back_behind_what_the_host_is_there_for() -> None:
     code = lean.program("health_gate", {}, False).replace(
         b"import mesops_module\nmesops_module.main()", b"print(json.dumps({'nice': os.nice(0)}))"
