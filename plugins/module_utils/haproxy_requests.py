@@ -72,7 +72,7 @@ def server_ms(line: Mapping[str, Any]) -> int:
 
 def parse_line(text: str, backend: str) -> tuple[float, Request] | None:
     """Read one line of the journal: when the request ended, and the request; nothing when it is not one of these."""
-    if not text.startswith("{") or backend not in text:
+    if not text.startswith("{"):
         return None
     try:
         line = json.loads(text)
@@ -95,7 +95,7 @@ def parse_line(text: str, backend: str) -> tuple[float, Request] | None:
 
 
 class AccessLog:
-    """The log up to now, read at most once however many ask: as far back as ``seconds``, which nobody goes beyond.
+    """The log up to now, read and parsed once however many ask: as far back as ``seconds``, which nobody goes beyond.
 
     ``limit`` bounds the lines that are read, of all backends, and keeps the newest.
     """
@@ -105,6 +105,8 @@ class AccessLog:
         self._now = now
         self._seconds = seconds
         self._limit = limit
+        self._ended: dict[str, list[tuple[float, Request]]] = {}
+        """Of each backend that was asked for: when a request ended, and the request."""
 
     @functools.cached_property
     def _lines(self) -> list[str]:
@@ -122,5 +124,7 @@ class AccessLog:
         By its end, because only then a request is in the log: one that is still under way belongs to a later question.
         """
         since = self._now - seconds
-        found = [one for one in (parse_line(text, backend) for text in self._lines) if one is not None]
-        return [request for end, request in sorted(found, key=lambda one: one[0]) if since <= end <= self._now]
+        if backend not in self._ended:
+            found = [one for one in (parse_line(text, backend) for text in self._lines) if one is not None]
+            self._ended[backend] = sorted(found, key=lambda one: one[0])
+        return [request for end, request in self._ended[backend] if since <= end <= self._now]

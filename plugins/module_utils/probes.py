@@ -84,8 +84,8 @@ class Tools:
 
 
 def _fetch(request: Request, timeout: float) -> tuple[int, bytes]:
-    # Most samples on a load balancer ask nobody, and importing an HTTP client is a third of what they cost.
-    from ansible_collections.mesops.platform.plugins.module_utils.http_fetch import fetch  # noqa: PLC0415
+    # Most samples on a load balancer ask nobody, and importing an HTTP client is a fifth of what one costs.
+    from ansible_collections.mesops.platform.plugins.module_utils.probe_http import fetch  # noqa: PLC0415
 
     return fetch(request.url, request.method, request.headers, request.body, timeout)
 

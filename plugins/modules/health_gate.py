@@ -204,13 +204,6 @@ def main() -> None:
         rc, out, err = module.run_command(list(command), environ_update={"LC_ALL": "C"}, handle_exceptions=False)
         return int(rc), str(out), str(err)
 
-    def balancer(probe: Mapping[str, Any]) -> probes.Sample:
-        try:
-            return balancer_sample(probe, log)
-        except (haproxy_runtime.RuntimeFailure, haproxy_runtime.NoAnswer, haproxy_requests.RequestsError) as error:
-            return {"phase": probes.ERROR, "text": str(error)}
-
-    tools = probes.real_tools(run, balancer)
     try:
         wanted = {
             str(name): probes.check_alone(probe, f"probes.{name}") for name, probe in module.params["probes"].items()
@@ -219,6 +212,14 @@ def main() -> None:
         module.fail_json(msg=str(why))
     longest = max((seconds_of(probe) for probe in wanted.values() if probe["type"] == "haproxy"), default=0.0)
     log = haproxy_requests.AccessLog(run, time.time(), longest)
+
+    def balancer(probe: Mapping[str, Any]) -> probes.Sample:
+        try:
+            return balancer_sample(probe, log)
+        except (haproxy_runtime.RuntimeFailure, haproxy_runtime.NoAnswer, haproxy_requests.RequestsError) as error:
+            return {"phase": probes.ERROR, "text": str(error)}
+
+    tools = probes.real_tools(run, balancer)
     samples = {name: probes.take(probe, tools) for name, probe in wanted.items()}
     module.exit_json(changed=False, samples=samples)
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from ansible_collections.mesops.platform.plugins.module_utils import http_fetch, probes
+from ansible_collections.mesops.platform.plugins.module_utils import probe_http, probes
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -496,10 +496,10 @@ def test_http_refused_connection() -> None:
         (b"", "gave no answer"),
         (b"SSH-2.0-OpenSSH_9.2\r\n", "SSH-2.0-OpenSSH_9.2"),
         (b"HTTP/1.1 two hundred\r\n\r\n", "HTTP/1.1 two hundred"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf", "4 bytes came and 96 were missing"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf", "4 bytes read, 96 more expected"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nhalf", "IncompleteRead"),
         (b"HTTP/1.1 503 No\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nhalf", "IncompleteRead"),
-        (b"HTTP/1.1 503 No\r\nContent-Length: 100\r\n\r\nhalf", "4 bytes came and 96 were missing"),
+        (b"HTTP/1.1 503 No\r\nContent-Length: 100\r\n\r\nhalf", "4 bytes read, 96 more expected"),
     ],
 )
 def test_http_answer_that_is_none_or_cut_off(data: bytes, why: str) -> None:
@@ -540,7 +540,7 @@ def test_http_trickle_does_not_outlast_the_timeout() -> None:
 
 
 def test_http_body_is_read_to_a_limit_only() -> None:
-    body = b"x" * (http_fetch.BODY_LIMIT + 5 * http_fetch.CHUNK) + b"needle"
+    body = b"x" * (probe_http.BODY_LIMIT + 5 * probe_http.CHUNK) + b"needle"
     assert take_http(says(200, body))[0] == "success"
     assert take_http(says(200, body), contains="needle")[0] == "failure"
 
@@ -1036,6 +1036,8 @@ TROUBLE = st.sampled_from(
         OSError("broken"),
         TimeoutError("timed out"),
         ConnectionResetError(104, "Connection reset by peer"),
+        http.client.BadStatusLine("x"),
+        http.client.IncompleteRead(b"half", 5),
         UnicodeError("label too long"),
         OverflowError("too large"),
     ]

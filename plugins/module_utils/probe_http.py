@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The mesops.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One question over HTTP, for probes: no proxy, no redirection, and an end in any case. No Ansible in here."""
+"""What probes ask over HTTP: no proxy, no redirection, and an end in any case. No Ansible in here."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from http.client import HTTPException
+from http.client import HTTPException, IncompleteRead
 from typing import Any
 
 BODY_LIMIT = 1 << 20
@@ -30,7 +30,7 @@ def fetch(url: str, method: str, headers: Mapping[str, str], body: bytes | None,
     """
     # A proxy from the environment must not stand between a host and what it probes.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect)
-    request = urllib.request.Request(url, data=body, headers=dict(headers), method=method)
+    request = urllib.request.Request(url, body, dict(headers), method=method)
     deadline = time.monotonic() + timeout
     try:
         with _answer(opener, request, timeout) as reply:
@@ -54,5 +54,5 @@ def _read(reply: Any, deadline: float) -> bytes:
         if time.monotonic() > deadline:
             raise TimeoutError("timed out in the middle of the answer")
     if len(body) < BODY_LIMIT and getattr(reply, "length", None):
-        raise ConnectionError(f"the answer was cut off, {len(body)} bytes came and {reply.length} were missing")
+        raise IncompleteRead(body, reply.length)
     return body
