@@ -48,9 +48,12 @@ class EstateError(Exception):
 
 
 def environment() -> dict[str, str]:
-    """The process environment in which every Ansible and Molecule command of this project runs."""
+    """The process environment in which every Ansible and Molecule command of this project runs.
+
+    Output is buffered as it is for a user, whatever the machine that tests has set.
+    """
     return {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
         "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}",
         "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
         "ANSIBLE_FORCE_COLOR": "0",

@@ -17,11 +17,13 @@ from ansible_collections.mesops.platform.plugins.module_utils.gates import Gate,
 from ansible_collections.mesops.platform.plugins.module_utils.judge import JudgeError
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import limits_of
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_world import SampleRequest
+from ansible_collections.mesops.platform.plugins.plugin_utils.live_output import show_at_once
 from ansible_collections.mesops.platform.plugins.plugin_utils.samples import Counters, judge
 
 MODULE = "mesops.platform.health_gate"
 OPTIONS = ("gates", "probes")
 DISPLAY = Display()
+show_at_once()
 
 
 class Refused(Exception):

@@ -29,9 +29,11 @@ from ansible_collections.mesops.platform.plugins.module_utils.rollout_world impo
 )
 from ansible_collections.mesops.platform.plugins.plugin_utils import rollout_setup as setup
 from ansible_collections.mesops.platform.plugins.plugin_utils.fleet import ControllerGone
+from ansible_collections.mesops.platform.plugins.plugin_utils.live_output import show_at_once
 from ansible_collections.mesops.platform.plugins.plugin_utils.live_world import LiveWorld
 
 DISPLAY = Display()
+show_at_once()
 NAMES_SHOWN = 4
 
 

@@ -10,11 +10,11 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import estate
 import pytest
@@ -27,14 +27,16 @@ EMPTY = {"status": "success", "data": {"resultType": "vector", "result": []}}
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """/ok is well, /later is well the third time, /bad never is; /prometheus has no data."""
+    """/ok is well, /later the third time, /told once somebody said so, /bad never is; /prometheus has no data."""
 
     seen: list[str]
+    told: ClassVar[threading.Event] = threading.Event()
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         self.seen.append(path)
         good = path == "/ok" or (path == "/later" and self.seen.count("/later") >= 3)
+        good = good or (path == "/told" and self.told.is_set())
         body = b"ready" if good else b"starting"
         if path == "/prometheus/api/v1/query":
             good, body = True, json.dumps(EMPTY).encode()
@@ -70,8 +72,13 @@ class Played:
     output: str
 
 
-def play(directory: Path, tasks: Mapping[str, Mapping[str, Any]], *arguments: str) -> Played:
-    """Run tasks on this machine, each whatever became of the others."""
+def play(
+    directory: Path,
+    tasks: Mapping[str, Mapping[str, Any]],
+    *arguments: str,
+    seen: Callable[[str], object] = lambda _line: None,
+) -> Played:
+    """Run tasks on this machine, each whatever became of the others; ``seen`` is told each line as it comes."""
     written = directory / "results.json"
     steps: list[dict[str, Any]] = []
     for number, (name, options) in enumerate(tasks.items()):
@@ -84,17 +91,24 @@ def play(directory: Path, tasks: Mapping[str, Mapping[str, Any]], *arguments: st
     hosts = {"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": steps}
     playbook = directory / "play.yml"
     playbook.write_text(yaml.safe_dump([{"name": "Gates", **hosts}], sort_keys=False))
-    done = subprocess.run(
+    with subprocess.Popen(
         [Path(sys.executable).parent / "ansible-playbook", "-i", "localhost,", playbook, *arguments],
         cwd=estate.ROOT,
         env={**estate.environment(), "ANSIBLE_PYTHON_INTERPRETER": sys.executable},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return Played(json.loads(written.read_text()), done.stdout)
+    ) as running:
+        limit = threading.Timer(120, running.kill)
+        limit.start()
+        assert running.stdout
+        lines = []
+        for line in running.stdout:
+            lines.append(line)
+            seen(line)
+        limit.cancel()
+    assert running.returncode == 0, "".join(lines)
+    return Played(json.loads(written.read_text()), "".join(lines))
 
 
 def get(url: str, **more: Any) -> dict[str, Any]:
@@ -121,6 +135,9 @@ def played(url: str, tmp_path_factory: pytest.TempPathFactory) -> Played:
                 "port": {"probe": {"type": "tcp", "address": url.removeprefix("http://")}, "count": 2, "interval": 0.1},
             }
         },
+        "told": {
+            "gates": {"ready": {"probe": get(f"{url}/told"), "interval": 0.2, "failure_limit": -1, "timeout": 20}}
+        },
         "failing": {"gates": {"ready": {"probe": bad}, "version": {"probe": ok}}},
         "timeout": {
             "gates": {
@@ -140,7 +157,12 @@ def played(url: str, tmp_path_factory: pytest.TempPathFactory) -> Played:
         "nothing": {"gates": {}},
         "unknown key": {"gates": {"ready": {"probe": ok, "retries": 5}}},
     }
-    return play(tmp_path_factory.mktemp("gates"), tasks)
+
+    def seen(line: str) -> None:
+        if "/told answered 503" in line:
+            Handler.told.set()
+
+    return play(tmp_path_factory.mktemp("gates"), tasks, seen=seen)
 
 
 def verdicts(result: Mapping[str, Any]) -> dict[str, str]:
@@ -161,6 +183,11 @@ def test_every_sample_is_shown_while_it_waits(played: Played) -> None:
     shown = [line for line in played.output.splitlines() if line.endswith("/ok answered 200") and "ready" in line]
     assert len(shown) == played.results["passing"]["gates"][0]["samples"]["success"]
     assert " s  ready 1 ok" in shown[0] or " s  ready 1/1 ok" in shown[0]
+
+
+def test_samples_are_shown_at_once_also_in_a_pipe(played: Played) -> None:
+    # The gate passes only once its first sample has been read here.
+    assert verdicts(played.results["told"]) == {"ready": "passed"}
 
 
 def test_gates_have_clocks_of_their_own(played: Played) -> None:
