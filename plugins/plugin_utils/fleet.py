@@ -226,7 +226,7 @@ class Fleet:
         told = handler._templar.template(variables.get("ansible_python_interpreter") or "")
         interpreter = told if str(told).startswith("/") else "python3"
         code = lean.program(call.module, call.arguments, handler._task.check_mode)
-        done = handler._low_level_execute_command(f"{interpreter} -I -", in_data=code)
+        done = handler._low_level_execute_command(lean.command(str(interpreter)), in_data=code)
         return lean.result(int(done["rc"]), str(done["stdout"]), str(done["stderr"]))
 
     def _handler(self, call: Call) -> tuple[ActionBase, dict[str, Any]]:

@@ -5,13 +5,15 @@
 
 Ansible's own wrapper imports a good part of Ansible on the host, from an archive and so compiled anew each time: 0.3
 CPU seconds before a module begins. A rollout runs many short modules on hosts that serve requests meanwhile. The
-program made here carries the same module and those of its relatives that it imports, and starts in a third of that.
+program made here carries the same module and those of its relatives that it imports, and starts in a third of that. The
+first one on a host leaves a fork server behind (``lean_server``), which the next ones only ask.
 """
 
 from __future__ import annotations
 
 import base64
 import functools
+import hashlib
 import json
 import re
 import zlib
@@ -19,12 +21,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.mesops.platform.plugins.plugin_utils.lean_server import PATIENCE
+
 NAMESPACE = "ansible_collections.mesops.platform."
 PLUGINS = Path(__file__).resolve().parent.parent
 MARK = "mesops-lean"
 """What the program says first. A host that does not say it has not run it."""
 NICE = 10
 """How far a program stands back behind what the host is there for."""
+IDLE = 60.0
+"""Seconds without a request after which a fork server ends."""
 _IMPORT = re.compile(
     r"^\s*from " + re.escape(NAMESPACE) + r"plugins\.module_utils(?:\.(\w+))? import (\([^)]*\)|[^\n]*)", re.MULTILINE
 )
@@ -33,10 +39,39 @@ import sys
 print({mark!r}, flush=True)
 if sys.version_info < (3, 9):
     sys.exit("Python 3.9 or newer is needed, this is " + sys.version.split()[0])
-import base64, json, os, zlib
-os.nice({nice})
+import os, _socket
+ARGUMENTS = {arguments!r}
+def server_name():
+    # Of this user, this container where the network is shared, this Python and these sources.
+    place = os.stat("/proc/self/ns/mnt").st_ino
+    return "\\0mesops-%d-%d-%d-%s" % (os.geteuid(), place, sys.hexversion, {key!r})
+def ask_server(name):
+    link = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    link.settimeout({patience!r})
+    link.connect(name)
+    if int.from_bytes(link.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)[4:8], sys.byteorder) != os.geteuid():
+        raise OSError("somebody else listens there")
+    outputs = b"".join(number.to_bytes(4, sys.byteorder) for number in (1, 2))
+    sent = link.sendmsg([ARGUMENTS[:1]], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, outputs)])
+    link.sendall(ARGUMENTS[sent:])
+    link.shutdown(_socket.SHUT_WR)
+    if not link.recv(1):
+        raise OSError("it has not begun")
+    link.settimeout(None)
+    os._exit((link.recv(1) or b"\\1")[0])
+NAME = ""
+try:
+    NAME = server_name()
+    ask_server(NAME)
+except OSError:
+    pass
+import base64, json, site, zlib
 from importlib.machinery import ModuleSpec
-SOURCES = json.loads(zlib.decompress(base64.b64decode({sources!r})))
+os.nice({nice})
+site.main()
+def unpacked(text):
+    return json.loads(zlib.decompress(base64.b64decode(text)))
+SOURCES = unpacked({sources!r})
 class Finder:
     @staticmethod
     def find_spec(name, path=None, target=None):
@@ -51,9 +86,13 @@ class Finder:
         exec(compile(SOURCES.get(module.__name__, ""), module.__name__, "exec"), module.__dict__)
 sys.meta_path.insert(0, Finder)
 import ansible.module_utils.basic as basic
-basic.ARGUMENTS.update(json.loads(zlib.decompress(base64.b64decode({arguments!r}))))
-import mesops_module
-mesops_module.main()
+import mesops_module, mesops_server
+def run(arguments):
+    basic.ARGUMENTS.update(unpacked(arguments))
+    mesops_module.main()
+if NAME:
+    mesops_server.leave_behind(NAME, {idle!r}, run)
+run(ARGUMENTS)
 """
 
 
@@ -78,6 +117,7 @@ def _packed_sources(module: str) -> str:
     sources = {
         "mesops_module": _read("modules", module),
         "ansible.module_utils.basic": _read("plugin_utils", "lean_module"),
+        "mesops_server": _read("plugin_utils", "lean_server"),
     }
     left = relatives(sources["mesops_module"])
     while left:
@@ -86,7 +126,8 @@ def _packed_sources(module: str) -> str:
         if full not in sources:
             sources[full] = _read("module_utils", name)
             left |= relatives(sources[full])
-    return _packed(sources)
+    # Names in a set come in another order in every process, and the next rollout is to find the same fork server.
+    return _packed(dict(sorted(sources.items())))
 
 
 def _packed(value: Any) -> str:
@@ -95,8 +136,22 @@ def _packed(value: Any) -> str:
 
 def program(module: str, arguments: Mapping[str, Any], check: bool) -> bytes:
     """The program that runs a module of this collection with its arguments."""
-    values = {**arguments, "_check_mode": check}
-    return _PROGRAM.format(mark=MARK, nice=NICE, sources=_packed_sources(module), arguments=_packed(values)).encode()
+    sources = _packed_sources(module)
+    values = {
+        "mark": MARK,
+        "nice": NICE,
+        "idle": IDLE,
+        "patience": PATIENCE,
+        "sources": sources,
+        "key": hashlib.sha256((_PROGRAM + sources).encode()).hexdigest()[:32],
+        "arguments": _packed({**arguments, "_check_mode": check}).encode(),
+    }
+    return _PROGRAM.format(**values).encode()
+
+
+def command(interpreter: str) -> str:
+    """The command on the host that reads the program: isolated, and what ``site`` does only where it is needed."""
+    return f"{interpreter} -I -S -"
 
 
 def result(status: int, output: str, errors: str) -> dict[str, Any]:

@@ -5,14 +5,9 @@
 from __future__ import annotations
 
 import hashlib
-import http.client
 import itertools
-import json
 import os
 import re
-import socket
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -30,19 +25,8 @@ from helpers import (
     stats,
     versions,
 )
+from sessions import Sessions
 
-HANDSHAKE = b"\r\n".join(
-    [
-        b"GET /socket HTTP/1.1",
-        b"Host: catalog",
-        b"Connection: Upgrade",
-        b"Upgrade: websocket",
-        b"Sec-WebSocket-Version: 13",
-        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-        b"",
-        b"",
-    ]
-)
 MIGRATE = {"expand": {"command": "bin/catalog migrate", "timeout": 60}}
 
 
@@ -259,63 +243,30 @@ if os.environ.get("MESOPS_TEST") == "full":
 def test_session_that_outlives_the_drain_deadline(kind: str, policy: str) -> None:
     release = new_version()
     before = versions()
-    outcome: list[str] = []
-
-    def request() -> None:
-        connection = http.client.HTTPConnection("10.206.0.12", 80, timeout=100)
-        connection.request("GET", "/sleep/20")
-        try:
-            outcome.append(json.loads(connection.getresponse().read())["version"])
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            outcome.append(f"broken: {error!r}")
-
-    def upgraded() -> None:
-        with socket.create_connection(("10.206.0.12", 80), timeout=100) as stream:
-            stream.sendall(HANDSHAKE)
-            assert b" 101 " in stream.recv(1024)
-            end = time.monotonic() + 20
-            while time.monotonic() < end:
-                try:
-                    stream.sendall(b"x")
-                    if not stream.recv(16):
-                        outcome.append("broken: closed")
-                        return
-                except OSError as error:
-                    outcome.append(f"broken: {error!r}")
-                    return
-                time.sleep(0.2)
-            outcome.append("whole")
-
-    threads: list[threading.Thread] = []
-
-    def one_each() -> bool:
-        """Open sessions one by one until each node has one."""
-        threads.append(threading.Thread(target=request if kind == "request" else upgraded, daemon=True))
-        threads[-1].start()
-        time.sleep(0.3)
-        return all(int(row["scur"]) > 0 for row in stats("roll-lb-2").values())
-
-    estate.wait_for(one_each, timeout=8, what="a session on each node")
+    sessions = Sessions(kind)
+    sessions.open_on_each_node()
     # There is no other traffic to judge.
     quiet = {"errors": {"enabled": False}}
     command = roll_out(release, rollout_drain={"deadline": "4s", "on_timeout": policy}, rollout_gates=quiet)
-    status = command.end()
-    for thread in threads:
-        thread.join(60)
-    broken = [one for one in outcome if one.startswith("broken")]
+    if policy == "wait":
+        command.wait_for(r"draining, \d+ sessions left after ([5-9]|\d\d+) s")
+        sessions.end()
+        status = command.end()
+    else:
+        status = command.end()
+        sessions.end()
     if policy == "fail":
         assert status != 0
         assert re.search(
             r"\d sessions of roll-app-1 outlived the drain deadline of 4 s", " ".join(command.said.split())
         )
-        assert (broken, versions()) == ([], before)
+        assert (sessions.broken, versions()) == ([], before)
         assert Command("rollback").end() == 0
     elif policy == "kill":
         assert status == 0, command.said
         assert "outlived 4 s and were shut down" in command.said
-        assert broken
+        assert sessions.broken
     else:
         assert status == 0, command.said
-        assert broken == []
-        assert "sessions left after" in command.said
+        assert sessions.broken == []
     settle()

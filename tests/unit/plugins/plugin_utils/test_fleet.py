@@ -496,7 +496,7 @@ def test_a_module_runs_through_the_connection_that_the_hosts_variables_describe(
     assert site.prepared
     asked = site.called()
     assert {"Port=2222", 'User="deploy"'} <= set(asked)
-    assert asked[-2:] == ["192.0.2.7", f"/bin/sh -c '{sys.executable} -I -'"]
+    assert asked[-2:] == ["192.0.2.7", f"/bin/sh -c '{sys.executable} -I -S -'"]
 
 
 def test_variables_of_a_connection_may_name_other_hosts(site: Site) -> None:
@@ -545,7 +545,7 @@ def test_it_becomes_whom_the_play_or_the_host_says(
 @pytest.mark.parametrize(("interpreter", "told"), [("auto_silent", "python3"), ("{{ python }}", "/opt/python")])
 def test_the_interpreter_of_the_host_is_used(site: Site, interpreter: str, told: str) -> None:
     variables = {"ansible_python_interpreter": interpreter, "python": "/opt/python"}
-    assert site.asked(variables)[-1] == f"/bin/sh -c '{told} -I -'"
+    assert site.asked(variables)[-1] == f"/bin/sh -c '{told} -I -S -'"
 
 
 @pytest.mark.parametrize(

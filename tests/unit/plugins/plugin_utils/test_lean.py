@@ -10,6 +10,9 @@ import json
 import os
 import subprocess
 import sys
+import time
+import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +31,32 @@ USED = [
 ]
 
 
+def start(code: bytes) -> subprocess.Popen[bytes]:
+    """A program, as the fleet starts it on a host; it is read to its end."""
+    running = subprocess.Popen(
+        lean.command(sys.executable).split(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert running.stdin
+    running.stdin.write(code)
+    return running
+
+
+def end(running: subprocess.Popen[bytes]) -> dict[str, Any]:
+    """What a program has said. A fork server that kept its output open would let this wait in vain."""
+    output, errors = running.communicate(timeout=lean.IDLE / 2)
+    return lean.result(running.returncode, output.decode(), errors.decode())
+
+
 def run(module: str, arguments: dict[str, Any], check: bool = False) -> dict[str, Any]:
     """Run a module as the fleet does, on this machine."""
-    done = subprocess.run(
-        [sys.executable, "-I", "-"],
-        input=lean.program(module, arguments, check),
-        capture_output=True,
-        check=False,
-        timeout=60,
-    )
-    return lean.result(done.returncode, done.stdout.decode(), done.stderr.decode())
+    return end(start(lean.program(module, arguments, check)))
+
+
+def alone(code: bytes) -> bytes:
+    """The same program with a fork server that no other program reaches."""
+    changed = code.replace(b'"\\0mesops-', b'"\\0' + uuid.uuid4().hex.encode() + b"-")
+    assert changed != code
+    return changed
 
 
 def with_wrapper(module: str, arguments: dict[str, Any], check: bool = False) -> dict[str, Any]:
@@ -71,20 +90,21 @@ def with_wrapper(module: str, arguments: dict[str, Any], check: bool = False) ->
 
 @pytest.mark.parametrize("module", ["haproxy_server", "health_gate"])
 def test_what_a_load_balancer_runs_again_and_again_loads_no_http_client(module: str) -> None:
-    code = lean.program(module, {}, False).replace(b"mesops_module.main()", b"print(json.dumps(sorted(sys.modules)))")
-    done = subprocess.run([sys.executable, "-I", "-"], input=code, capture_output=True, check=True, timeout=60)
-    loaded = json.loads(done.stdout.decode().partition("\n")[2])
+    code = alone(lean.program(module, {}, False)).replace(
+        b"mesops_module.main()", b"print(json.dumps(dict.fromkeys(sys.modules)))"
+    )
+    loaded = end(start(code))
     assert "mesops_module" in loaded
     assert not {"http.client", "ssl", "urllib.request"} & set(loaded)
 
 
 def test_a_program_stands_back_behind_what_the_host_is_there_for() -> None:
-    code = lean.program("health_gate", {}, False).replace(
-        b"import mesops_module\nmesops_module.main()", b"print(json.dumps({'nice': os.nice(0)}))"
+    code = alone(lean.program("health_gate", {}, False)).replace(
+        b"mesops_module.main()", b"print(json.dumps({'nice': os.nice(0)}))"
     )
-    done = subprocess.run([sys.executable, "-I", "-"], input=code, capture_output=True, check=False, timeout=60)
-    found = lean.result(done.returncode, done.stdout.decode(), done.stderr.decode())
-    assert found == {"nice": min(19, os.nice(0) + lean.NICE)}
+    # The first runs by itself, the second in the fork server.
+    for _ in range(2):
+        assert end(start(code)) == {"nice": min(19, os.nice(0) + lean.NICE)}
 
 
 def same(module: str, arguments: dict[str, Any], check: bool = False) -> dict[str, Any]:
@@ -152,11 +172,7 @@ def test_module_that_crashes_has_failed_with_its_last_words() -> None:
 
 def test_old_python_is_named() -> None:
     program = lean.program("health_gate", {}, False).replace(b"(3, 9)", b"(9, 9)")
-    done = subprocess.run([sys.executable, "-I", "-"], input=program, capture_output=True, check=False, timeout=30)
-    assert (
-        "Python 3.9 or newer is needed"
-        in lean.result(done.returncode, done.stdout.decode(), done.stderr.decode())["msg"]
-    )
+    assert "Python 3.9 or newer is needed" in end(start(program))["msg"]
 
 
 @pytest.mark.parametrize("module", USED)
@@ -191,3 +207,153 @@ def test_program_carries_every_relative(module: str) -> None:
 def test_secrets_are_not_readable_in_the_program() -> None:
     program = lean.program("rollout_lock", {"service": "catalog", "password": "hunter2-hunter2"}, False)
     assert b"hunter2" not in program
+
+
+# ---------------------------------------------------------------------------------------------------- the fork server
+
+SAY = """
+import json, os
+from ansible.module_utils.basic import ARGUMENTS
+def main():
+    print(json.dumps({**ARGUMENTS, "session": os.getsid(0)}))
+"""
+
+Program = Callable[..., bytes]
+
+
+@pytest.fixture
+def program(monkeypatch: pytest.MonkeyPatch) -> Program:
+    """Makes programs of a module given as text; ``altered`` is text of the fork server and what takes its place."""
+    read = lean._read
+    names: dict[tuple[str, Any], str] = {}
+
+    def made(source: str = SAY, altered: tuple[str, str] | None = None, **arguments: Any) -> bytes:
+        name = names.setdefault((source, altered), uuid.uuid4().hex)
+
+        def reader(kind: str, wanted: str) -> str:
+            if wanted == name:
+                return f"{source}# {name}\n"
+            text = read(kind, wanted)
+            if altered and wanted == "lean_server":
+                assert altered[0] in text
+                return text.replace(*altered)
+            return text
+
+        monkeypatch.setattr(lean, "_read", reader)
+        return lean.program(name, arguments, bool(arguments.get("_check_mode")))
+
+    return made
+
+
+def without_sources(code: bytes) -> bytes:
+    """A program that can only ask the fork server."""
+    changed = code.replace(b"SOURCES = unpacked(", b"SOURCES = dict(")
+    assert changed != code
+    return changed
+
+
+def test_next_program_is_run_by_the_fork_server(program: Program) -> None:
+    assert "without a result" in end(start(without_sources(program())))["msg"]
+    first = end(start(program(name="a", only_first=True, _check_mode=True)))
+    assert first == {"name": "a", "only_first": True, "_check_mode": True, "session": os.getsid(0)}
+    second, third = (end(start(without_sources(program(name=name)))) for name in "bc")
+    assert second["session"] == third["session"] != first["session"]
+    # Nothing of an earlier request is left.
+    del second["session"], third["session"]
+    assert (second, third) == ({"name": "b", "_check_mode": False}, {"name": "c", "_check_mode": False})
+
+
+def test_programs_at_once_have_an_answer_each(program: Program) -> None:
+    # At first there is no server, and several try to leave one behind.
+    for _ in range(2):
+        begun = [start(program(number=number, size="x" * 300_000)) for number in range(12)]
+        answers = [end(one) for one in begun]
+        assert [one["number"] for one in answers] == list(range(12))
+        assert {len(one["size"]) for one in answers} == {300_000}
+
+
+def test_new_sources_are_not_run_by_the_old_server(program: Program) -> None:
+    end(start(program()))
+    assert end(start(program(SAY.replace("**ARGUMENTS", "'new': 1")))) == {"new": 1, "session": os.getsid(0)}
+
+
+def test_server_is_the_same_for_every_rollout() -> None:
+    """Names in sets come in another order in every process."""
+    made = "import sys; from {0} import lean; sys.stdout.buffer.write(lean.program('health_gate', dict(a=1), False))"
+    command = [sys.executable, "-c", made.format(lean.__package__)]
+    programs = {
+        subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True).stdout
+        for seed in "123"
+    }
+    assert len(programs) == 1
+
+
+def test_module_that_ends_in_the_server_says_so_as_everywhere(program: Program) -> None:
+    source = """
+import subprocess
+from ansible.module_utils.basic import ARGUMENTS, AnsibleModule
+def main():
+    how = ARGUMENTS.get("how")
+    if how == "raise":
+        raise ValueError("no more")
+    module = AnsibleModule({})
+    if how == "fail":
+        module.fail_json(msg="not so")
+    module.exit_json(status=subprocess.run(["sh", "-c", "exit 7"]).returncode)
+"""
+    for _ in range(2):
+        # The status of a child of the module's is seen, though the server itself waits for none.
+        assert end(start(program(source))) == {"changed": False, "status": 7}
+        assert end(start(program(source, how="fail"))) == {"changed": False, "failed": True, "msg": "not so"}
+        crashed = end(start(program(source, how="raise")))
+        assert crashed == {"failed": True, "msg": "the module ended without a result: ValueError: no more"}
+
+
+def test_module_that_was_killed_in_the_server_is_not_run_again(program: Program, tmp_path: Path) -> None:
+    source = """
+import os
+from ansible.module_utils.basic import ARGUMENTS
+def main():
+    if "path" in ARGUMENTS:
+        with open(ARGUMENTS["path"], "a") as file:
+            file.write("run")
+        os.kill(os.getpid(), 9)
+    print("{}")
+"""
+    assert end(start(program(source))) == {}
+    found = end(start(program(source, path=str(tmp_path / "runs"))))
+    assert found == {"failed": True, "msg": "the module ended without a result: exit status 1"}
+    assert (tmp_path / "runs").read_text() == "run"
+
+
+@pytest.mark.parametrize(
+    "altered",
+    [
+        ("_user(link) == os.geteuid()", "_user(link) == os.geteuid() + 1"),
+        ("link.sendall(BEGUN)", "os._exit(1)"),
+        ("server.listen(64)", "os._exit(1)"),
+    ],
+    ids=["of somebody else", "ends before it begins", "never listens"],
+)
+def test_without_a_server_that_serves_it_a_program_runs_by_itself(program: Program, altered: tuple[str, str]) -> None:
+    for name in "abc":
+        found = end(start(program(altered=altered, name=name)))
+        assert found == {"name": name, "_check_mode": False, "session": os.getsid(0)}
+
+
+def test_server_of_somebody_else_is_not_asked(program: Program) -> None:
+    end(start(program()))
+    assert end(start(without_sources(program())))["session"] != os.getsid(0)
+    suspicious = without_sources(program()).replace(b"!= os.geteuid()", b"!= os.geteuid() + 1")
+    assert "without a result" in end(start(suspicious))["msg"]
+
+
+def test_server_ends_once_nobody_asks_for_a_while(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lean, "IDLE", 0.5)
+    code = without_sources(program())
+    running = start(program())
+    deadline = time.monotonic() + 30
+    assert running.communicate(timeout=30)
+    while "session" in end(start(code)):
+        time.sleep(1)
+        assert time.monotonic() < deadline
