@@ -10,6 +10,7 @@ standard error as file descriptors; the answer is one byte when the module begin
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
@@ -25,6 +26,8 @@ BEGUN = b"+"
 PATIENCE = 5.0
 """Seconds in which a client has to have sent its request."""
 CHUNK = 1 << 16
+TITLE = "mesops-lean"
+"""What ps and top call it, at most 15 characters."""
 
 
 def leave_behind(name: str, idle: float, run: Callable[[bytes], None]) -> None:
@@ -63,6 +66,8 @@ def _serve(name: str, idle: float, run: Callable[[bytes], None]) -> None:
         server.bind(name)
         server.listen(64)
         server.settimeout(idle)
+        with contextlib.suppress(OSError), open("/proc/self/comm", "w", encoding="utf-8") as title:
+            title.write(TITLE)
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         gc.freeze()
         while True:

@@ -263,6 +263,16 @@ def test_next_program_is_run_by_the_fork_server(program: Program) -> None:
     assert (second, third) == ({"name": "b", "_check_mode": False}, {"name": "c", "_check_mode": False})
 
 
+def test_server_has_a_name_that_says_whose_it_is(program: Program) -> None:
+    source = """
+import json, os
+def main():
+    print(json.dumps({"parent": open(f"/proc/{os.getppid()}/comm").read()}))
+"""
+    end(start(program(source)))
+    assert end(start(program(source))) == {"parent": "mesops-lean\n"}
+
+
 def test_programs_at_once_have_an_answer_each(program: Program) -> None:
     # At first there is no server, and several try to leave one behind.
     for _ in range(2):
