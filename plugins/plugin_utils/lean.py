@@ -31,6 +31,8 @@ NICE = 10
 """How far a program stands back behind what the host is there for."""
 IDLE = 60.0
 """Seconds without a request after which a fork server ends."""
+ROOT_SOCKETS, USER_SOCKETS = "/run", "/run/user/%d"
+"""Where its socket is, for root and for a user by number. Nobody else may write there; without it no server is."""
 _IMPORT = re.compile(
     r"^\s*from " + re.escape(NAMESPACE) + r"plugins\.module_utils(?:\.(\w+))? import (\([^)]*\)|[^\n]*)", re.MULTILINE
 )
@@ -41,16 +43,10 @@ if sys.version_info < (3, 9):
     sys.exit("Python 3.9 or newer is needed, this is " + sys.version.split()[0])
 import os, _socket
 ARGUMENTS = {arguments!r}
-def server_name():
-    # Of this user, this container where the network is shared, this Python and these sources.
-    place = os.stat("/proc/self/ns/mnt").st_ino
-    return "\\0mesops-%d-%d-%d-%s" % (os.geteuid(), place, sys.hexversion, {key!r})
-def ask_server(name):
+def ask_server():
     link = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     link.settimeout({patience!r})
-    link.connect(name)
-    if int.from_bytes(link.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)[4:8], sys.byteorder) != os.geteuid():
-        raise OSError("somebody else listens there")
+    link.connect(SERVER)
     outputs = b"".join(number.to_bytes(4, sys.byteorder) for number in (1, 2))
     sent = link.sendmsg([ARGUMENTS[:1]], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, outputs)])
     link.sendall(ARGUMENTS[sent:])
@@ -59,10 +55,9 @@ def ask_server(name):
         raise OSError("it has not begun")
     link.settimeout(None)
     os._exit((link.recv(1) or b"\\1")[0])
-NAME = ""
+SERVER = ({root!r} if os.geteuid() == 0 else {user!r} % os.geteuid()) + "/mesops-lean-%x-" % sys.hexversion + {key!r}
 try:
-    NAME = server_name()
-    ask_server(NAME)
+    ask_server()
 except OSError:
     pass
 import base64, json, site, zlib
@@ -90,8 +85,7 @@ import mesops_module, mesops_server
 def run(arguments):
     basic.ARGUMENTS.update(unpacked(arguments))
     mesops_module.main()
-if NAME:
-    mesops_server.leave_behind(NAME, {idle!r}, run)
+mesops_server.leave_behind(SERVER, {idle!r}, run)
 run(ARGUMENTS)
 """
 
@@ -142,8 +136,10 @@ def program(module: str, arguments: Mapping[str, Any], check: bool) -> bytes:
         "nice": NICE,
         "idle": IDLE,
         "patience": PATIENCE,
+        "root": ROOT_SOCKETS,
+        "user": USER_SOCKETS,
         "sources": sources,
-        "key": hashlib.sha256((_PROGRAM + sources).encode()).hexdigest()[:32],
+        "key": hashlib.sha256((_PROGRAM + sources).encode()).hexdigest()[:16],
         "arguments": _packed({**arguments, "_check_mode": check}).encode(),
     }
     return _PROGRAM.format(**values).encode()

@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The fork server that a lean program leaves behind on its host, so that the next one of its kind imports nothing.
 
-It listens on an abstract Unix socket, which needs no file, serves only its own user, forks for every request, and ends
-when none has come for a while. A request is the arguments in the packed form, with the client's standard output and
-standard error as file descriptors; the answer is one byte when the module begins and its exit status when it has ended.
+It listens on a Unix socket that only its own user can reach, forks for every request, and ends when none has come for a
+while. A request is the arguments in the packed form, with the client's standard output and standard error as file
+descriptors; the answer is one byte when the module begins and its exit status when it has ended.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import gc
 import os
 import signal
 import socket
-import struct
 import sys
 import traceback
 from collections.abc import Callable
@@ -30,19 +29,21 @@ TITLE = "mesops-lean"
 """What ps and top call it, at most 15 characters."""
 
 
-def leave_behind(name: str, idle: float, run: Callable[[bytes], None]) -> None:
+def leave_behind(path: str, idle: float, run: Callable[[bytes], None]) -> None:
     """Start the server beside this process, which goes on at once; without one, all goes on as well, only slower.
 
     Args:
-        name: Of the abstract socket, with its leading null character.
+        path: Of its socket, in a directory in which nobody else may write.
         idle: Seconds without a request after which the server ends.
         run: Runs the module with a request's arguments; called in a process of its own.
     """
     try:
+        server, inode = _listen(path)
         between = os.fork()
     except OSError:
         return
     if between:
+        server.close()
         os.waitpid(between, 0)
         return
     try:
@@ -53,35 +54,46 @@ def leave_behind(name: str, idle: float, run: Callable[[bytes], None]) -> None:
             for number in range(3):
                 os.dup2(nothing, number)
             for number in map(int, os.listdir("/proc/self/fd")):
-                if number > 2:
+                if number > 2 and number != server.fileno():
                     os.closerange(number, number + 1)  # silent where there is none any more
             os.chdir("/")
-            _serve(name, idle, run)
+            _serve(server, idle, run)
+            if os.stat(path).st_ino == inode:
+                os.unlink(path)
     finally:
         os._exit(0)
 
 
-def _serve(name: str, idle: float, run: Callable[[bytes], None]) -> None:
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(name)
-        server.listen(64)
-        server.settimeout(idle)
-        with contextlib.suppress(OSError), open("/proc/self/comm", "w", encoding="utf-8") as title:
-            title.write(TITLE)
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-        gc.freeze()
-        while True:
-            link = server.accept()[0]
-            if _user(link) == os.geteuid() and not os.fork():
-                server.close()
-                _answer(link, run)
-            link.close()
+def _listen(path: str) -> tuple[socket.socket, int]:
+    """A socket and its inode. Whoever comes last has the name: a server that was killed has left it behind."""
+    own = f"{path}.{os.getpid()}"
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(own)
+    os.chmod(own, 0o600)
+    server.listen(64)
+    inode = os.stat(own).st_ino
+    os.rename(own, path)
+    return server, inode
 
 
-def _user(link: socket.socket) -> int:
-    """The user at the other end."""
-    size = struct.calcsize("3i")
-    return int(struct.unpack("3i", link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))[1])
+def _serve(server: socket.socket, idle: float, run: Callable[[bytes], None]) -> None:
+    with contextlib.suppress(OSError), open("/proc/self/comm", "w", encoding="utf-8") as title:
+        title.write(TITLE)
+    server.settimeout(idle)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    gc.freeze()
+    with contextlib.suppress(OSError):
+        _accept(server, run)
+
+
+def _accept(server: socket.socket, run: Callable[[bytes], None]) -> NoReturn:
+    """Answer until there was nothing to answer for the server's timeout, which is an OSError."""
+    while True:
+        link = server.accept()[0]
+        if not os.fork():
+            server.close()
+            _answer(link, run)
+        link.close()
 
 
 def _answer(link: socket.socket, run: Callable[[bytes], None]) -> NoReturn:
