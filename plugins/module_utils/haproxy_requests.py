@@ -95,7 +95,9 @@ def parse_line(text: str, backend: str) -> tuple[float, Request] | None:
 
 
 class AccessLog:
-    """The log up to now, read and parsed once however many ask: as far back as ``seconds``, which nobody goes beyond.
+    """The log up to now, as far back as ``seconds``, which nobody goes beyond.
+
+    It is read once, and parsed once for each backend, however many ask.
 
     ``limit`` bounds the lines that are read, of all backends, and keeps the newest.
     """

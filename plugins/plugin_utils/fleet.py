@@ -184,6 +184,9 @@ class Fleet:
         self._answers[key] = Answer(result, bool(result.get("unreachable")))
 
     def _start(self, call: Call) -> _Child:
+        if not call.action:
+            # Here, where it is kept for the calls to come: a child takes what it makes to its grave.
+            lean.packed_sources(call.module)
         reader, writer = os.pipe()
         pid = os.fork()
         if pid:

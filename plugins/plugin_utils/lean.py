@@ -21,11 +21,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.mesops.platform.plugins.plugin_utils.lean_server import PATIENCE
+from ansible_collections.mesops.platform.plugins.plugin_utils.lean_server import NAME, PATIENCE
 
 NAMESPACE = "ansible_collections.mesops.platform."
 PLUGINS = Path(__file__).resolve().parent.parent
-MARK = "mesops-lean"
+MARK = NAME
 """What the program says first. A host that does not say it has not run it."""
 NICE = 10
 """How far a program stands back behind what the host is there for."""
@@ -43,23 +43,30 @@ if sys.version_info < (3, 9):
     sys.exit("Python 3.9 or newer is needed, this is " + sys.version.split()[0])
 import os, _socket
 ARGUMENTS = {arguments!r}
-def ask_server():
+def greeted():
     link = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     link.settimeout({patience!r})
-    link.connect(SERVER)
+    try:
+        link.connect(SERVER)
+        return link if link.recv(1) else None
+    except OSError:
+        return None
+def run_there(link):
+    link.settimeout(None)
     outputs = b"".join(number.to_bytes(4, sys.byteorder) for number in (1, 2))
     sent = link.sendmsg([ARGUMENTS[:1]], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, outputs)])
     link.sendall(ARGUMENTS[sent:])
     link.shutdown(_socket.SHUT_WR)
-    if not link.recv(1):
-        raise OSError("it has not begun")
-    link.settimeout(None)
-    os._exit((link.recv(1) or b"\\1")[0])
-SERVER = ({root!r} if os.geteuid() == 0 else {user!r} % os.geteuid()) + "/mesops-lean-%x-" % sys.hexversion + {key!r}
-try:
-    ask_server()
-except OSError:
-    pass
+    return link.recv(1)
+PLACE = {root!r} if os.geteuid() == 0 else {user!r} % os.geteuid()
+SERVER = "%s/%s-%x-%s" % (PLACE, {mark!r}, sys.hexversion, {key!r})
+LINK = greeted()
+if LINK:
+    try:
+        status = run_there(LINK)
+    except OSError:
+        status = b""
+    os._exit(status[0] if status else 1)
 import base64, json, site, zlib
 from importlib.machinery import ModuleSpec
 os.nice({nice})
@@ -107,7 +114,8 @@ def relatives(source: str) -> set[str]:
 
 
 @functools.cache
-def _packed_sources(module: str) -> str:
+def packed_sources(module: str) -> str:
+    """A module and all that it needs on a host; made once in a process."""
     sources = {
         "mesops_module": _read("modules", module),
         "ansible.module_utils.basic": _read("plugin_utils", "lean_module"),
@@ -130,7 +138,7 @@ def _packed(value: Any) -> str:
 
 def program(module: str, arguments: Mapping[str, Any], check: bool) -> bytes:
     """The program that runs a module of this collection with its arguments."""
-    sources = _packed_sources(module)
+    sources = packed_sources(module)
     values = {
         "mark": MARK,
         "nice": NICE,

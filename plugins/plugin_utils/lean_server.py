@@ -4,8 +4,9 @@
 """The fork server that a lean program leaves behind on its host, so that the next one of its kind imports nothing.
 
 It listens on a Unix socket that only its own user can reach, forks for every request, and ends when none has come for a
-while. A request is the arguments in the packed form, with the client's standard output and standard error as file
-descriptors; the answer is one byte when the module begins and its exit status when it has ended.
+while. It greets a client with one byte. The client then sends its arguments in the packed form, with its standard
+output and standard error as file descriptors, and gets the module's exit status as one byte. Before the greeting a
+client may give up and run the module itself; once it has begun to send, it never does, so nothing runs twice.
 """
 
 from __future__ import annotations
@@ -20,13 +21,12 @@ import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
-BEGUN = b"+"
-"""After this byte the client must not run the module itself."""
-PATIENCE = 5.0
-"""Seconds in which a client has to have sent its request."""
-CHUNK = 1 << 16
-TITLE = "mesops-lean"
+NAME = "mesops-lean"
 """What ps and top call it, at most 15 characters."""
+GREETING = b"+"
+PATIENCE = 5.0
+"""Seconds for which one side waits for the other before the module begins."""
+CHUNK = 1 << 16
 
 
 def leave_behind(path: str, idle: float, run: Callable[[bytes], None]) -> None:
@@ -78,7 +78,7 @@ def _listen(path: str) -> tuple[socket.socket, int]:
 
 def _serve(server: socket.socket, idle: float, run: Callable[[bytes], None]) -> None:
     with contextlib.suppress(OSError), open("/proc/self/comm", "w", encoding="utf-8") as title:
-        title.write(TITLE)
+        title.write(NAME)
     server.settimeout(idle)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     gc.freeze()
@@ -101,12 +101,12 @@ def _answer(link: socket.socket, run: Callable[[bytes], None]) -> NoReturn:
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         link.settimeout(PATIENCE)
+        link.sendall(GREETING)
         request, descriptors, _flags, _address = socket.recv_fds(link, CHUNK, 2)
         while part := link.recv(CHUNK):
             request += part
         for number, descriptor in enumerate(descriptors, start=1):
             os.dup2(descriptor, number)
-        link.sendall(BEGUN)
         try:
             run(request)
             status = 0

@@ -8,12 +8,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import bench
+import estate
 import pytest
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("part", bench.PARTS)
@@ -22,7 +20,7 @@ def test_a_part_loads_as_make_runs_it(part: str) -> None:
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     done = subprocess.run(
         ["make", "--silent", "--eval", rule, "load"],
-        cwd=ROOT,
+        cwd=estate.ROOT,
         env=environment,
         capture_output=True,
         text=True,

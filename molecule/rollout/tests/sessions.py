@@ -8,7 +8,6 @@ import http.client
 import json
 import socket
 import threading
-import time
 
 import estate
 from helpers import BALANCERS, NODES, stats
@@ -33,6 +32,7 @@ class Sessions:
     def open_on_each_node(self) -> None:
         """Open one after the other until each node has one."""
         estate.wait_for(self._one_each, timeout=60, what="a session on each node")
+        assert self.broken == []
 
     def end(self) -> None:
         """Let them go, and wait until all have ended."""
@@ -44,10 +44,11 @@ class Sessions:
             assert not thread.is_alive(), "a session does not end"
 
     def _one_each(self) -> bool:
+        if all(int(row["scur"]) > 0 for row in stats(BALANCER).values()):
+            return True
         self._threads.append(threading.Thread(target=self._kept, daemon=True))
         self._threads[-1].start()
-        time.sleep(0.3)
-        return all(int(row["scur"]) > 0 for row in stats(BALANCER).values())
+        return False
 
     def _kept(self) -> None:
         try:

@@ -14,7 +14,6 @@ import stat
 import subprocess
 import sys
 import tempfile
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -58,7 +57,7 @@ def start(code: bytes) -> subprocess.Popen[bytes]:
 
 def end(running: subprocess.Popen[bytes]) -> dict[str, Any]:
     """What a program has said. A fork server that kept its output open would let this wait in vain."""
-    output, errors = running.communicate(timeout=lean.IDLE / 2)
+    output, errors = running.communicate(timeout=30)
     return lean.result(running.returncode, output.decode(), errors.decode())
 
 
@@ -344,12 +343,30 @@ def main():
     assert (tmp_path / "runs").read_text() == "run"
 
 
+@pytest.mark.parametrize("broken", ["os._exit(1)", "link.close()"], ids=["ends", "hangs up"])
+def test_module_that_was_sent_to_the_server_is_not_run_by_the_program(program: Program, broken: str) -> None:
+    altered = (
+        "for number, descriptor in enumerate(descriptors, start=1):",
+        f"{broken}\n        for number, descriptor in ():",
+    )
+    end(start(program(altered=altered)))
+    found = end(start(program(altered=altered)))
+    assert found == {"failed": True, "msg": "the module ended without a result: exit status 1"}
+
+
 @pytest.mark.parametrize(
     "altered",
-    [("link.sendall(BEGUN)", "os._exit(1)"), ("gc.freeze()", "os._exit(1)")],
-    ids=["ends before it begins", "ends at once"],
+    [
+        ("link.sendall(GREETING)", "os._exit(1)"),
+        ("link.sendall(GREETING)", "signal.pause()"),
+        ("gc.freeze()", "os._exit(1)"),
+    ],
+    ids=["never greets", "takes its time", "ends at once"],
 )
-def test_without_a_server_that_serves_it_a_program_runs_by_itself(program: Program, altered: tuple[str, str]) -> None:
+def test_without_a_server_that_serves_it_a_program_runs_by_itself(
+    program: Program, altered: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lean, "PATIENCE", 0.5)
     for name in "abc":
         found = end(start(program(altered=altered, name=name)))
         assert found == {"name": name, "_check_mode": False, "session": os.getsid(0)}
@@ -400,11 +417,6 @@ def test_server_ends_once_nobody_asks_for_a_while(
     program: Program, sockets: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lean, "IDLE", 0.5)
-    code = without_sources(program())
-    running = start(program())
-    deadline = time.monotonic() + 30
-    assert running.communicate(timeout=30)
-    while "session" in end(start(code)):
-        time.sleep(1)
-        assert time.monotonic() < deadline
-    assert not [entry for entry in sockets.iterdir() if entry.is_socket()]
+    end(start(program()))
+    estate.wait_for(lambda: not list(sockets.glob("mesops-lean-*")), timeout=30, what="the server to end")
+    assert "without a result" in end(start(without_sources(program())))["msg"]
