@@ -73,7 +73,8 @@ def measure() -> str:
 
 {RATE} requests per second ({READS:.0%} reads) through two load balancers, for {SPAN_S} s alone and then as long
 beside work that asks nothing of the estate; in brackets the ratio. The coordinator of a rollout is such work here;
-elsewhere it has a machine of its own. Read the rollouts' ratios above beside these.
+elsewhere it has a machine of its own. Read the rollouts' ratios on equal terms beside these. `nice` weighs within one
+session only, where the kernel groups processes by session (`kernel.sched_autogroup_enabled`), as it does here.
 
 {table(["beside", "p50 ms", "p95 ms", "p99 ms"], rows)}
 """

@@ -9,59 +9,80 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import estate
+from bench_apart import machines_of_their_own
 from bench_shared import table
 
 from demo.load import windows
+from demo.load.background import BackgroundLoad
 
 ROLLOUTS, REQUESTS = 20, 100_000
 RATE, READS = 70, 0.8
 STEADY_S = 120
+EQUALS, EQUALS_STEADY_S = 2, 45
+"""Rollouts whose coordinator and load share the machine with the hosts on equal terms, and the calm before them."""
+Phases = list[float]
+"""When the calm began, each rollout began, and the last one ended."""
+PERCENTS = (50, 95, 99)
 
 
 def releases() -> list[Path]:
     """Notes of releases that nobody has seen before."""
     first = int(time.time())
-    return [estate.build_release(version=f"1.{first + number}") for number in range(ROLLOUTS)]
+    return [estate.build_release(version=f"1.{first + number}") for number in range(ROLLOUTS + EQUALS)]
 
 
-def one(number: int, note: Path) -> list[dict[str, float]]:
+def one(note: Path) -> list[dict[str, float]]:
     """Roll out one release; what its report says of each host's turn."""
-    report = estate.BUILD / "bench" / f"rollout-{number}.json"
+    report = estate.BUILD / "bench" / f"rollout-{note.stem}.json"
     recap = estate.roll_out(note, check=False, rollout_report=str(report))
     if recap.status != 0:
-        raise estate.EstateError(f"rollout {number} did not end well:\n{recap.output[-6000:]}")
+        raise estate.EstateError(f"{note.stem} was not rolled out well:\n{recap.output[-6000:]}")
     return list(json.loads(report.read_text(encoding="utf-8"))["hosts"].values())
+
+
+def several(run: BackgroundLoad, notes: Sequence[Path], calm_s: float) -> tuple[Phases, list[dict[str, float]]]:
+    """A calm, then rollout after rollout; each host's turn in every report."""
+    phases = [run.now()]
+    time.sleep(calm_s)
+    turns = []
+    for note in notes:
+        phases.append(run.now())
+        turns += one(note)
+    return [*phases, run.now()], turns
+
+
+def latencies(requests: Sequence[windows.Request], phases: Phases) -> tuple[list[float], list[float]]:
+    """Percentiles of the calm, and of all rollouts together."""
+    calm, first, *_others, end = phases
+    spans = ((calm, first), (first, end))
+    before, during = ([windows.latency(requests, percent, *span) for percent in PERCENTS] for span in spans)
+    return before, during
 
 
 def measure() -> str:
     """Steady load, then rollout after rollout under the same load; the ledger decides what was lost."""
     estate.step("make demo", ["make", "demo"], log=estate.BUILD / "bench" / "demo.log")
     notes = releases()
-    spans, turns = [], []
     with estate.load(rate=RATE, reads=READS, count=10_000_000) as run:
+        with machines_of_their_own(run.pid, "lb-1"):
+            time.sleep(10)
+            phases, hosts = several(run, notes[:ROLLOUTS], STEADY_S)
         time.sleep(10)
-        steady = run.now()
-        time.sleep(STEADY_S)
-        for number, note in enumerate(notes, 1):
-            begin = run.now()
-            turns.append(one(number, note))
-            spans.append((begin, run.now()))
+        equals, _hosts = several(run, notes[ROLLOUTS:], EQUALS_STEADY_S)
         while run.now() * RATE < REQUESTS + RATE:
             time.sleep(1)
         run.stop()
     verdict, report = estate.audit(run), run.report
     print(report.table(), verdict.table(), sep="\n", file=sys.stderr)
     requests = run.log().requests
-    calm = {percent: windows.latency(requests, percent, steady, spans[0][0]) for percent in (50, 95, 99)}
-    during = {percent: windows.latency(requests, percent, spans[0][0], spans[-1][1]) for percent in (50, 95, 99)}
-    each = sorted(windows.p99(requests, *span) / calm[99] for span in spans)
-    middle = statistics.median(each)
-    hosts = [host for turn in turns for host in turn]
+    before, during = latencies(requests, phases)
+    spans = list(zip(phases[1:], phases[2:], strict=False))
+    each = sorted(windows.p99(requests, *span) / before[-1] for span in spans)
     own = sorted(host["overhead_s"] for host in hosts)
-    walls = [end - begin for begin, end in spans]
     return f"""## {ROLLOUTS} good releases in a row on the demo estate
 
 Two load balancers, two nodes, {RATE} requests per second ({READS:.0%} reads) without a pause. The steady figures are
@@ -74,24 +95,24 @@ of the {STEADY_S} s before the first rollout. Latency counts from the scheduled 
         )
     }
 
-{
-        table(
-            ["", "p50 ms", "p95 ms", "p99 ms"],
-            [
-                ["steady", *(f"{value:.1f}" for value in calm.values())],
-                ["during rollouts", *(f"{value:.1f}" for value in during.values())],
-                ["ratio", *(f"{during[percent] / value:.2f}" for percent, value in calm.items())],
-            ],
-        )
-    }
+Coordinator, load client and Docker Engine belong to no host and share the machine with all of them. Here the kernel
+runs the load client at once, and the other two only where no host wants the processor: as near as one machine comes to
+a coordinator and clients on machines of their own.
 
-The p99 of a single rollout was {each[0]:.2f} to {each[-1]:.2f} times the steady one, the median {middle:.2f}.
+{_percentiles(before, during)}
+
+The p99 of a single rollout was {each[0]:.2f} to {each[-1]:.2f} times the steady one, the median {
+        statistics.median(each):.2f}.
+
+The same, {EQUALS} more rollouts, with all of them on equal terms; what else does that is in the next section.
+
+{_percentiles(*latencies(requests, equals))}
 
 {
         table(
             ["per", "s, median", "least", "most"],
             [
-                ["rollout, wall", *_spread(walls)],
+                ["rollout, wall", *_spread([end - begin for begin, end in spans])],
                 ["node: from drain to done", *_spread([host["turn_s"] for host in hosts])],
                 ["node: drain", *_spread([host["drain_s"] for host in hosts])],
                 ["node: the process's stop and start", *_spread([host["stop_s"] + host["start_s"] for host in hosts])],
@@ -101,6 +122,17 @@ The p99 of a single rollout was {each[0]:.2f} to {each[-1]:.2f} times the steady
         )
     }
 """
+
+
+def _percentiles(before: Sequence[float], during: Sequence[float]) -> str:
+    return table(
+        ["", *(f"p{percent} ms" for percent in PERCENTS)],
+        [
+            ["steady", *(f"{value:.1f}" for value in before)],
+            ["during rollouts", *(f"{value:.1f}" for value in during)],
+            ["ratio", *(f"{late / value:.2f}" for late, value in zip(during, before, strict=True))],
+        ],
+    )
 
 
 def _spread(values: list[float]) -> list[str]:

@@ -75,6 +75,11 @@ class BackgroundLoad:
             raise
         return self
 
+    @property
+    def pid(self) -> int:
+        """The process id of the load client, while it runs."""
+        return self._running().pid
+
     def acknowledged(self) -> int:
         """Return how many orders have been acknowledged so far."""
         return self._count() - self._earlier

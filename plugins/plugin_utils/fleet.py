@@ -19,6 +19,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from ansible import constants as C
@@ -209,9 +210,14 @@ class Fleet:
         """Run the module; every exception is an answer."""
         try:
             handler, variables = self._handler(call)
-            if not call.action and handler._is_pipelining_enabled("new", wrap_async=False):
-                return self._execute_lean(call, handler, variables)
-            result: dict[str, Any] = dict(handler.run(None, variables))
+            if handler._is_pipelining_enabled("new", wrap_async=False):
+                # Also where an action plugin decides when the module runs.
+                handler._execute_module = partial(self._execute_lean, call.module, handler, variables)
+            try:
+                result: dict[str, Any] = dict(handler.run(None, variables))
+            finally:
+                # What the action plugin has sent, such as an artifact, would stay on the host.
+                handler.cleanup()
             interpreter = getattr(handler, "_discovered_interpreter", None)
             if interpreter:
                 result["_interpreter"] = str(interpreter)
@@ -224,11 +230,19 @@ class Fleet:
             Display().vvv(traceback.format_exc(), host=call.host)
             return {"failed": True, "msg": f"{type(error).__name__}: {error}"}
 
-    def _execute_lean(self, call: Call, handler: ActionBase, variables: Mapping[str, Any]) -> dict[str, Any]:
-        """Run the module without Ansible's wrapper."""
+    @staticmethod
+    def _execute_lean(
+        module: str,
+        handler: ActionBase,
+        variables: Mapping[str, Any],
+        module_args: Mapping[str, Any] | None = None,
+        **_of_the_wrapper: Any,
+    ) -> dict[str, Any]:
+        """What ``ActionBase._execute_module`` does, without Ansible's wrapper."""
         told = handler._templar.template(variables.get("ansible_python_interpreter") or "")
         interpreter = told if str(told).startswith("/") else "python3"
-        code = lean.program(call.module, call.arguments, handler._task.check_mode)
+        arguments = handler._task.args if module_args is None else module_args
+        code = lean.program(module, arguments, handler._task.check_mode)
         done = handler._low_level_execute_command(lean.command(str(interpreter)), in_data=code)
         return lean.result(int(done["rc"]), str(done["stdout"]), str(done["stderr"]))
 

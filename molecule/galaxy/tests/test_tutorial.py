@@ -37,6 +37,25 @@ def test_the_tutorial_does_what_it_says(folder: Path, shell: typed.Shell) -> Non
     assert len([one for one in done if "mesops.platform.rollout " in one.text]) == 3
 
 
+def test_the_first_commands_of_the_readme_make_an_inventory(folder: Path, shell: typed.Shell) -> None:
+    pages = (estate.ROOT / page for page in ("README.md", "docs/quickstart.ru.md"))
+    blocks = [block for page in pages for block in typed.blocks(page) if "inventories/example" in block.text]
+    commands, in_russian = ([one.text for one in block.commands()] for block in blocks)
+    assert commands == in_russian
+    archive = next(folder.glob("mesops-platform-*.tar.gz"))
+    # The next one asks for a password, and those after it need the hosts.
+    first = commands[: next(number for number, one in enumerate(commands) if "ansible-vault" in one)]
+    own = [command.replace("install mesops.platform", f"install --force {archive}") for command in first]
+    assert own != first
+    place = folder / "readme"
+    for command in (f"python3 -m venv {place}", f"cd {place}", ". bin/activate", *own):
+        status, output = shell.type(command)
+        assert status == 0, f"{command}\n{output}"
+    status, output = shell.type("ansible-inventory -i inventories/production --list")
+    assert status == 0, output
+    assert "mesops_address" in output
+
+
 def test_every_plugin_and_role_explains_itself_where_it_is_installed(folder: Path, shell: typed.Shell) -> None:
     assert folder
     for kind, path in (("module", "plugins/modules"), ("filter", "plugins/filter"), ("role", "roles")):

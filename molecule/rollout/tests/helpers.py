@@ -170,6 +170,11 @@ def stats(balancer: str) -> dict[str, dict[str, str]]:
     return {row["svname"]: row for row in found if row["pxname"] == "catalog" and row["svname"] in NODES}
 
 
+def sent_files() -> dict[str, str]:
+    """What Ansible has brought to each node and not removed; a command that was killed cannot."""
+    return {host: estate.on(host, "find /root/.ansible/tmp -type f", check=False) for host in NODES}
+
+
 def versions() -> dict[str, str]:
     """What each node answers to the question for its version."""
     found = {}

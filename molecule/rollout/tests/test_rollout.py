@@ -21,6 +21,7 @@ from helpers import (
     new_version,
     out_of_service,
     roll_out,
+    sent_files,
     settle,
     stats,
     versions,
@@ -54,11 +55,12 @@ def test_plan_changes_nothing() -> None:
 
 def test_good_release_and_back_again() -> None:
     release = new_version()
-    before = versions()
+    before, sent = versions(), sent_files()
     with load() as run:
         command = roll_out(release)
         assert command.end() == 0, command.said
         assert set(versions().values()) == {release["version"]}
+        assert sent_files() == sent
         again = roll_out(release)
         assert again.end() == 0, again.said
         assert "in service already" in again.said

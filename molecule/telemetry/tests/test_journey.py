@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import urllib.parse
 from functools import partial
@@ -11,6 +12,7 @@ from typing import Any
 import estate
 import pytest
 import telemetry
+import typed
 
 pytestmark = telemetry.needs("loki", "tempo", "alloy")
 ARRIVES_WITHIN = 120
@@ -51,6 +53,24 @@ def test_the_access_line_and_the_services_lines_carry_the_trace(trace: str) -> N
         found = estate.wait_for(partial(telemetry.lines, query), timeout=ARRIVES_WITHIN, what=f"the line of {unit}")
         assert json.loads(found[0][1])["path"] == "/orders"
         assert found[0][0]["instance"] in estate.addresses(group)
+
+
+def test_the_commands_of_the_page_show_them(trace: str) -> None:
+    page = estate.ROOT / "docs/telemetry.md"
+    typical = [one.text for block in typed.blocks(page) for one in block.commands() if "curl" in one.text]
+    own = [re.sub(r"[0-9a-f]{32}", trace, one).replace("obs-1", estate.addresses("logs")["obs-1"]) for one in typical]
+    of_tempo, of_loki = own
+
+    def says(command: str, words: set[str]) -> bool:
+        status, output = shell.type(command)
+        return status == 0 and all(word in output for word in words)
+
+    shell = typed.Shell(estate.ROOT, estate.environment())
+    try:
+        for command, words in ((of_tempo, {"sql create_order"}), (of_loki, {"haproxy.service", "mes.service"})):
+            estate.wait_for(partial(says, command, words), timeout=ARRIVES_WITHIN, what=f"{words} from {command}")
+    finally:
+        shell.close()
 
 
 def test_the_request_is_counted_with_an_exemplar(trace: str) -> None:

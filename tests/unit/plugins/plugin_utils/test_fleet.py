@@ -8,10 +8,12 @@ ssh connection; the programs ssh and sudo are scripts that note how they were ca
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
 import sys
+import tarfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -49,9 +51,13 @@ class Scripted(Fleet):
     def _handler(self, call: Call) -> Any:
         act: Act = call.arguments["act"]
         found = call.arguments.get("discovered")
-        lean = SimpleNamespace(_is_pipelining_enabled=lambda *_args, **_named: False, _discovered_interpreter=found)
-        lean.run = lambda _tmp, _variables: act()
-        return lean, {}
+        handler = SimpleNamespace(
+            _is_pipelining_enabled=lambda *_args, **_named: False,
+            _discovered_interpreter=found,
+            run=lambda _tmp, _variables: act(),
+            cleanup=lambda: None,
+        )
+        return handler, {}
 
 
 Make = Callable[[int], Scripted]
@@ -602,3 +608,26 @@ def test_a_call_that_needs_its_action_plugin_has_it(site: Site) -> None:
     answer = fleet.run({"x": Call("app-1", "app_release", arguments, action=True)})["x"]
     assert answer.failed
     assert answer.reason.startswith("version 1.1 is a number in YAML")
+
+
+def test_what_an_action_plugin_brings_runs_without_the_wrapper_and_nothing_stays_behind(site: Site) -> None:
+    root = site.directory / "opt"
+    root.mkdir()
+    archive = site.directory / "catalog-1.0.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.addfile(tarfile.TarInfo("bin/catalog"))
+    arguments = {
+        **PREPARED,
+        "root": str(root),
+        "state": "installed",
+        "version": "1.0",
+        "artifact": str(archive),
+        "checksum": f"sha256:{hashlib.sha256(archive.read_bytes()).hexdigest()}",
+    }
+    fleet = site.fleet({"app-1": {"ansible_ssh_transfer_method": "piped"}}, InCollection)
+    answer = fleet.run({"x": Call("app-1", "app_release", arguments, action=True)})["x"]
+    assert not answer.failed, answer.reason
+    assert (root / "catalog/releases/1.0/bin/catalog").is_file()
+    programs = [line for line in (site.directory / "asked").read_text().splitlines() if f"'{sys.executable} " in line]
+    assert programs == [f"/bin/sh -c '{sys.executable} -I -S -'"] * 2
+    assert list((site.directory / "remote").iterdir()) == []
