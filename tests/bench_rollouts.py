@@ -22,7 +22,7 @@ from demo.load.background import BackgroundLoad
 ROLLOUTS, REQUESTS = 20, 100_000
 RATE, READS = 70, 0.8
 STEADY_S = 120
-EQUALS, EQUALS_STEADY_S = 2, 45
+EQUAL_ROLLOUTS, EQUAL_STEADY_S = 2, 45
 """Rollouts whose coordinator and load share the machine with the hosts on equal terms, and the calm before them."""
 Phases = list[float]
 """When the calm began, each rollout began, and the last one ended."""
@@ -32,7 +32,7 @@ PERCENTS = (50, 95, 99)
 def releases() -> list[Path]:
     """Notes of releases that nobody has seen before."""
     first = int(time.time())
-    return [estate.build_release(version=f"1.{first + number}") for number in range(ROLLOUTS + EQUALS)]
+    return [estate.build_release(version=f"1.{first + number}") for number in range(ROLLOUTS + EQUAL_ROLLOUTS)]
 
 
 def one(note: Path) -> list[dict[str, float]]:
@@ -72,7 +72,7 @@ def measure() -> str:
             time.sleep(10)
             phases, hosts = several(run, notes[:ROLLOUTS], STEADY_S)
         time.sleep(10)
-        equals, _hosts = several(run, notes[ROLLOUTS:], EQUALS_STEADY_S)
+        equal, _hosts = several(run, notes[ROLLOUTS:], EQUAL_STEADY_S)
         while run.now() * RATE < REQUESTS + RATE:
             time.sleep(1)
         run.stop()
@@ -104,9 +104,10 @@ a coordinator and clients on machines of their own.
 The p99 of a single rollout was {each[0]:.2f} to {each[-1]:.2f} times the steady one, the median {
         statistics.median(each):.2f}.
 
-The same, {EQUALS} more rollouts, with all of them on equal terms; what else does that is in the next section.
+The same, {EQUAL_ROLLOUTS} more rollouts, with all of them on equal terms; what other work does to them is in the next
+section.
 
-{_percentiles(*latencies(requests, equals))}
+{_percentiles(*latencies(requests, equal))}
 
 {
         table(

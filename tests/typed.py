@@ -71,8 +71,16 @@ def blocks(page: Path) -> list[Block]:
     return [Block(*found) for found in re.findall(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)]
 
 
+def commands(page: Path) -> list[Command]:
+    """All commands of a page, in order."""
+    return [command for block in blocks(page) for command in block.commands()]
+
+
 class Shell:
-    """One shell in which everything is typed, so that what a command sets is there for the next."""
+    """One shell in which everything is typed, so that what a command sets is there for the next.
+
+    Where its ``with`` ends it ends too, and what it still runs in the background.
+    """
 
     def __init__(self, directory: Path, environment: dict[str, str]) -> None:
         self._process = subprocess.Popen(
@@ -110,8 +118,10 @@ class Shell:
             watch.cancel()
         raise AssertionError(f"{command} did not end within {DEADLINE} s, or ended the shell: {output[-2000:]}")
 
-    def close(self) -> None:
-        """End it, and what it still runs in the background."""
+    def __enter__(self) -> Shell:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()

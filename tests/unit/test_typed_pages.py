@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,9 +16,8 @@ from ansible_collections.mesops.platform.plugins.module_utils import program_cat
 
 @pytest.fixture
 def shell(tmp_path: Path) -> Iterator[typed.Shell]:
-    opened = typed.Shell(tmp_path, {**estate.environment(), "LC_ALL": "C.UTF-8"})
-    yield opened
-    opened.close()
+    with typed.Shell(tmp_path, {**estate.environment(), "LC_ALL": "C.UTF-8"}) as opened:
+        yield opened
 
 
 def commands(page: str, word: str) -> list[str]:
@@ -36,7 +34,7 @@ def test_a_directory_for_a_plant_without_internet_is_filled_and_proven(tmp_path:
         place = mirror / archive.place
         place.mkdir(parents=True)
         (place / archive.file).write_text(name)
-        checksum = hashlib.sha256(name.encode()).hexdigest()
+        checksum = release_archive.sha256(str(place / archive.file)).removeprefix("sha256:")
         (place / archive.checksums).write_text(f"{checksum}  {archive.file}\n")
         files.add(f"{archive.place}/{archive.file}")
     fill, prove = (one.replace("/srv/artifacts", str(filled)) for one in commands("docs/telemetry.md", "artifacts"))

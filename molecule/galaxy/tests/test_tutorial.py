@@ -23,12 +23,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def shell(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[typed.Shell]:
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A person's own."""
+    return typed.stranger(tmp_path_factory.mktemp("home"), estate.BUILD / "galaxy-keys", estate.ROOT)
+
+
+@pytest.fixture(scope="module")
+def shell(folder: Path, environment: dict[str, str]) -> Iterator[typed.Shell]:
     """A person's shell."""
-    environment = typed.stranger(tmp_path_factory.mktemp("home"), estate.BUILD / "galaxy-keys", estate.ROOT)
-    opened = typed.Shell(folder, environment)
-    yield opened
-    opened.close()
+    with typed.Shell(folder, environment) as opened:
+        yield opened
 
 
 def test_the_tutorial_does_what_it_says(folder: Path, shell: typed.Shell) -> None:
@@ -37,7 +41,9 @@ def test_the_tutorial_does_what_it_says(folder: Path, shell: typed.Shell) -> Non
     assert len([one for one in done if "mesops.platform.rollout " in one.text]) == 3
 
 
-def test_the_first_commands_of_the_readme_make_an_inventory(folder: Path, shell: typed.Shell) -> None:
+def test_the_first_commands_of_the_readme_make_an_inventory(
+    folder: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
     pages = (estate.ROOT / page for page in ("README.md", "docs/quickstart.ru.md"))
     blocks = [block for page in pages for block in typed.blocks(page) if "inventories/example" in block.text]
     commands, in_russian = ([one.text for one in block.commands()] for block in blocks)
@@ -47,13 +53,13 @@ def test_the_first_commands_of_the_readme_make_an_inventory(folder: Path, shell:
     first = commands[: next(number for number, one in enumerate(commands) if "ansible-vault" in one)]
     own = [command.replace("install mesops.platform", f"install --force {archive}") for command in first]
     assert own != first
-    place = folder / "readme"
-    for command in (f"python3 -m venv {place}", f"cd {place}", ". bin/activate", *own):
-        status, output = shell.type(command)
-        assert status == 0, f"{command}\n{output}"
-    status, output = shell.type("ansible-inventory -i inventories/production --list")
-    assert status == 0, output
-    assert "mesops_address" in output
+    with typed.Shell(tmp_path, environment) as shell:
+        for command in ("python3 -m venv .venv", ". .venv/bin/activate", *own):
+            status, output = shell.type(command)
+            assert status == 0, f"{command}\n{output}"
+        status, output = shell.type("ansible-inventory -i inventories/production --list")
+        assert status == 0, output
+        assert "mesops_address" in output
 
 
 def test_every_plugin_and_role_explains_itself_where_it_is_installed(folder: Path, shell: typed.Shell) -> None:

@@ -64,13 +64,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shell(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[typed.Shell]:
     """A person's shell, with the collection installed as the other tutorial tells."""
     environment = typed.stranger(tmp_path_factory.mktemp("home"), estate.BUILD / "move-over-keys", estate.ROOT)
-    opened = typed.Shell(folder, environment)
     first = next(block for block in typed.blocks(TUTORIAL.with_name("first-service.md")) if block.language == "console")
-    for command in first.commands():
-        status, output = opened.type(command.text)
-        assert status == 0, output
-    yield opened
-    opened.close()
+    with typed.Shell(folder, environment) as opened:
+        for command in first.commands():
+            status, output = opened.type(command.text)
+            assert status == 0, output
+        yield opened
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -13,9 +13,8 @@ import typed
 
 @pytest.fixture(scope="module")
 def shell() -> Iterator[typed.Shell]:
-    opened = typed.Shell(estate.ROOT, estate.environment())
-    yield opened
-    opened.close()
+    with typed.Shell(estate.ROOT, estate.environment()) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module", autouse=True)

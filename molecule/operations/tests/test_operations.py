@@ -9,7 +9,7 @@ import typed
 PAGE = estate.ROOT / "docs/operations.md"
 COMMANDS = [
     pytest.param(command, id=f"{number:02}-{'-'.join(command.text.split()[:2])}")
-    for number, command in enumerate(one for block in typed.blocks(PAGE) for one in block.commands())
+    for number, command in enumerate(typed.commands(PAGE))
 ]
 
 

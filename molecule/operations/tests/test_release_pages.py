@@ -19,12 +19,11 @@ def shown() -> dict[str, set[str]]:
     """Playbook -> the commands that run it, as they stand, but for the inventory and the order of the words."""
     found: dict[str, set[str]] = {}
     for page in PAGES:
-        for block in typed.blocks(estate.ROOT / page):
-            for command in block.commands():
-                playbook = re.search(r"mesops\.platform\.(rollout|control|status|rollback)\b", command.text)
-                if playbook:
-                    text = command.text.replace("playbook …", "playbook -i inventories/demo")
-                    found.setdefault(playbook[1], set()).add(text.replace("inventories/production", "inventories/demo"))
+        for command in typed.commands(estate.ROOT / page):
+            playbook = re.search(r"mesops\.platform\.(rollout|control|status|rollback)\b", command.text)
+            if playbook:
+                text = command.text.replace("playbook …", "playbook -i inventories/demo")
+                found.setdefault(playbook[1], set()).add(text.replace("inventories/production", "inventories/demo"))
     return found
 
 

@@ -57,20 +57,18 @@ def test_the_access_line_and_the_services_lines_carry_the_trace(trace: str) -> N
 
 def test_the_commands_of_the_page_show_them(trace: str) -> None:
     page = estate.ROOT / "docs/telemetry.md"
-    typical = [one.text for block in typed.blocks(page) for one in block.commands() if "curl" in one.text]
+    typical = [one.text for one in typed.commands(page) if "curl" in one.text]
     own = [re.sub(r"[0-9a-f]{32}", trace, one).replace("obs-1", estate.addresses("logs")["obs-1"]) for one in typical]
     of_tempo, of_loki = own
 
-    def says(command: str, words: set[str]) -> bool:
+    def says(shell: typed.Shell, command: str, words: set[str]) -> bool:
         status, output = shell.type(command)
         return status == 0 and all(word in output for word in words)
 
-    shell = typed.Shell(estate.ROOT, estate.environment())
-    try:
+    with typed.Shell(estate.ROOT, estate.environment()) as shell:
         for command, words in ((of_tempo, {"sql create_order"}), (of_loki, {"haproxy.service", "mes.service"})):
-            estate.wait_for(partial(says, command, words), timeout=ARRIVES_WITHIN, what=f"{words} from {command}")
-    finally:
-        shell.close()
+            seen = partial(says, shell, command, words)
+            estate.wait_for(seen, timeout=ARRIVES_WITHIN, what=f"{words} from {command}")
 
 
 def test_the_request_is_counted_with_an_exemplar(trace: str) -> None:

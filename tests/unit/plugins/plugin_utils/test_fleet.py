@@ -8,7 +8,6 @@ ssh connection; the programs ssh and sudo are scripts that note how they were ca
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import signal
@@ -31,6 +30,7 @@ from ansible.plugins import loader as plugin_loader
 from ansible.template import Templar
 from ansible.vars.hostvars import HostVars
 from ansible.vars.manager import VariableManager
+from ansible_collections.mesops.platform.plugins.module_utils import release_archive
 from ansible_collections.mesops.platform.plugins.plugin_utils import fleet as module
 from ansible_collections.mesops.platform.plugins.plugin_utils import live_store
 from ansible_collections.mesops.platform.plugins.plugin_utils.fleet import Answer, Call, ControllerGone, Fleet
@@ -622,7 +622,7 @@ def test_what_an_action_plugin_brings_runs_without_the_wrapper_and_nothing_stays
         "state": "installed",
         "version": "1.0",
         "artifact": str(archive),
-        "checksum": f"sha256:{hashlib.sha256(archive.read_bytes()).hexdigest()}",
+        "checksum": release_archive.sha256(str(archive)),
     }
     fleet = site.fleet({"app-1": {"ansible_ssh_transfer_method": "piped"}}, InCollection)
     answer = fleet.run({"x": Call("app-1", "app_release", arguments, action=True)})["x"]
