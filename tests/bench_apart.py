@@ -10,56 +10,72 @@ one Ansible command; the load client then waits up to half a second for its turn
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import estate
 from bench_shared import LeftOut
 
-ENGINE = ("dockerd", "containerd")
-"""What carries a command into a host, as a network does elsewhere."""
 REAL_TIME = 10
 MOUNT = Path("/sys/fs/cgroup")
-WEIGHTS = {"cpu.shares": 262144, "cpu.weight": 10000}
-"""The greatest weight of a control group, by the name that its version has for it."""
+
+
+def reached_by_ssh() -> Path:
+    """Let the coordinator into the hosts as people do, past Docker Engine; the inventory that says so, to be read last.
+
+    Docker Engine belongs to no host either, and joins a control group for each command: all that start a process or a
+    thread meanwhile, wait.
+    """
+    name = "bench"
+    estate.step(
+        "Let the coordinator in by SSH",
+        [estate.BIN / "ansible-playbook", "-i", estate.INVENTORY, "molecule/ssh/prepare.yml"],
+        log=estate.BUILD / name / "ssh.log",
+        MOLECULE_PROJECT_DIRECTORY=str(estate.ROOT),
+        MOLECULE_SCENARIO_NAME=name,
+    )
+    keys = estate.BUILD / f"{name}-keys"
+    options = {
+        "ansible_connection": "ssh",
+        "ansible_user": "deploy",
+        "ansible_host": "{{ mesops_address }}",
+        "ansible_ssh_private_key_file": str(keys / "id"),
+        "ansible_ssh_common_args": f"-o UserKnownHostsFile={keys / 'known_hosts'} -o StrictHostKeyChecking=yes",
+    }
+    inventory = estate.BUILD / name / "ssh.json"
+    inventory.write_text(json.dumps({"all": {"vars": options}}), encoding="utf-8")
+    return inventory
 
 
 @contextmanager
-def machines_of_their_own(client: int, host: str) -> Iterator[None]:
-    """The client (its process id) runs at once; this process and Docker Engine only where no host wants the processor.
+def machines_of_their_own(client: int) -> Iterator[None]:
+    """The client (its process id) runs at once; this process and what it starts only where no host wants the processor.
 
-    ``host`` is any of the hosts. LeftOut where the kernel does not let us.
+    LeftOut where the kernel does not let us.
     """
     root = MOUNT / "cpu" if (MOUNT / "cpu").is_dir() else MOUNT
-    idle = root / "mesops-bench"
-    inside = int(estate.docker("inspect", "--format", "{{.State.Pid}}", host))
-    homes = {process: root / _group(process).lstrip("/") for process in (os.getpid(), *_engine())}
+    idle, home = root / "mesops-bench", root / _group(os.getpid()).lstrip("/")
     with ExitStack() as undo:
         try:
-            weight = next(file for name in WEIGHTS if (file := root / _group(inside).split("/")[1] / name).exists())
             idle.mkdir(exist_ok=True)
             undo.callback(idle.rmdir)
             (idle / "cpu.idle").write_text("1")
-            undo.callback(weight.write_text, weight.read_text())
-            weight.write_text(str(WEIGHTS[weight.name]))
             _schedule(client, os.SCHED_FIFO, REAL_TIME)
             undo.callback(_schedule, client, os.SCHED_OTHER, 0)
-            undo.callback(_leave, idle, homes, root)
-            for process in homes:
-                _move(process, idle)
-        except (StopIteration, OSError) as why:
-            raise LeftOut(
-                f"control groups below {root} cannot be set ({why!r}): it takes root, Linux 5.15 and Docker Engine here"
-            ) from why
+            undo.callback(_leave, idle, home)
+            _move(os.getpid(), idle)
+        except OSError as why:
+            raise LeftOut(f"control groups below {root} cannot be set ({why!r}): it takes root and Linux 5.15") from why
         yield
 
 
-def _leave(idle: Path, homes: Mapping[int, Path], root: Path) -> None:
-    """Put everybody back, and what they have started and not ended."""
+def _leave(idle: Path, home: Path) -> None:
+    """Put this process back, and what it has started and not ended."""
     for process in map(int, (idle / "cgroup.procs").read_text().split()):
-        _move(process, homes.get(process, root))
+        _move(process, home)
 
 
 def _schedule(client: int, policy: int, priority: int) -> None:
@@ -72,13 +88,6 @@ def _group(process: int) -> str:
     lines = [line.split(":", 2) for line in Path(f"/proc/{process}/cgroup").read_text(encoding="utf-8").splitlines()]
     own = {controllers: path for _number, controllers, path in lines}
     return own.get("cpu", own.get("cpu,cpuacct", own.get("", "/")))
-
-
-def _engine() -> Iterator[int]:
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # one that has ended meanwhile
-            if (process / "comm").read_text(encoding="utf-8").strip() in ENGINE:
-                yield int(process.name)
 
 
 def _move(process: int, group: Path) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import estate
-from bench_apart import machines_of_their_own
+from bench_apart import machines_of_their_own, reached_by_ssh
 from bench_shared import table
 
 from demo.load import windows
@@ -35,23 +35,25 @@ def releases() -> list[Path]:
     return [estate.build_release(version=f"1.{first + number}") for number in range(ROLLOUTS + EQUAL_ROLLOUTS)]
 
 
-def one(note: Path) -> list[dict[str, float]]:
-    """Roll out one release; what its report says of each host's turn."""
+def one(note: Path, inventory: Path) -> list[dict[str, float]]:
+    """Roll out one release; what its report says of each host's turn. The inventory says how the hosts are reached."""
     report = estate.BUILD / "bench" / f"rollout-{note.stem}.json"
-    recap = estate.roll_out(note, check=False, rollout_report=str(report))
+    recap = estate.roll_out(note, "-i", str(inventory), check=False, rollout_report=str(report))
     if recap.status != 0:
         raise estate.EstateError(f"{note.stem} was not rolled out well:\n{recap.output[-6000:]}")
     return list(json.loads(report.read_text(encoding="utf-8"))["hosts"].values())
 
 
-def several(run: BackgroundLoad, notes: Sequence[Path], calm_s: float) -> tuple[Phases, list[dict[str, float]]]:
+def several(
+    run: BackgroundLoad, notes: Sequence[Path], inventory: Path, calm_s: float
+) -> tuple[Phases, list[dict[str, float]]]:
     """A calm, then rollout after rollout; each host's turn in every report."""
     phases = [run.now()]
     time.sleep(calm_s)
     turns = []
     for note in notes:
         phases.append(run.now())
-        turns += one(note)
+        turns += one(note, inventory)
     return [*phases, run.now()], turns
 
 
@@ -66,13 +68,13 @@ def latencies(requests: Sequence[windows.Request], phases: Phases) -> tuple[list
 def measure() -> str:
     """Steady load, then rollout after rollout under the same load; the ledger decides what was lost."""
     estate.step("make demo", ["make", "demo"], log=estate.BUILD / "bench" / "demo.log")
-    notes = releases()
+    notes, inventory = releases(), reached_by_ssh()
     with estate.load(rate=RATE, reads=READS, count=10_000_000) as run:
-        with machines_of_their_own(run.pid, "lb-1"):
+        with machines_of_their_own(run.pid):
             time.sleep(10)
-            phases, hosts = several(run, notes[:ROLLOUTS], STEADY_S)
+            phases, hosts = several(run, notes[:ROLLOUTS], inventory, STEADY_S)
         time.sleep(10)
-        equal, _hosts = several(run, notes[ROLLOUTS:], EQUAL_STEADY_S)
+        equal, _hosts = several(run, notes[ROLLOUTS:], inventory, EQUAL_STEADY_S)
         while run.now() * RATE < REQUESTS + RATE:
             time.sleep(1)
         run.stop()
@@ -95,9 +97,9 @@ of the {STEADY_S} s before the first rollout. Latency counts from the scheduled 
         )
     }
 
-Coordinator, load client and Docker Engine belong to no host and share the machine with all of them. Here the kernel
-runs the load client at once, and the other two only where no host wants the processor: as near as one machine comes to
-a coordinator and clients on machines of their own.
+Coordinator and load client belong to no host and share the machine with all of them. Here the kernel runs the load
+client at once, and the coordinator, which reaches the hosts by SSH, only where no host wants the processor: as near as
+one machine comes to a coordinator and clients on machines of their own.
 
 {_percentiles(before, during)}
 

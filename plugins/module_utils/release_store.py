@@ -25,7 +25,6 @@ import shutil
 import tempfile
 import time
 from contextlib import contextmanager
-from ctypes import CDLL
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -493,7 +492,7 @@ class Store:
                 self._remove(version)
             self.step("show")
             os.rename(beside, self.path(version))
-            _sync_directory(self.releases)
+            _sync(self.releases)
         except Exception:
             shutil.rmtree(beside, ignore_errors=True)
             raise
@@ -505,7 +504,7 @@ class Store:
         _write_file(beside, json.dumps({"versions": list(history)}) + "\n")
         self.step("show history")
         os.rename(beside, self._history)
-        _sync_directory(self.base)
+        _sync(self.base)
 
     def _swap(self, version: str) -> None:
         self.step("link")
@@ -514,7 +513,7 @@ class Store:
         os.symlink(os.path.join("releases", version), beside)
         self.step("swap")
         os.rename(beside, self.current)
-        _sync_directory(self.base)
+        _sync(self.base)
 
     def _remove(self, version: str) -> None:
         self.step(f"hide {version}")
@@ -555,8 +554,8 @@ def _write_file(path: str, text: str) -> None:
         os.fsync(handle.fileno())
 
 
-def _sync_directory(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+def _sync(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -564,15 +563,15 @@ def _sync_directory(path: str) -> None:
 
 
 def _flush(path: str) -> None:
-    """Bring a release to the disk before it becomes visible, so that no power cut leaves empty files in it."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        if CDLL(None, use_errno=True).syncfs(descriptor) != 0:
-            os.sync()
-    except (AttributeError, OSError):
-        os.sync()
-    finally:
-        os.close(descriptor)
+    """Bring a release to the disk before it becomes visible, so that no power cut leaves empty files in it.
+
+    File by file: syncfs would write out all that others have changed on the file system, and let a database wait.
+    """
+    for directory, _directories, files in os.walk(path):
+        for one in (os.path.join(directory, name) for name in files):
+            if not os.path.islink(one):
+                _sync(one)
+        _sync(directory)
 
 
 def utc_now(clock: Callable[[], float] = time.time) -> str:

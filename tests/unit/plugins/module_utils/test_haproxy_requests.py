@@ -138,7 +138,7 @@ def test_the_journal_is_asked_for_no_more_than_needed() -> None:
     journal = Journal("")
     log = core.AccessLog(journal, 1060.2, 59.5, limit=500)
     assert log.requests("catalog", 10) == []
-    assert {"--unit", "haproxy.service", "--priority=info..info", "--lines=500"} <= set(journal.command)
+    assert {"--unit", "haproxy.service", "--priority=info..info", "--lines=500", "--reverse"} <= set(journal.command)
     assert {"--since=@1000", "--until=@1062", "--output=cat"} <= set(journal.command)
 
 

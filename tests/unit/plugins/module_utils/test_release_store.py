@@ -272,6 +272,31 @@ def test_a_failed_unpack_leaves_nothing(store: Store, artifacts: dict[str, str],
     assert sorted(os.listdir(store.releases)) == before
 
 
+def test_a_release_is_on_the_disk_before_it_is_shown_and_nothing_else_is_waited_for(
+    store: Store, artifacts: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: set[int] = set()
+    missing: list[str] = []
+    fsync = os.fsync
+
+    def note(descriptor: int) -> None:
+        synced.add(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    def check(name: str) -> None:
+        if name == "show":
+            (beside,) = Path(store.releases).iterdir()
+            missing.extend(str(one) for one in (beside, *beside.rglob("*")) if one.stat().st_ino not in synced)
+            synced.clear()
+
+    monkeypatch.setattr(os, "fsync", note)
+    monkeypatch.setattr(os, "sync", lambda: pytest.fail("others' data was written out as well"))
+    store.step = check
+    perform(store, install("1", "installed"), artifacts)
+    assert missing == []
+    assert synced == {Path(store.releases).stat().st_ino}
+
+
 def test_room_is_asked_for_before_anything_is_written(store: Store, artifacts: dict[str, str]) -> None:
     tree = release_archive.inspect(artifacts["1"], 1 << 20, release_store.MARKER)
     with pytest.raises(Refused, match=r"MiB free, but the release takes .* must stay free"):
