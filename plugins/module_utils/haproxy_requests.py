@@ -114,7 +114,7 @@ class AccessLog:
     def _lines(self) -> list[str]:
         since, until = math.floor(self._now - self._seconds), math.ceil(self._now) + 1
         command = ["journalctl", "--unit", UNIT, "--output=cat", "--no-pager", "--quiet", "--priority=info..info"]
-        # From the newest backwards: forwards, it first goes back by as many lines as may be read, however few are asked for.
+        # From the newest backwards: forwards, it first goes back by all lines that may be read, however few are wanted.
         command += [f"--since=@{since}", f"--until=@{until}", f"--lines={self._limit}", "--reverse"]
         rc, out, err = self._run(command)
         if rc != 0:

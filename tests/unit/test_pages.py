@@ -30,6 +30,20 @@ PAGES = sorted(
     ).stdout.split()
     if not name.startswith("docs/reference/")
 )
+RELEASES = "molecule/operations/tests/test_release_pages.py"
+TYPED = {
+    "README.md": ("molecule/galaxy/tests/test_tutorial.py", "molecule/ssh/tests/test_ssh.py", RELEASES),
+    "docs/operations.md": ("molecule/operations/tests/test_operations.py",),
+    "docs/quickstart.ru.md": ("molecule/galaxy/tests/test_tutorial.py", RELEASES),
+    "docs/rollouts.md": (RELEASES,),
+    "docs/telemetry.md": ("molecule/telemetry/tests/test_journey.py", "tests/unit/test_typed_pages.py"),
+    "docs/tutorials/failed-rollout.md": (RELEASES,),
+    "docs/tutorials/first-service.md": ("molecule/galaxy/tests/test_tutorial.py",),
+    "docs/tutorials/move-over.md": ("molecule/move-over/tests/test_move_over.py",),
+    "docs/your-service.md": ("tests/unit/test_typed_pages.py", RELEASES),
+    "roles/rollout/README.md": (RELEASES,),
+}
+"""The pages with commands, and the tests that type them as they stand."""
 COMMAND = re.compile(r"^\s*[$#] (?P<text>.+(?:\\\n.+)*)$", re.MULTILINE)
 
 
@@ -91,6 +105,14 @@ def test_commands_name_what_exists(page: Path) -> None:
             ), command
         run = re.search(r"tests/run\.py ([a-z -]+)", command)
         assert not run or set(run[1].split("#")[0].split()) <= scenarios, command
+
+
+def test_pages_with_commands_are_typed() -> None:
+    # What contributors type is what CI runs, and `make test` itself.
+    assert {str(page.relative_to(ROOT)) for page in PAGES if console(page)} - {"docs/contributing.md"} == set(TYPED)
+    for page, tests in TYPED.items():
+        for test in tests:
+            assert page in (ROOT / test).read_text(encoding="utf-8"), test
 
 
 def test_commands_are_found() -> None:

@@ -12,18 +12,26 @@ from pathlib import Path
 import estate
 import typed
 
-PAGES = ("README.md", "docs/quickstart.ru.md", "docs/rollouts.md")
+PAGES = (
+    "README.md",
+    "docs/quickstart.ru.md",
+    "docs/rollouts.md",
+    "docs/tutorials/failed-rollout.md",
+    "docs/your-service.md",
+    "roles/rollout/README.md",
+)
 
 
 def shown() -> dict[str, set[str]]:
-    """Playbook -> the commands that run it, as they stand, but for the inventory and the order of the words."""
+    """Playbook -> the commands that run it, as they stand, but for the inventory and the service."""
     found: dict[str, set[str]] = {}
     for page in PAGES:
         for command in typed.commands(estate.ROOT / page):
             playbook = re.search(r"mesops\.platform\.(rollout|control|status|rollback)\b", command.text)
             if playbook:
                 text = command.text.replace("playbook …", "playbook -i inventories/demo")
-                found.setdefault(playbook[1], set()).add(text.replace("inventories/production", "inventories/demo"))
+                text = text.replace("inventories/production", "inventories/demo")
+                found.setdefault(playbook[1], set()).add(text.replace("rollout_service=catalog", "rollout_service=mes"))
     return found
 
 
