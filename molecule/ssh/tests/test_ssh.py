@@ -16,7 +16,6 @@ import pytest
 import typed
 
 HERE = Path(__file__).resolve().parent.parent
-KEYS = estate.BUILD / "ssh-keys"
 EXAMPLE = estate.ROOT / "inventories/example/group_vars/all/secrets.yml"
 FIRST, CHECK, RUN = [one.text for one in typed.commands(estate.ROOT / "README.md") if "vault" in one.text]
 """Fill the vault, see what would change, and do it."""
@@ -28,12 +27,13 @@ DEADLINE = 900
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where a person works, with an inventory that takes its secrets from a vault which is not there yet."""
-    found = tmp_path_factory.mktemp("work")
+    found = tmp_path_factory.mktemp("ssh") / "work"
     production = found / "inventories/production"
     shutil.copytree(HERE / "inventory", production)
     shutil.copy(EXAMPLE, production / "group_vars/all/secrets.yml")
-    # Where the demo's variables look for the release.
+    # Where the demo's variables look for the release, and the scenario's for the keys.
     (found / "demo").symlink_to(estate.ROOT / "demo")
+    (found.parent / "build").symlink_to(estate.BUILD)
     return found
 
 
@@ -92,13 +92,7 @@ def answered(command: str, answers: dict[str, str], folder: Path, **variables: s
     process = subprocess.Popen(
         ["bash", "--norc", "-c", command],
         cwd=folder,
-        env={
-            **estate.environment(),
-            "ANSIBLE_REMOTE_USER": "deploy",
-            "ANSIBLE_PRIVATE_KEY_FILE": str(KEYS / "id"),
-            "ANSIBLE_SSH_COMMON_ARGS": f"-o UserKnownHostsFile={KEYS / 'known_hosts'} -o StrictHostKeyChecking=yes",
-            **variables,
-        },
+        env={**estate.environment(), "ANSIBLE_REMOTE_USER": "deploy", **variables},
         stdin=terminal,
         stdout=terminal,
         stderr=terminal,
