@@ -26,8 +26,7 @@ MOUNT = Path("/sys/fs/cgroup")
 def reached_by_ssh() -> Path:
     """Let the coordinator into the hosts as people do, past Docker Engine; the inventory that says so, to be read last.
 
-    Docker Engine belongs to no host either, and joins a control group for each command: all that start a process or a
-    thread meanwhile, wait.
+    Docker Engine belongs to no host either. What it does for each command is work that hosts elsewhere do not see.
     """
     name = "bench"
     estate.step(
@@ -57,7 +56,7 @@ def machines_of_their_own(client: int) -> Iterator[None]:
     LeftOut where the kernel does not let us.
     """
     root = MOUNT / "cpu" if (MOUNT / "cpu").is_dir() else MOUNT
-    idle, home = root / "mesops-bench", root / _group(os.getpid()).lstrip("/")
+    idle, home = root / "mesops-bench", root / _own_group().lstrip("/")
     with ExitStack() as undo:
         try:
             idle.mkdir(exist_ok=True)
@@ -83,9 +82,9 @@ def _schedule(client: int, policy: int, priority: int) -> None:
         os.sched_setscheduler(thread, policy, os.sched_param(priority))
 
 
-def _group(process: int) -> str:
-    """The control group of a process that decides about its share of the processor, such as ``/docker/1e1ff4``."""
-    lines = [line.split(":", 2) for line in Path(f"/proc/{process}/cgroup").read_text(encoding="utf-8").splitlines()]
+def _own_group() -> str:
+    """The control group that decides about this process's share of the processor, such as ``/docker/1e1ff4``."""
+    lines = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()]
     own = {controllers: path for _number, controllers, path in lines}
     return own.get("cpu", own.get("cpu,cpuacct", own.get("", "/")))
 

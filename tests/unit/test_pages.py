@@ -43,7 +43,7 @@ TYPED = {
     "docs/your-service.md": ("tests/unit/test_typed_pages.py", RELEASES),
     "roles/rollout/README.md": (RELEASES,),
 }
-"""The pages with commands, and the tests that type them as they stand."""
+"""The pages with commands, and the tests that type them."""
 COMMAND = re.compile(r"^\s*[$#] (?P<text>.+(?:\\\n.+)*)$", re.MULTILINE)
 
 
@@ -108,7 +108,7 @@ def test_commands_name_what_exists(page: Path) -> None:
 
 
 def test_pages_with_commands_are_typed() -> None:
-    # What contributors type is what CI runs, and `make test` itself.
+    # What contributors type are `make test` and its parts, which CI runs.
     assert {str(page.relative_to(ROOT)) for page in PAGES if console(page)} - {"docs/contributing.md"} == set(TYPED)
     for page, tests in TYPED.items():
         for test in tests:

@@ -275,6 +275,7 @@ def test_a_failed_unpack_leaves_nothing(store: Store, artifacts: dict[str, str],
 def test_a_release_is_on_the_disk_before_it_is_shown_and_nothing_else_is_waited_for(
     store: Store, artifacts: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    begun: set[int] = set()
     synced: set[int] = set()
     missing: list[str] = []
     fsync = os.fsync
@@ -289,12 +290,14 @@ def test_a_release_is_on_the_disk_before_it_is_shown_and_nothing_else_is_waited_
             missing.extend(str(one) for one in (beside, *beside.rglob("*")) if one.stat().st_ino not in synced)
             synced.clear()
 
+    monkeypatch.setattr(os, "posix_fadvise", lambda descriptor, *_what: begun.add(os.fstat(descriptor).st_ino))
     monkeypatch.setattr(os, "fsync", note)
     monkeypatch.setattr(os, "sync", lambda: pytest.fail("others' data was written out as well"))
     store.step = check
     perform(store, install("1", "installed"), artifacts)
     assert missing == []
     assert synced == {Path(store.releases).stat().st_ino}
+    assert begun == {Path(store.path("1"), name).stat().st_ino for name in ("bin/run", "data/x")}
 
 
 def test_room_is_asked_for_before_anything_is_written(store: Store, artifacts: dict[str, str]) -> None:
