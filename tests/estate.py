@@ -40,6 +40,9 @@ OWNER = "default"
 """The scenario that creates and destroys the hosts which the `shared_state` scenarios use."""
 PYTHON_OF = {"trixie": "3.13", "bookworm": "3.11"}
 
+DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Made once: to make one reads all certificates that the machine trusts, which costs more than a request does."""
+
 Result = TypeVar("Result")
 
 
@@ -231,9 +234,8 @@ def wait_for(condition: Callable[[], Result], *, timeout: float, what: str, inte
 def get(url: str, *, headers: dict[str, str] | None = None, timeout: float = 5) -> tuple[int, str, dict[str, str]]:
     """One HTTP GET: status (0 when nobody answered), body, headers in lower case."""
     request = urllib.request.Request(url, headers=headers or {})
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(request, timeout=timeout) as reply:
+        with DIRECTLY.open(request, timeout=timeout) as reply:
             return reply.status, reply.read().decode(), {key.lower(): value for key, value in reply.headers.items()}
     except urllib.error.HTTPError as error:
         return (

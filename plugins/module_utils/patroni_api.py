@@ -17,6 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.mesops.platform.plugins.module_utils import http_direct
+
 Fetch = Callable[[str, str, "Mapping[str, Any] | None"], "tuple[int, Any]"]
 Clock = Callable[[], float]
 Sleep = Callable[[float], None]
@@ -36,7 +38,7 @@ class PatroniError(Exception):
 
 def http_fetch(timeout: float, username: str = "", password: str = "") -> Fetch:
     """A ``Fetch`` over HTTP that ignores the environment's proxies and sends basic auth when it has a password."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    opener = http_direct.opener()
 
     def fetch(method: str, url: str, body: Mapping[str, Any] | None) -> tuple[int, Any]:
         data = None if body is None else json.dumps(body).encode()

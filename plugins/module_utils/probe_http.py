@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from http.client import HTTPException, IncompleteRead
 from typing import Any
 
+from ansible_collections.mesops.platform.plugins.module_utils import http_direct
+
 BODY_LIMIT = 1 << 20
 CHUNK = 1 << 16
 
@@ -28,8 +30,7 @@ def fetch(url: str, method: str, headers: Mapping[str, str], body: bytes | None,
 
     ``timeout`` in seconds bounds the whole, a body that only trickles in included.
     """
-    # A proxy from the environment must not stand between a host and what it probes.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect)
+    opener = http_direct.opener(_NoRedirect())
     request = urllib.request.Request(url, body, dict(headers), method=method)
     deadline = time.monotonic() + timeout
     try:

@@ -24,6 +24,7 @@ from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlsplit
 
+from ansible_collections.mesops.platform.plugins.module_utils import http_direct
 from ansible_collections.mesops.platform.plugins.module_utils.release_archive import Refused
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_store import StoreError
 
@@ -61,7 +62,7 @@ class _Trouble(Exception):
 
 def opener(ca_file: str = "", cert_file: str = "", key_file: str = "") -> Open:
     """Send over HTTP or HTTPS, without the proxies of the environment."""
-    handlers: list[Any] = [urllib.request.ProxyHandler({})]
+    handlers: list[urllib.request.BaseHandler] = []
     try:
         if ca_file or cert_file:
             context = ssl.create_default_context(cafile=ca_file or None)
@@ -74,7 +75,7 @@ def opener(ca_file: str = "", cert_file: str = "", key_file: str = "") -> Open:
             f"the certificates for etcd ({names}) cannot be loaded ({error.strerror or error}); correct ca_file, "
             "cert_file or key_file on the coordinator"
         ) from error
-    found = urllib.request.build_opener(*handlers)
+    found = http_direct.opener(*handlers)
     return lambda request, timeout: found.open(request, timeout=timeout)
 
 
