@@ -15,21 +15,24 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from xml.etree import ElementTree
 
 import estate
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
 BIN, ROOT, BUILD = estate.BIN, estate.ROOT, estate.BUILD
 STEP_DEADLINE = 4 * 3600 if os.environ.get("MESOPS_TEST") == "full" else 2700
-FIRST = (("rollout", "ssh"), ("haproxy", "app", "interrupted", "galaxy"))
-LAST = (("debian-12",), ("move-over",))
-"""Chains of scenarios that wait more than they work and promise nothing about latency: they run at the same time, the
-first ones before the scenarios that share hosts, the last ones after them."""
+AT_ONCE = 2
+"""How many chains of scenarios run side by side. One leaves two processors idle half the time."""
+LONG = (estate.OWNER, "rollout")
+"""The scenarios that begin first, for the run ends no sooner than they do."""
 WORKFLOWS = (
     ".github/workflows/ci.yml",
     "docs/pipelines/github-actions.yml",
@@ -37,6 +40,8 @@ WORKFLOWS = (
 )
 PIPELINES = (".gitlab-ci.yml", "docs/pipelines/gitlab-ci.yml")
 LINTERS: dict[str, Sequence[str]] = {
+    # The longest begins first.
+    "ansible-test sanity": ("python", "tests/package.py", "sanity"),
     "ruff": ("ruff", "check", "."),
     "ruff format": ("ruff", "format", "--check", "."),
     "mypy": ("mypy",),
@@ -51,7 +56,6 @@ LINTERS: dict[str, Sequence[str]] = {
     "actionlint": ("actionlint", "-ignore", "could not read reusable workflow", *WORKFLOWS),
     "archive contents": ("python", "tests/package.py", "contents"),
     "galaxy-importer": ("python", "tests/package.py", "importer"),
-    "ansible-test sanity": ("python", "tests/package.py", "sanity"),
 }
 ELSEWHERE = {"actionlint": "it is in no Python package; install it as its own project says, and it runs here too"}
 """Linters that do not come with requirements.txt, and why."""
@@ -93,6 +97,12 @@ class Count:
                 self.one(name, case.find("failure") is None and case.find("error") is None)
 
 
+def side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """Work on several items at the same time, beginning in their order; the results in that order."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(work, items))
+
+
 def execute(title: str, command: Sequence[str | Path], log: Path, **environment: str) -> bool:
     """Run one command with its output in a log; the last lines are shown when it fails."""
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -121,12 +131,17 @@ def execute(title: str, command: Sequence[str | Path], log: Path, **environment:
 
 def lint(count: Count) -> None:
     """Run every linter, also when an earlier one complains."""
-    for name, (program, *arguments) in LINTERS.items():
+
+    def passes(name: str) -> bool | None:
+        program, *arguments = LINTERS[name]
         found = shutil.which(program) if name in ELSEWHERE else BIN / program
-        if found is None:
+        return execute(name, [found, *arguments], BUILD / f"lint-{name.replace(' ', '-')}.log") if found else None
+
+    for name, passed in zip(LINTERS, side_by_side(passes, LINTERS)):
+        if passed is None:
             count.skipped.append(f"lint: {name} ({ELSEWHERE[name]})")
         else:
-            count.one(name, execute(name, [found, *arguments], BUILD / f"lint-{name.replace(' ', '-')}.log"))
+            count.one(name, passed)
 
 
 def unit(count: Count) -> None:
@@ -171,37 +186,28 @@ def actions(scenario: str) -> list[str]:
 
 
 def chain(names: Sequence[str]) -> Count:
-    """Run scenarios one after the other, each on its own hosts."""
+    """Run scenarios one after the other: one on its own hosts, or some of those that share the owner's hosts."""
     count = Count()
+    without_owner = bool(estate.definition(names[0]).get("shared_state"))
+    hosts = estate.OWNER if without_owner else names[0]
+    estate.clear(hosts)
+    if without_owner:
+        molecule(count, hosts, "create")
+    converged = False
     for name in names:
-        estate.clear(name)
-        molecule(count, name, *actions(name))
-        estate.clear(name)
+        # Each scenario leaves the estate as it found it, unless it failed.
+        converged = molecule(count, name, *[one for one in actions(name) if not (converged and one == "converge")])
+    estate.clear(hosts)
     return count
 
 
-def side_by_side(count: Count, chains: Sequence[Sequence[str]]) -> None:
-    """Run chains at the same time."""
-    with ThreadPoolExecutor(len(chains)) as pool:
-        for done in pool.map(chain, chains):
-            count.add(done)
-
-
 def scenarios(count: Count, wanted: Sequence[str]) -> None:
-    """Run the wanted scenarios: some side by side, those that share the owner's hosts, then the rest."""
-    first, last = ([[name for name in names if name in wanted] for names in chains] for chains in (FIRST, LAST))
-    side_by_side(count, first)
-    sharing = [name for name in wanted if estate.definition(name).get("shared_state")]
-    if estate.OWNER in wanted or sharing:
-        estate.clear(estate.OWNER)
-        whole = molecule(count, estate.OWNER, *(actions(estate.OWNER) if estate.OWNER in wanted else ["create"]))
-        converged = whole and estate.OWNER in wanted
-        for name in sharing:
-            # Each scenario leaves the estate as it found it, unless it failed.
-            converged = molecule(count, name, *(one for one in actions(name) if not (converged and one == "converge")))
-        estate.clear(estate.OWNER)
-    taken = {estate.OWNER, *sharing, *(name for names in (*first, *last) for name in names)}
-    side_by_side(count, [*last, [name for name in wanted if name not in taken]])
+    """Run the wanted scenarios, side by side those that have hosts of their own."""
+    sharing = [name for name in wanted if name == estate.OWNER or estate.definition(name).get("shared_state")]
+    chains = [*filter(None, [sharing]), *([name] for name in wanted if name not in sharing)]
+    chains.sort(key=lambda names: not set(LONG).intersection(names))
+    for done in side_by_side(chain, chains):
+        count.add(done)
 
 
 def main(arguments: Sequence[str]) -> int:
