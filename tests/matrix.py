@@ -31,7 +31,7 @@ SUITES = {
     "bookworm": "Debian 12: Python 3.11, HAProxy 2.6, PostgreSQL 15, Patroni 3.0",
     "trixie": "Debian 13: Python 3.13, HAProxy 3.0, PostgreSQL 17, Patroni 4.0",
 }
-BALANCER = "http://10.203.0.51"
+BALANCER = "http://10.210.0.11"
 STEPS = ("check", "site", "again", "rollout", "status")
 
 PROSE = """# What it runs on

@@ -10,6 +10,7 @@ case counts as itself.
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -32,7 +33,7 @@ STEP_DEADLINE = 4 * 3600 if os.environ.get("MESOPS_TEST") == "full" else 2700
 AT_ONCE = 2
 """How many chains of scenarios run side by side. One leaves two processors idle half the time."""
 LONG = (estate.OWNER, "rollout")
-"""The scenarios that begin first, for the run ends no sooner than they do."""
+"""Scenarios whose chains begin first, for the run ends no sooner than they do."""
 WORKFLOWS = (
     ".github/workflows/ci.yml",
     "docs/pipelines/github-actions.yml",
@@ -185,28 +186,38 @@ def actions(scenario: str) -> list[str]:
     return [action for action in estate.definition(scenario)["scenario"]["test_sequence"] if action != "destroy"]
 
 
+def hosts_of(scenario: str) -> str:
+    """The scenario whose hosts this one uses: its own, or the owner's."""
+    return estate.OWNER if estate.definition(scenario).get("shared_state") else scenario
+
+
+def chains(wanted: Sequence[str]) -> list[list[str]]:
+    """Scenarios that cannot run at the same time, for their hosts have the same names; the longest chains first."""
+    found: dict[str, list[str]] = {}
+    for name in sorted(wanted, key=lambda name: hosts_of(name) != estate.OWNER):
+        first = estate.definition(hosts_of(name))["platforms"][0]["name"]
+        found.setdefault(first, []).append(name)
+    return sorted(found.values(), key=lambda names: not set(LONG).intersection(names))
+
+
 def chain(names: Sequence[str]) -> Count:
-    """Run scenarios one after the other: one on its own hosts, or some of those that share the owner's hosts."""
+    """Run scenarios one after the other; those that share hosts follow each other."""
     count = Count()
-    without_owner = bool(estate.definition(names[0]).get("shared_state"))
-    hosts = estate.OWNER if without_owner else names[0]
-    estate.clear(hosts)
-    if without_owner:
-        molecule(count, hosts, "create")
-    converged = False
-    for name in names:
-        # Each scenario leaves the estate as it found it, unless it failed.
-        converged = molecule(count, name, *[one for one in actions(name) if not (converged and one == "converge")])
-    estate.clear(hosts)
+    for hosts, some in itertools.groupby(names, hosts_of):
+        estate.clear(hosts)
+        if hosts not in names:
+            molecule(count, hosts, "create")
+        converged = False
+        for name in some:
+            # Each scenario leaves the estate as it found it, unless it failed.
+            converged = molecule(count, name, *[one for one in actions(name) if not (converged and one == "converge")])
+        estate.clear(hosts)
     return count
 
 
 def scenarios(count: Count, wanted: Sequence[str]) -> None:
     """Run the wanted scenarios, side by side those that have hosts of their own."""
-    sharing = [name for name in wanted if name == estate.OWNER or estate.definition(name).get("shared_state")]
-    chains = [*filter(None, [sharing]), *([name] for name in wanted if name not in sharing)]
-    chains.sort(key=lambda names: not set(LONG).intersection(names))
-    for done in side_by_side(chain, chains):
+    for done in side_by_side(chain, chains(wanted)):
         count.add(done)
 
 

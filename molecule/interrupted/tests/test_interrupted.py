@@ -76,7 +76,7 @@ def test_run_after_that_changes_nothing() -> None:
 
 
 def test_estate_serves() -> None:
-    members = json.loads(estate.get("http://10.203.0.62:8008/cluster")[1])["members"]
+    members = json.loads(estate.get("http://10.207.0.12:8008/cluster")[1])["members"]
     assert sorted(member["role"] in ("leader", "master") for member in members) == [False, True]
-    status, body, _headers = estate.get("http://10.203.0.61/readyz", headers={"Host": "mes.demo.example"})
+    status, body, _headers = estate.get("http://10.207.0.11/readyz", headers={"Host": "mes.demo.example"})
     assert status == 200, body

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Releases of the reference service on the demo estate: good ones one after the other, and every bad one.
 
-MESOPS_TEST=full makes 20 good rollouts with 100,000 requests and takes every bad release; otherwise 3 with 10,000,
-and of the bad ones those that the scenario rollout does not have with its small service.
+MESOPS_TEST=full makes 20 good rollouts with 100,000 requests and takes every bad release; otherwise 2 with 10,000,
+and of the bad ones those that only the numbers show. The scenario rollout has the others with its small service.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import estate
 import pytest
 
 FULL = os.environ.get("MESOPS_TEST") == "full"
-ROLLOUTS, REQUESTS = (20, 100_000) if FULL else (3, 10_000)
+ROLLOUTS, REQUESTS = (20, 100_000) if FULL else (2, 10_000)
 RATE, READS = (75 if FULL else 50), 0.8
 _numbers = itertools.count(int(time.time()))
 
@@ -89,7 +89,7 @@ BAD = {
 }
 
 
-ALWAYS = ("500 on some POSTs", "three times slower", "wrong version", "ignores SIGTERM")
+ALWAYS = ("500 on some POSTs", "three times slower")
 
 
 @pytest.mark.parametrize("name", BAD if FULL else ALWAYS)

@@ -81,10 +81,10 @@ def test_wrong_password_changes_nothing_and_says_so(folder: Path) -> None:
 @pytest.mark.parametrize("port", [80, 5000])
 def test_the_estate_serves(port: int) -> None:
     if port == 80:
-        status, body, _headers = estate.get("http://10.203.0.51/version", headers={"Host": "mes.demo.example"})
+        status, body, _headers = estate.get("http://10.210.0.11/version", headers={"Host": "mes.demo.example"})
         assert status == 200, body
     else:
-        members = estate.get("http://10.203.0.52:8008/cluster")[1]
+        members = estate.get("http://10.210.0.12:8008/cluster")[1]
         assert '"leader"' in members
 
 
