@@ -43,7 +43,8 @@ Patroni and the hosts' Python come with the Debian release. `make matrix CORE=2.
 {table}
 
 `make test` runs the newest controller of `requirements.txt` on both: the whole estate on Debian 13 (`default` and all
-that shares its hosts) and on Debian 12 (`debian-12`), and both in one estate (`app`, `galaxy`).
+that shares its hosts), a smaller one on Debian 12 (`interrupted`), and both in one estate (`app`, `galaxy`, `haproxy`,
+`rollout`).
 `PYTHON=python3.11 make test` runs all of it on ansible-core 2.19.
 """
 ONE_NODE = {"rollout_min_available": 0}

@@ -1,4 +1,7 @@
-"""site.yml killed on its way, again and again, then run to its end: the estate converges whatever was cut."""
+"""site.yml killed on its way, again and again, then run to its end: the estate converges whatever was cut.
+
+On Debian 12, of which this is the whole estate that `make test` runs.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +79,17 @@ def test_run_after_that_changes_nothing() -> None:
 
 
 def test_estate_serves() -> None:
+    assert estate.on("cut-2", "ls /usr/lib/postgresql").split() == ["15"], "this is not Debian 12"
     members = json.loads(estate.get("http://10.207.0.12:8008/cluster")[1])["members"]
     assert sorted(member["role"] in ("leader", "master") for member in members) == [False, True]
     status, body, _headers = estate.get("http://10.207.0.11/readyz", headers={"Host": "mes.demo.example"})
     assert status == 200, body
+
+
+def test_prometheus_sees_every_daemon() -> None:
+    def down() -> list[dict[str, str]]:
+        found = estate.get_json("http://10.207.0.13:9090/api/v1/query?query=up")["data"]["result"]
+        assert {"mes", "node", "postgres"} <= {one["metric"]["job"] for one in found}
+        return [one["metric"] for one in found if one["value"][1] != "1"]
+
+    estate.wait_for(lambda: not down(), timeout=60, what="a scrape of every target")
