@@ -1,6 +1,6 @@
 """site.yml killed on its way, again and again, then run to its end: the estate converges whatever was cut.
 
-On Debian 12, of which this is the whole estate that `make test` runs.
+On Debian 12: it is the only whole estate of `make test` there.
 """
 
 from __future__ import annotations
