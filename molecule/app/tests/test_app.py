@@ -181,7 +181,7 @@ class Watch:
         self._thread = threading.Thread(target=self._run)
 
     def _run(self) -> None:
-        while not self._stop.wait(0.02):
+        while not self._stop.wait(0.05):
             status, body, _headers = estate.get(f"{BALANCER}/products", headers=HOST)
             self.asked += 1
             if status != 200:
