@@ -25,20 +25,25 @@ ALERTS = {
 }
 
 
+def rule_file_of(path: Path) -> str:
+    """The rule file that a test file is about: "services" for services.test.yml and for services-budget.test.yml."""
+    return path.name.removesuffix(".test.yml").partition("-")[0]
+
+
 def cases() -> list[dict[str, Any]]:
-    """All cases of all test files, each of which names the rule file of its own name."""
+    """All cases of all test files, each of which names the rule file of its own name up to a dash."""
     found: list[dict[str, Any]] = []
     for path in sorted((ROOT / "tests/rules").glob("*.test.yml")):
         content = yaml.safe_load(path.read_text())
         (rules,) = content["rule_files"]
         assert (path.parent / rules).resolve() in FILES
-        assert Path(rules).stem == path.name.removesuffix(".test.yml")
+        assert Path(rules).stem == rule_file_of(path)
         found += [case for test in content["tests"] for case in test["alert_rule_test"]]
     return found
 
 
 def test_every_rule_file_has_cases() -> None:
-    tested = {path.name.removesuffix(".test.yml") for path in (ROOT / "tests/rules").glob("*.test.yml")}
+    tested = {rule_file_of(path) for path in (ROOT / "tests/rules").glob("*.test.yml")}
     assert {path.stem for path in FILES} == tested
     assert len(ALERTS) > 30
 
