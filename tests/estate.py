@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
+from ansible_collections.mesops.platform.plugins.module_utils import http_direct
 
 from demo.load.audit import Audit, compare, fetch
 from demo.load.background import BackgroundLoad
@@ -39,9 +40,6 @@ MES_VERSION = "1.0.0"
 OWNER = "default"
 """The scenario that creates and destroys the hosts which the `shared_state` scenarios use."""
 PYTHON_OF = {"trixie": "3.13", "bookworm": "3.11"}
-
-DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-"""Made once: to make one reads all certificates that the machine trusts, which costs more than a request does."""
 
 Result = TypeVar("Result")
 
@@ -237,7 +235,7 @@ def get(url: str, *, headers: dict[str, str] | None = None, timeout: float = 5) 
     """One HTTP GET: status (0 when nobody answered), body, headers in lower case."""
     request = urllib.request.Request(url, headers=headers or {})
     try:
-        with DIRECTLY.open(request, timeout=timeout) as reply:
+        with http_direct.opener().open(request, timeout=timeout) as reply:
             return reply.status, reply.read().decode(), {key.lower(): value for key, value in reply.headers.items()}
     except urllib.error.HTTPError as error:
         return (

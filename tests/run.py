@@ -34,7 +34,7 @@ STEP_DEADLINE = 4 * 3600 if FULL else 2700
 FULL_ONLY = ("debian-12",)
 """Scenarios that run when they are named, or with MESOPS_TEST=full; others promise the same with fewer hosts."""
 AT_ONCE = 2
-"""How many chains of scenarios run side by side. One leaves two processors idle half the time."""
+"""How many linters, and how many chains of scenarios, run side by side: two keep two processors 83 % busy."""
 LONG = (estate.OWNER, "rollout")
 """Scenarios whose chains begin first, for the run ends no sooner than they do."""
 WORKFLOWS = (
@@ -237,7 +237,8 @@ def main(arguments: Sequence[str]) -> int:
         lint(count)
     if not arguments or "unit" in arguments:
         unit(count)
-    wanted = [name for name in known if name in arguments or not (arguments or (name in FULL_ONLY and not FULL))]
+    unasked = [name for name in known if FULL or name not in FULL_ONLY]
+    wanted = [name for name in known if name in arguments] if arguments else unasked
     if wanted:
         ready = execute("Docker Engine and SSH client", [ROOT / "molecule/hosts/setup"], BUILD / "setup.log")
         for suite in estate.PYTHON_OF if ready else ():

@@ -19,6 +19,8 @@ import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ansible_collections.mesops.platform.plugins.module_utils import http_direct
+
 PROPERTIES = (
     "LoadState",
     "ActiveState",
@@ -211,12 +213,9 @@ def http_probe(url: str, statuses: Sequence[int], timeout: float) -> Probe:
 
     def probe() -> tuple[bool, str]:
         try:
-            # A proxy from the environment must not stand between a host and its own daemon. Its certificate is for its
-            # clients, who may know it by another name and from an authority that this host does not know.
-            opener = urllib.request.build_opener(
-                urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=ssl._create_unverified_context())
-            )
-            with opener.open(url, timeout=timeout) as reply:
+            # Its certificate is for its clients, who may know it by another name and trust others than this host does.
+            anybody = urllib.request.HTTPSHandler(context=ssl._create_unverified_context())
+            with http_direct.opener(anybody).open(url, timeout=timeout) as reply:
                 status, detail = reply.status, ""
         except urllib.error.HTTPError as error:
             status = error.code

@@ -327,6 +327,7 @@ def test_no_unit_no_restart(good: dict[str, str]) -> None:
     estate.on(NODE, "rm -r /opt/other")
 
 
+@pytest.mark.parametrize("flags", [("--check",), ()])
 @pytest.mark.parametrize(
     ("sentence", "members"),
     [
@@ -341,20 +342,14 @@ def test_no_unit_no_restart(good: dict[str, str]) -> None:
     ],
     ids=["dots", "absolute", "symlink-dots", "symlink-absolute", "hardlink", "device", "fifo", "setuid"],
 )
-def test_hostile_archives_change_nothing(tmp_path: Path, sentence: str, members: list[tarfile.TarInfo]) -> None:
+def test_hostile_archives_change_nothing(
+    tmp_path: Path, flags: tuple[str, ...], sentence: str, members: list[tarfile.TarInfo]
+) -> None:
     before = listing()
-    result = app_release(version="2.0.0", unit="catalog.service", **artifact(tmp_path, *members))
+    result = app_release(*flags, version="2.0.0", unit="catalog.service", **artifact(tmp_path, *members))
     assert result["failed"]
     assert sentence in result["msg"]
     assert "\n" not in result["msg"]
-    assert listing() == before
-
-
-def test_check_mode_refuses_a_hostile_archive_too(tmp_path: Path) -> None:
-    before = listing()
-    result = app_release("--check", version="2.0.0", unit="catalog.service", **artifact(tmp_path, member("../evil")))
-    assert result["failed"]
-    assert "member '../evil' has '..' in its path" in result["msg"]
     assert listing() == before
 
 

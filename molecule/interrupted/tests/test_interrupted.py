@@ -87,9 +87,10 @@ def test_estate_serves() -> None:
 
 
 def test_prometheus_sees_every_daemon() -> None:
-    def down() -> list[dict[str, str]]:
-        found = estate.get_json("http://10.207.0.13:9090/api/v1/query?query=up")["data"]["result"]
-        assert {"mes", "node", "postgres"} <= {one["metric"]["job"] for one in found}
-        return [one["metric"] for one in found if one["value"][1] != "1"]
+    jobs = {"alertmanager", "etcd", "haproxy", "mes", "node", "patroni", "postgres", "prometheus"}
 
-    estate.wait_for(lambda: not down(), timeout=60, what="a scrape of every target")
+    def seen() -> bool:
+        targets = estate.get_json("http://10.207.0.13:9090/api/v1/query?query=up")["data"]["result"]
+        return jobs <= {one["metric"]["job"] for one in targets} and all(one["value"][1] == "1" for one in targets)
+
+    estate.wait_for(seen, timeout=60, what="a scrape of every target")

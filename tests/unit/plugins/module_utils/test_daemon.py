@@ -4,12 +4,9 @@
 
 from __future__ import annotations
 
-import datetime
 import http.server
 import os
 import socket
-import ssl
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,10 +14,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.mesops.platform.plugins.module_utils import daemon
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from http_server import certificate, served
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -216,28 +210,6 @@ def test_wait_ends_early_when_the_unit_is_down_for_good() -> None:
         wait(iter([(False, "no answer")]), replace(UNIT, active_state="failed"))
 
 
-def certificate(directory: Path) -> Path:
-    """Key and certificate of an authority that nobody knows, for a name that nobody asks for."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "elsewhere")])
-    begin = datetime.datetime.now(datetime.timezone.utc)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(begin)
-        .not_valid_after(begin + datetime.timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    path = directory / "pair.pem"
-    path.write_bytes(private + made.public_bytes(pem))
-    return path
-
-
 @pytest.fixture
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -250,14 +222,10 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         def log_message(self, *_args: object) -> None:
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        if getattr(request, "param", "") == "tls":
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(certificate(tmp_path))
-            running.socket = context.wrap_socket(running.socket, server_side=True)
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield f"127.0.0.1:{running.server_port}"
-        running.shutdown()
+    # Of an authority that nobody knows, for a name that nobody asks for.
+    pair = certificate(tmp_path, "elsewhere") if getattr(request, "param", "") == "tls" else None
+    with served(Handler, pair) as port:
+        yield f"127.0.0.1:{port}"
 
 
 def test_http_probe(server: str) -> None:

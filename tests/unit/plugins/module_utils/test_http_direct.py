@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import http.server
 import ssl
-import subprocess
-import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -15,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.mesops.platform.plugins.module_utils import http_direct
+from http_server import certificate, served
 
 
 class _Answers(http.server.BaseHTTPRequestHandler):
@@ -29,37 +28,21 @@ class _Answers(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def certificate(tmp_path: Path) -> tuple[Path, Path]:
-    """A certificate for localhost that nobody has signed, and its key."""
-    paths = tmp_path / "crt", tmp_path / "key"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "2"]
-    command += ["-out", str(paths[0]), "-keyout", str(paths[1])]
-    subprocess.run(command, check=True, capture_output=True, timeout=60)
-    return paths
-
-
-def _served(tls: ssl.SSLContext | None = None) -> Iterator[int]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Answers) as server:
-        if tls:
-            server.socket = tls.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield server.server_address[1]
-        server.shutdown()
-        thread.join()
+def pair(tmp_path: Path) -> Path:
+    """Key and certificate for localhost that nobody has signed."""
+    return certificate(tmp_path, "localhost")
 
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    yield from _served()
+    with served(_Answers) as found:
+        yield found
 
 
 @pytest.fixture
-def secure_port(certificate: tuple[Path, Path]) -> Iterator[int]:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*certificate)
-    yield from _served(context)
+def secure_port(pair: Path) -> Iterator[int]:
+    with served(_Answers, pair) as found:
+        yield found
 
 
 @pytest.fixture(autouse=True)
@@ -89,21 +72,17 @@ def test_certificate_that_nobody_vouches_for_is_refused(secure_port: int) -> Non
         ask(f"https://localhost:{secure_port}/")
 
 
-def test_what_the_system_trusts_is_trusted(
-    secure_port: int, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+def test_what_the_system_trusts_is_trusted(secure_port: int, pair: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(pair))
     assert ask(f"https://localhost:{secure_port}/") == b"ok"
 
 
-def test_certificate_for_another_name_is_refused(
-    secure_port: int, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+def test_certificate_for_another_name_is_refused(secure_port: int, pair: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(pair))
     with pytest.raises(urllib.error.URLError, match="IP address mismatch"):
         ask(f"https://127.0.0.1:{secure_port}/")
 
 
-def test_callers_authority_stands_in_for_the_systems(secure_port: int, certificate: tuple[Path, Path]) -> None:
-    context = ssl.create_default_context(cafile=str(certificate[0]))
+def test_callers_authority_stands_in_for_the_systems(secure_port: int, pair: Path) -> None:
+    context = ssl.create_default_context(cafile=str(pair))
     assert ask(f"https://localhost:{secure_port}/", urllib.request.HTTPSHandler(context=context)) == b"ok"
