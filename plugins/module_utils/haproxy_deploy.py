@@ -319,9 +319,9 @@ class Deployment:
 
     def _start(self) -> None:
         saved = state.read_text(self.wanted.state_file)
-        kept = state.before_start(self.config.content, saved)
+        # Nobody is healthy until it has been checked: the unit's own "before-start" does that, or else HAProxy.
+        kept = state.before_start(self.config.content, saved, {})
         if state.FRESH_MARK in saved and state.FRESH_MARK not in kept:
-            # The unit's own "before-start" reads the file once more.
             kept += f"{state.FRESH_MARK}\n"
         state.write_atomically(self.wanted.state_file, kept)
         self.machine.run(["systemctl", "reset-failed", self.wanted.unit])

@@ -533,11 +533,11 @@ def _check_hard_stop(hard_stop: Any, services: Mapping[str, Any], timeouts: Mapp
     limit = time(hard_stop, "haproxy_hard_stop_after")
     for one in services.values():
         longest = one["timeouts"].get("server", timeouts["server"])
-        if one["mode"] == "http" and milliseconds(longest) > milliseconds(limit):
+        if milliseconds(longest) > milliseconds(limit):
+            what = "longest requests" if one["mode"] == "http" else "sessions"
             raise ModelError(
                 f"haproxy_hard_stop_after is {limit}, shorter than the server timeout {longest} of "
-                f"haproxy_services.{one['name']}, so a reload would kill its longest requests; raise it to {longest} "
-                "or more."
+                f"haproxy_services.{one['name']}, so a reload would kill its {what}; raise it to {longest} or more."
             )
 
 

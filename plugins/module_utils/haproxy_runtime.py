@@ -736,7 +736,7 @@ class Change:
                 if server.sessions:
                     self._command(view.worker, f"shutdown sessions server {server.label}")
                 for pid in view.old_workers if server.sessions_old_workers else ():
-                    for session in sessions_of(_answer(self.tools.ask, f"@!{pid} show sess"), server.key):
+                    for session in state.sessions_of(_answer(self.tools.ask, f"@!{pid} show sess"), server.key):
                         self._end(pid, session)
             except NoAnswer:
                 continue  # The next look sees what is left.
@@ -804,16 +804,6 @@ class Change:
 def change(tools: Tools, wanted: Wanted) -> Outcome:
     """Do what is wanted and say what came of it; ``RuntimeFailure`` in one sentence."""
     return Change(tools, wanted).run()
-
-
-def sessions_of(text: str, key: Key) -> list[str]:
-    """The ids of a server's sessions in "show sess"."""
-    found = []
-    for line in text.splitlines():
-        words = line.split()
-        if len(words) > 2 and words[0].endswith(":") and f"be={key[0]}" in words and f"srv={key[1]}" in words:
-            found.append(words[0][:-1])
-    return found
 
 
 # ------------------------------------------------------------------------------------------------------ the real things

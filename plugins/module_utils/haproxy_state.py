@@ -19,6 +19,7 @@ same checks and no frontends. Nobody can connect meanwhile.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import re
@@ -69,6 +70,9 @@ STATE_FIELDS = [
     "srv_agent_port",
 ]
 HAPROXY = "/usr/sbin/haproxy"
+RUN = "/run"
+GUARD_INTERVAL = 1.0
+"""Seconds between two looks of the guard."""
 YOUNG = 3.0
 """Seconds for which a saved state tells who is healthy; a HAProxy that runs notices a death no sooner."""
 REHEARSAL, WAKING = 5.0, 10.0
@@ -109,6 +113,8 @@ class ServerLine:
     tls: bool
     weight: int | None = None
     """Its configured weight, nothing where its line does not say it."""
+    ends_sessions: bool = False
+    """Whether its sessions are to end when it goes down: "on-marked-down shutdown-sessions"."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -130,28 +136,39 @@ def _by_network(address: str) -> bool:
     return not re.match(r"/|(unix|abns|abnsz|sockpair|fd)@", address)
 
 
+def _after(word: str, options: list[str]) -> str:
+    """Return what follows the last occurrence of a word."""
+    return dict(zip(options, options[1:])).get(word, "")
+
+
 def _weight(options: list[str]) -> int | None:
-    following = options[options.index("weight") + 1 :] if "weight" in options else []
-    return int(following[0]) if following and following[0].isdigit() else None
+    given = _after("weight", options)
+    return int(given) if given.isdigit() else None
 
 
 def parse_servers(config: str) -> list[ServerLine]:
     """List the servers that a configuration text defines, those on local sockets left out."""
     servers: list[ServerLine] = []
     section = name = ""
+    common: list[str] = []
+    default: list[str] = []
     for raw in config.splitlines():
         words = raw.split("#", 1)[0].split() if "'" not in raw and '"' not in raw else raw.split()
         if not words:
             continue
         if words[0] in _SECTIONS:
             section, name = words[0], words[1] if len(words) > 1 else ""
+            common, default = ([], []) if section == "defaults" else (common, list(common))
+        elif words[0] == "default-server":
+            (common if section == "defaults" else default).extend(words[1:])
         elif words[0] == "server" and section in {"backend", "listen"} and len(words) > 2 and _by_network(words[2]):
             host, _colon, port = words[2].rpartition(":")
             if not port.isdigit():
                 host, port = words[2], "0"
             options = words[3:]
             checked, tls = "check" in options, "ssl" in options
-            servers.append(ServerLine(name, words[1], host.strip("[]"), port, checked, tls, _weight(options)))
+            ends = _after("on-marked-down", default + options) == "shutdown-sessions"
+            servers.append(ServerLine(name, words[1], host.strip("[]"), port, checked, tls, _weight(options), ends))
     return servers
 
 
@@ -409,7 +426,7 @@ def checked_now(config: str, saved: str) -> dict[tuple[str, str], bool]:
     Every server is asked once. A service that had a healthy server when the state was saved, and has none now, gets
     ``WAKING`` seconds for it: after a power failure everything starts at the same time.
     """
-    with tempfile.TemporaryDirectory(prefix="mesops-haproxy-", dir="/run") as directory:
+    with tempfile.TemporaryDirectory(prefix="mesops-haproxy-", dir=RUN) as directory:
         path = os.path.join(directory, "socket")
         write_atomically(os.path.join(directory, "haproxy.cfg"), rehearsal(config, path))
         process = subprocess.Popen(
@@ -457,13 +474,101 @@ def start_state(config: str) -> str:
     return before_start(config, saved, healthy)
 
 
+# ------------------------------------------------------------------------------------------------------------ the guard
+
+
+def sessions_of(text: str, key: tuple[str, str]) -> list[str]:
+    """The ids of a server's sessions in "show sess"."""
+    found = []
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) > 2 and words[0].endswith(":") and f"be={key[0]}" in words and f"srv={key[1]}" in words:
+            found.append(words[0][:-1])
+    return found
+
+
+def gone(row: dict[str, str]) -> bool:
+    """Whether checks have found a server down, or somebody has put it in maintenance; not yet checked is neither."""
+    return row["srv_op_state"] == "0" and (row["srv_check_result"] == "2" or bool(_as_int(row["srv_admin_state"]) & 5))
+
+
+def end_sessions(asker: Callable[[str], str], config: str, processes: list[Process], running: str) -> int:
+    """End what old workers still have with servers that are gone for the current one; how many sessions that were.
+
+    "on-marked-down shutdown-sessions" does that in the current worker only: old ones make no checks.
+    """
+    old = [one.pid for one in processes if one.old and one.kind == "worker"]
+    lost = {key for key, row in parse_state(running).items() if gone(row)} if old else set()
+    keys = [one.key for one in parse_servers(config) if one.ends_sessions and one.key in lost] if lost else []
+    ended = 0
+    for pid in old if keys else ():
+        sessions = asker(f"@!{pid} show sess")
+        for session in (one for key in keys for one in sessions_of(sessions, key)):
+            asker(f"@!{pid} shutdown session {session}")
+            ended += 1
+    return ended
+
+
+def remembers(saved: str, text: str) -> bool:
+    """Whether a saved state says of all servers who is up, taken out and weighed how, as ``text`` does."""
+    telling = ("srv_op_state", "srv_admin_state", "srv_uweight", "srv_addr", "srv_port", "srv_check_result")
+
+    def told(state: str) -> dict[tuple[str, str], list[str]]:
+        return {key: [row[field] for field in telling] for key, row in parse_state(state).items()}
+
+    return FRESH_MARK in saved and told(saved) == told(text)
+
+
+def _whole_state(asker: Callable[[str], str]) -> str:
+    """Return the current worker's state, or nothing where none runs or one ended while it answered."""
+    running = running_state(asker)
+    return running if "# be_id" in running and running.endswith("\n\n") else ""
+
+
+def keep(asker: Callable[[str], str], config: str, running: str) -> None:
+    """See to it that the state file tells how the servers are, and by its time that this is so now."""
+    if remembers(read_text(STATE_FILE), next_state(config, running)):
+        os.utime(STATE_FILE)
+        return
+    lock = take_lock(LOCK, LOCK_TIMEOUT)
+    try:
+        running = _whole_state(asker)
+        if running:
+            write_atomically(STATE_FILE, f"{next_state(config, running)}{FRESH_MARK}\n")
+    finally:
+        os.close(lock)
+
+
+def guard(asker: Callable[[str], str], config: str) -> None:
+    """Look once: end what has to end in old workers, and keep the state for a crash of HAProxy or of the machine."""
+    processes = parse_processes(asker("show proc"))
+    running = _whole_state(asker)
+    if not running:
+        return
+    ended = end_sessions(asker, config, processes, running)
+    if ended:
+        sys.stderr.write(f"Ended {ended} sessions of workers from before a reload with servers that are down.\n")
+    keep(asker, config, running)
+
+
+def guard_for_ever(config_file: str) -> None:
+    """Look every second. While HAProxy is reloaded or does not run, there is nobody to ask, and nothing to do."""
+    while True:
+        with contextlib.suppress(OSError):
+            guard(lambda command: ask(MASTER_SOCKET, command), read_text(config_file))
+        time.sleep(GUARD_INTERVAL)
+
+
 def main(arguments: list[str]) -> int:
-    """Serve the systemd unit: "before-reload", "save" (at stop, or after a runtime change) and "before-start"."""
+    """Serve the systemd units: "before-reload", "save" (at stop), "before-start", and "guard", which does not end."""
     action = arguments[0] if arguments else ""
-    config = read_text(os.environ.get("CONFIG", CONFIG))
-    if action not in {"before-start", "before-reload", "save"}:
-        sys.stderr.write("usage: haproxy_state.py before-start|before-reload|save\n")
+    config_file = os.environ.get("CONFIG", CONFIG)
+    if action not in {"before-start", "before-reload", "save", "guard"}:
+        sys.stderr.write("usage: haproxy_state.py before-start|before-reload|save|guard\n")
         return 2
+    if action == "guard":
+        guard_for_ever(config_file)
+    config = read_text(config_file)
     try:
         lock = take_lock(LOCK, LOCK_TIMEOUT)
         try:

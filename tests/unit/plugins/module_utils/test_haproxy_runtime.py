@@ -243,7 +243,7 @@ class Balancer:
             rows.append([backend, "BACKEND", self.waiting.get(pid, 0), 0, "UP", mode])
             if self.hands_over and mode == "http":
                 rows.append([f"{state.HANDOVER}{backend}", "BACKEND", 0, 0, "UP", mode])
-        return "# " + "".join(",".join(map(str, row)) + ",\n" for row in [PROXY_COLUMNS, *rows]) + "\n"
+        return "# " + "".join(",".join(str(one) for one in row) + ",\n" for row in [PROXY_COLUMNS, *rows]) + "\n"
 
     @staticmethod
     def stat(servers: dict[tuple[str, str], Member]) -> str:
@@ -991,7 +991,7 @@ def test_sessions_of_one_server_are_found_by_whole_words() -> None:
         "0x3: proto=tcpv4 src=10.0.0.9:3 fe=edge be=files srv=one ts=00\n"
         "0x4: proto=sockpair src=unix:2 fe=GLOBAL be=<NONE> srv=<none> ts=00\n\n"
     )
-    assert core.sessions_of(text, ("catalog", "one")) == ["0x1"]
+    assert state.sessions_of(text, ("catalog", "one")) == ["0x1"]
 
 
 def test_the_lock_excludes_and_gives_up(tmp_path: Path) -> None:
