@@ -39,7 +39,7 @@ LOCK = "/run/mesops-haproxy-server.lock"
 LOCK_TIMEOUT = 10.0
 """Seconds for which a reload waits for it; nobody holds it for longer than a few commands take."""
 HANDOVER = "handover:"
-"""How the backends' names begin by which a worker that a reload has left behind reaches the current one."""
+"""How the names begin of what a worker that a reload has left behind has only to reach the current one."""
 
 # "show servers state" version 1, the same in HAProxy 2.6 and 3.0.
 STATE_FIELDS = [
