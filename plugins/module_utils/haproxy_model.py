@@ -521,10 +521,11 @@ def _handover(
 ) -> dict[str, dict[str, str]] | None:
     """Timeouts between a worker that a reload has left behind and the current one, which has those of the service.
 
-    Nothing where raw text has its own routes: the current worker could not follow them.
+    Nothing where raw text has its own routes, which the current worker could not follow, or another chroot, where it
+    would not be found.
     """
-    raw = [extra["defaults"], extra["sections"], *extra["frontends"].values()]
-    if any(re.search(r"^\s*(use|default)_backend\b", str(text), re.MULTILINE) for text in raw):
+    raw = [extra["global"], extra["defaults"], extra["sections"], *extra["frontends"].values()]
+    if any(re.search(r"^\s*(use_backend|default_backend|chroot)\b", str(text), re.MULTILINE) for text in raw):
         return None
 
     def longest(of: Mapping[str, Any], key: str) -> str:

@@ -451,9 +451,11 @@ def _watch(process: subprocess.Popen[bytes], path: str, saved: str) -> dict[tupl
         except OSError:
             rows = {}
         healthy = {key: judged(row) and row["srv_op_state"] == "2" for key, row in rows.items()}
-        done = bool(rows) and all(map(judged, rows.values())) and not asleep(saved, healthy)
-        if done or took > WAKING or (took > REHEARSAL and rows and not asleep(saved, healthy)):
+        patience = WAKING if asleep(saved, healthy) else 0 if all(map(judged, rows.values())) else REHEARSAL
+        if rows and took > patience:
             return healthy
+        if not rows and took > WAKING:
+            break
         time.sleep(0.02)
     raise OSError("a HAProxy that only checks the servers does not start with this configuration")
 
@@ -559,6 +561,15 @@ def guard_for_ever(config_file: str) -> None:
         time.sleep(GUARD_INTERVAL)
 
 
+def _save(config: str, marked: bool) -> None:
+    lock = take_lock(LOCK, LOCK_TIMEOUT)
+    try:
+        text = next_state(config, running_state(lambda command: ask(MASTER_SOCKET, command)))
+        write_atomically(STATE_FILE, f"{text}{FRESH_MARK}\n" if marked else keep_mark(text, read_text(STATE_FILE)))
+    finally:
+        os.close(lock)
+
+
 def main(arguments: list[str]) -> int:
     """Serve the systemd units: "before-reload", "save" (at stop), "before-start", and "guard", which does not end."""
     action = arguments[0] if arguments else ""
@@ -570,16 +581,11 @@ def main(arguments: list[str]) -> int:
         guard_for_ever(config_file)
     config = read_text(config_file)
     try:
-        lock = take_lock(LOCK, LOCK_TIMEOUT)
-        try:
-            if action == "before-start":
-                text = start_state(config)
-            else:
-                text = next_state(config, running_state(lambda command: ask(MASTER_SOCKET, command)))
-                text = f"{text}{FRESH_MARK}\n" if action == "save" else keep_mark(text, read_text(STATE_FILE))
-            write_atomically(STATE_FILE, text)
-        finally:
-            os.close(lock)
+        if action == "before-start":
+            # Without the lock: whoever has it now waits for the HAProxy that is to start.
+            write_atomically(STATE_FILE, start_state(config))
+        else:
+            _save(config, marked=action == "save")
     except OSError as error:
         sys.stderr.write(f"The server state of HAProxy was not kept ({error}).\n")
         return 1

@@ -23,6 +23,7 @@ import pytest
 
 from .helpers import (
     BALANCERS,
+    RESTORE,
     STUBS,
     Answer,
     echoes,
@@ -50,7 +51,7 @@ def _as_before() -> Iterator[None]:
     yield
     for stub, (host, _port, _role) in STUBS.items():
         shell(host, f"rm -f /run/stub/{stub}.*; systemctl start {unit(stub)}")
-    on_both(haproxy_server, "catalog", server=list(STUBS), state="ready", weight="100%")
+    on_both(program, RESTORE)
 
 
 def unready(stub: str) -> None:

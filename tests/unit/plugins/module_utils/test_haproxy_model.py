@@ -277,6 +277,7 @@ def test_old_workers_hand_requests_over_unless_raw_text_has_routes_of_its_own() 
     assert build(frontends={"edge": EDGE}, extra=harmless)["handover"]
     for extra in (
         {"frontends": {"edge": "use_backend catalog if TRUE"}},
+        {"global": "    chroot /var/empty"},
         {"sections": "frontend mine\n    bind *:82\n    default_backend catalog"},
     ):
         assert build(frontends={"edge": EDGE}, extra=extra)["handover"] is None

@@ -286,11 +286,15 @@ def test_checks_before_a_start_wait_for_the_first_ones_and_for_a_service_that_wa
     begin = time.monotonic()
     assert state.checked_now("", "") == {("catalog", "one"): True}
     assert time.monotonic() - begin > 0.3
-    checker(tmp_path, monkeypatch, running("0", "2"), running("2", "3"), 0.5)
-    assert state.checked_now("", "") == {("catalog", "one"): False}
+    checker(tmp_path, monkeypatch, running("0", "2"), running("2", "3"), 0.3)
     assert state.checked_now("", running()) == {("catalog", "one"): True}
-    monkeypatch.setattr(state, "WAKING", 0.2)
+    checker(tmp_path, monkeypatch, running("0", "2"), "", 3600)
+    assert state.checked_now("", "") == {("catalog", "one"): False}
+    monkeypatch.setattr(state, "WAKING", 0.5)
     assert state.checked_now("", running()) == {("catalog", "one"): False}
+    checker(tmp_path, monkeypatch, "", "", 3600)
+    with pytest.raises(OSError, match="does not start"):
+        state.checked_now("", "")
     # Nothing is left of it.
     assert sorted(one.name for one in tmp_path.iterdir()) == ["early", "haproxy", "late"]
 
@@ -408,6 +412,7 @@ def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     held = state.take_lock(state.LOCK, 1)
     assert state.main(["before-reload"]) == 1
     assert "held by somebody else" in capsys.readouterr().err
+    assert state.main(["before-start"]) == 0
     os.close(held)
     monkeypatch.setattr(state, "ask", dead)
     assert state.main(["save"]) == 1
