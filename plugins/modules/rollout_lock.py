@@ -113,6 +113,11 @@ token:
   returned: when O(state=acquired), except in check mode
   type: str
   sample: 8c1f4d2ab3e64c0d9a7be5f6210c3d4e
+fence:
+  description: The number of this lock, higher than that of every lock before it. What is changed under it shows it.
+  returned: when O(state=acquired), except in check mode
+  type: int
+  sample: 17
 control:
   description: The flag that a person has set for the open rollout, or V(null).
   returned: when O(state=read) or O(state=renewed)
@@ -153,7 +158,8 @@ def act(store: core.Store, params: Mapping[str, Any]) -> dict[str, Any]:
         else:
             lease = store.acquire(holder, ttl, takeover=takeover)
         shown = options.shown_lock(lease)
-        return {"changed": True, "lock": shown, "token": lease.token, "diff": {"before": {}, "after": shown}}
+        diff = {"before": {}, "after": shown}
+        return {"changed": True, "lock": shown, "token": lease.token, "fence": lease.number, "diff": diff}
     if state == "renewed":
         written = store.write(None, params["token"], options.check_ttl(params))
         control = options.shown_control(written.control)

@@ -137,6 +137,17 @@ token:
   returned: when O(state=opened), except in check mode
   type: str
   sample: 8c1f4d2ab3e64c0d9a7be5f6210c3d4e
+fence:
+  description: The number of this lock, higher than that of every lock before it. What is changed under it shows it.
+  returned: when O(state=opened), except in check mode
+  type: int
+  sample: 17
+store:
+  description:
+    - The name of the store, its place when it was made and an id. Without the id while nobody has used it.
+  returned: when O(state=read) or O(state=opened)
+  type: str
+  sample: "lb-1:/var/lib/mesops/rollouts #3f0a6d1c92be"
 revision:
   description: A number that grows with every change of lock or record.
   returned: success, except when O(state=closed)
@@ -190,7 +201,8 @@ def opened(store: core.Store, params: Mapping[str, Any]) -> dict[str, Any]:
         with suppress(core.StoreError):
             store.release(lease.token)
         raise
-    return {"changed": True, **options.shown_view(view), "lock": options.shown_lock(lease), "token": lease.token}
+    shown = {**options.shown_view(view), "lock": options.shown_lock(lease)}
+    return {"changed": True, **shown, "token": lease.token, "fence": lease.number}
 
 
 def act(store: core.Store, params: Mapping[str, Any]) -> dict[str, Any]:
