@@ -20,7 +20,7 @@ import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 DIRECTORY = "/var/lib/mesops/fences"
@@ -58,12 +58,21 @@ class Fence:
     """The store that the number is of, as it names itself."""
     adopt: str = ""
     """The id of the store in whose place this one comes, when a person has said so."""
-    directory: str = DIRECTORY
+    directory: str = field(default_factory=lambda: DIRECTORY)
 
     @classmethod
-    def of(cls, name: str, params: Mapping[str, Any], directory: str = DIRECTORY) -> Fence:
+    def of(cls, name: str, params: Mapping[str, Any]) -> Fence:
         """The fence that a module's parameters describe."""
-        return cls(name, params["fence"], params["fence_store"], params["fence_adopt"], directory)
+        return cls(name, params["fence"], params["fence_store"], params["fence_adopt"])
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The parameters that describe it to a module."""
+        return {"fence": self.number, "fence_store": self.store, "fence_adopt": self.adopt}
+
+    def remembered(self) -> str:
+        """The store that the host remembers; nothing when it has seen none."""
+        return _read(self._path).store
 
     def claim(self, write: bool = True) -> None:
         """Keep out everybody with a lower number; Fenced when there is a higher one, or another store."""
@@ -114,7 +123,7 @@ class Fence:
 
 
 def store_id(store: str) -> str:
-    """The id at the end of a store's name, by which a person gives it up: ``... #3f0a6d1c92be``."""
+    """The id at the end of a store's name, by which a person gives it up: ``... #s3f0a6d1c92be``."""
     return store.rpartition("#")[2]
 
 

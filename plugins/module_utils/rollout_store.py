@@ -203,7 +203,10 @@ class Store(Protocol):
         """See everything, with at most so many records and audit entries. Changes nothing."""
 
     def acquire(self, holder: Holder, ttl: float, *, takeover: str | None = None) -> Lease:
-        """Take the lock at once, with the next number, or raise Locked. *takeover* names the lease of a holder that is known to be dead."""
+        """Take the lock at once, with the next number, or raise Locked.
+
+        *takeover* names the lease of a holder that is known to be dead.
+        """
 
     def renew(self, token: str, ttl: float) -> Lease:
         """Hold the lock for another *ttl* seconds, or raise LockLost."""
@@ -399,7 +402,12 @@ def to_object(text: str | bytes) -> dict[str, Any]:
 
 def new_store(place: str) -> dict[str, Any]:
     """What a store remembers of itself: the place where it was made, and an id that no other one has."""
-    return {"place": place, "id": secrets.token_hex(6)}
+    return {"place": place, "id": f"s{secrets.token_hex(6)}"}
+
+
+def is_store_id(value: Any) -> bool:
+    """Whether a value has the form of a store's id, which YAML takes for nothing but text."""
+    return isinstance(value, str) and re.fullmatch(r"s[0-9a-f]{12}", value) is not None
 
 
 def store_name(data: Mapping[str, Any]) -> str:
@@ -407,7 +415,7 @@ def store_name(data: Mapping[str, Any]) -> str:
     place, name = data.get("place"), data.get("id")
     if not (isinstance(place, str) and place.isprintable() and len(place) <= 300):
         raise ValueError("it names no place")
-    if not (isinstance(name, str) and re.fullmatch(r"[0-9a-f]{12}", name)):
+    if not is_store_id(name):
         raise ValueError("it has no id")
     return f"{place} #{name}"
 

@@ -12,8 +12,9 @@
 
 Every change is one transaction, which compares the lock (or the mark, for a flag) with what was read before it.
 Writing the lock anew each time makes that a fence against a run's own requests too: one that was given up and arrives
-late finds another lock than it has seen. The number of a lock is etcd's revision when it was acquired. A transaction that does not succeed is looked at again; that tells a change by
-somebody else from a request that took effect although its answer was lost.
+late finds another lock than it has seen. A transaction that does not succeed is looked at again; that tells a change by
+somebody else from a request that took effect although its answer was lost. The number of a lock is etcd's revision when
+it was acquired.
 """
 
 from __future__ import annotations

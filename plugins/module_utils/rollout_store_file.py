@@ -427,7 +427,7 @@ class FileStore:
     def _unreadable(self, name: str, error: Exception) -> StoreError:
         path = os.path.join(self.base, name)
         means = {
-            "store.json": "then it counts as a new store, which hosts take for another one until rollout_store adopts it",
+            "store.json": "then it counts as a new store, and takes the place of this one with adopt in rollout_store",
             "lock.json": "then nobody holds the lock, and it counts as a new store",
             "open.json": "then no rollout counts as unfinished",
             "control.json": "then no flag is set",

@@ -496,7 +496,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
             fence.check()
             result, plan = _change(module, request, word, store)
     if plan is not None and params["unit"] and plan.after.current is not None:
-        serve(module, request.state in ("active", "rolled_back"), store, plan, result, fence)
+        serve(module, request.state in ("active", "rolled_back"), store, plan, result, fence=fence)
     return result
 
 
@@ -538,6 +538,7 @@ def serve(
     store: release_store.Store,
     plan: release_store.Plan,
     result: dict[str, Any],
+    *,
     fence: Fence,
 ) -> None:
     """Look at the unit; where it is to be managed, let it run the current release and prove that it serves."""

@@ -123,6 +123,11 @@ control:
   returned: when O(state=read) or O(state=renewed)
   type: dict
   sample: {flag: pause, by: deploy, note: shift change, at: 1795516800.0, rollout_id: catalog-20261124-120000}
+store:
+  description: The name of the store, its place when it was made and an id. Without the id while nobody has used it.
+  returned: when O(state=read)
+  type: str
+  sample: "lb-1:/var/lib/mesops/rollouts #s3f0a6d1c92be"
 locked:
   description: Whether the failure is that somebody else holds the lock.
   returned: on failure, when it is
@@ -190,7 +195,7 @@ def look(store: core.Store, params: Mapping[str, Any]) -> dict[str, Any]:
         return {"changed": held, "lock": None if held else lock}
     if state == "broken":
         return {"changed": lock is not None, "lock": lock, "diff": {"before": lock or {}, "after": {}}}
-    return {"changed": False, "lock": lock, "control": options.shown_control(view.control)}
+    return {"changed": False, "lock": lock, "control": options.shown_control(view.control), "store": view.store}
 
 
 def main() -> None:
