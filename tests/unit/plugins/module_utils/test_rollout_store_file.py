@@ -337,7 +337,8 @@ def test_nobody_else_may_look(store: FileStore, tmp_path: Path) -> None:
 
 
 DAMAGED = {
-    "lock.json": "then nobody holds the lock",
+    "store.json": "then it counts as a new store, and takes the place of this one with adopt in rollout_store",
+    "lock.json": "then nobody holds the lock, and it counts as a new store",
     "open.json": "then no rollout counts as unfinished",
     "control.json": "then no flag is set",
     "records/r1.json": "then this rollout is not on record any more",
