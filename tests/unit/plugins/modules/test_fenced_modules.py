@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from ansible.module_utils import basic
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.mesops.platform.plugins.module_utils import rollout_fence
+from ansible_collections.mesops.platform.plugins.module_utils import haproxy_runtime, rollout_fence
 from ansible_collections.mesops.platform.plugins.module_utils.haproxy_runtime import RuntimeFailure
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_fence import Fence, Fenced
 from ansible_collections.mesops.platform.plugins.modules import app_migration, app_release, haproxy_server
@@ -41,7 +41,7 @@ def fences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rollout_fence, "DIRECTORY", str(tmp_path / "fences"))
     monkeypatch.setattr(basic.AnsibleModule, "log", lambda *_args, **_named: None)
     # There is no HAProxy here, and the modules would wait for it.
-    monkeypatch.setattr(haproxy_server.core, "change", unanswered)
+    monkeypatch.setattr(haproxy_runtime, "change", unanswered)
 
 
 def unanswered(*_arguments: Any) -> Any:
