@@ -529,7 +529,7 @@ def _handover(
         return None
 
     def longest(of: Mapping[str, Any], key: str) -> str:
-        own = (one["timeouts"].get(key, "0") for one in of.values() if one["mode"] == "http")
+        own = [str(one["timeouts"].get(key, "0")) for one in of.values() if one["mode"] == "http"]
         return max([timeouts[key], *own], key=milliseconds)
 
     backend = {key: longest(services, key) for key in ("server", "tunnel")}
