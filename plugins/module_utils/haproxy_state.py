@@ -414,6 +414,11 @@ def judged(row: dict[str, str]) -> bool:
     return not _as_int(row["srv_check_state"]) & 0x02 or row["srv_check_result"] not in {"0", "1"}
 
 
+def passed(row: dict[str, str]) -> bool:
+    """Whether a server has no checks, or its last one has passed; a moment after a failed one it is still called up."""
+    return row["srv_op_state"] == "2" and (not _as_int(row["srv_check_state"]) & 0x02 or row["srv_check_result"] > "2")
+
+
 def asleep(saved: str, healthy: dict[tuple[str, str], bool]) -> set[str]:
     """The backends of which nobody is healthy, although somebody was when the state was saved."""
     up = {backend for (backend, _name), row in parse_state(saved).items() if row["srv_op_state"] == "2"}
@@ -450,7 +455,7 @@ def _watch(process: subprocess.Popen[bytes], path: str, saved: str) -> dict[tupl
             rows = parse_state(ask(path, "show servers state", timeout=REHEARSAL))
         except OSError:
             rows = {}
-        healthy = {key: judged(row) and row["srv_op_state"] == "2" for key, row in rows.items()}
+        healthy = {key: passed(row) for key, row in rows.items()}
         patience = WAKING if asleep(saved, healthy) else 0 if all(map(judged, rows.values())) else REHEARSAL
         if rows and took > patience:
             return healthy

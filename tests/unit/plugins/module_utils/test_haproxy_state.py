@@ -244,6 +244,23 @@ def test_a_server_is_judged_when_its_first_check_has_ended(check_state: str, res
     assert state.judged({"srv_check_state": check_state, "srv_check_result": result}) is judged
 
 
+@pytest.mark.parametrize(
+    ("up", "check_state", "result", "passed"),
+    [
+        ("2", "6", "3", True),
+        ("2", "6", "4", True),
+        ("2", "6", "2", False),  # Its check has failed, and it is not yet called down.
+        ("2", "7", "0", False),
+        ("0", "6", "2", False),
+        ("0", "6", "3", False),
+        ("2", "0", "0", True),
+    ],
+)
+def test_a_server_is_healthy_when_a_check_has_passed(up: str, check_state: str, result: str, passed: bool) -> None:
+    row = {"srv_op_state": up, "srv_check_state": check_state, "srv_check_result": result}
+    assert state.passed(row) is passed
+
+
 def test_a_service_that_was_up_and_has_nobody_now_is_waited_for() -> None:
     healthy = {("catalog", "one"): False, ("catalog", "two"): False}
     assert state.asleep(running(), healthy) == {"catalog"}
