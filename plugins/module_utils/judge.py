@@ -22,7 +22,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Optional, Union
 
-from ansible_collections.mesops.platform.plugins.module_utils.sequential import WORSE, Wager, one_group, two_groups
+from ansible_collections.mesops.platform.plugins.module_utils.sequential import (
+    WORSE,
+    Wager,
+    factors_of,
+    one_group,
+    two_groups,
+)
 
 Evidence = Mapping[str, Optional[Union[float, int, str]]]
 
@@ -446,7 +452,10 @@ MISSED = 0.05
 """The chance that "provably within the tolerance" is said of a release that is not."""
 FEWEST = 5
 """So many bad requests at least make a failure: one request and its three retries prove nothing about a release."""
-TOLERATED_ODDS = 1.5
+CLEARLY = math.log(1.5)
+"""What was seen lately is above what is tolerated when it is 1.5 times as likely to come from its own share of bad
+requests as from the tolerated one: of releases just within the tolerance fewer are condemned so."""
+TOLERATED_ODDS = WORSE[0]
 """Up to so many times the baseline's odds of a bad request, a release whose baseline fails as well is within the
 tolerance."""
 FAR = 3.0
@@ -460,6 +469,17 @@ KEPT = 10
 back at once."""
 BETTER = (0.1, 0.4)
 """Odds ratios on which "within the tolerance" is staked."""
+_COMPARED = (*WORSE, *(TOLERATED_ODDS * ratio for ratio in BETTER))
+
+
+def _is_above(seen: Counts, allowed: float) -> bool:
+    """Whether the share that was seen is above the allowed one, and not just by a hair."""
+    if seen.ratio <= allowed:
+        return False
+    if not allowed or seen.ratio == 1:
+        return True
+    good = (seen.total - seen.bad) * math.log((1 - seen.ratio) / (1 - allowed))
+    return seen.bad * math.log(seen.ratio / allowed) + good >= CLEARLY
 
 
 class _Track:
@@ -525,20 +545,20 @@ class _Track:
             self._alone = Counts(0, 0)
 
     def _stake(self, canary: Counts, baseline: Counts | None, allowed: float) -> None:
-        alone = one_group(canary.bad, canary.total, allowed, BETTER)
+        alone = factors_of(one_group(canary.bad, canary.total, allowed, BETTER))
         if baseline is None:
-            self._accuse(canary, Counts(0, 0), one_group(canary.bad, canary.total, allowed, WORSE))
+            self._accuse(canary, Counts(0, 0), factors_of(one_group(canary.bad, canary.total, allowed, WORSE)))
             self.within.look([*alone, *alone])
             return
-        table = (canary.bad, canary.total, baseline.bad, baseline.total)
-        self._accuse(canary, baseline, two_groups(*table, WORSE))
-        within = two_groups(*table, (TOLERATED_ODDS, *(TOLERATED_ODDS * ratio for ratio in BETTER)))
-        self.within.look([*alone, *(one - within[0] for one in within[1:])])
+        logs = two_groups(canary.bad, canary.total, baseline.bad, baseline.total, _COMPARED)
+        worse, better = logs[: len(WORSE)], logs[len(WORSE) :]
+        self._accuse(canary, baseline, factors_of(worse))
+        # Against odds of 1.5, not equal ones.
+        self.within.look([*alone, *factors_of([log - worse[0] for log in better])])
 
-    def _accuse(self, canary: Counts, baseline: Counts, logs: Sequence[float]) -> None:
-        self.worse.look(logs)
-        step = math.log(math.fsum(math.exp(min(log, 600.0)) for log in logs) / len(logs))
-        self._lead = max(0.0, self._lead + step)
+    def _accuse(self, canary: Counts, baseline: Counts, factors: Sequence[float]) -> None:
+        self.worse.look(factors)
+        self._lead = max(0.0, self._lead + math.log(math.fsum(factors) / len(factors)))
         if self._lead:
             self.recent += canary
             self.beside += baseline
@@ -547,7 +567,7 @@ class _Track:
 
     def condemned(self, alpha: float, allowed: float) -> bool:
         """Whether the canary is provably worse, and by what was seen lately worse than is tolerated."""
-        return self.worse.wealth >= 1 / alpha and self.recent.bad >= FEWEST and self.recent.ratio > allowed
+        return self.worse.wealth >= 1 / alpha and self.recent.bad >= FEWEST and _is_above(self.recent, allowed)
 
     def forgo(self, before: Mapping[str, Any]) -> None:
         """Without a baseline: give back what was won against the canary in this look, and take nothing for it."""
@@ -603,7 +623,13 @@ class ErrorProcess:
         ``baseline``: the hosts beside the canary over the same time; None when there are none. ``usual``: what those
         hosts had before the rollout, all of it each time; None when nobody knows.
         """
-        known = usual if usual is not None and usual.total >= self._limits.min_samples else None
+        phase = self.take(canary, baseline, usual)
+        known = self._known(usual)
+        return Judgement(phase, self._text(phase, known), self._evidence(known))
+
+    def take(self, canary: Counts, baseline: Counts | None, usual: Counts | None = None) -> Phase:
+        """What ``look`` does, without the words."""
+        known = self._known(usual)
         held = self._hold.on
         before = self._track.worse.state()
         self._track.note(canary, baseline)
@@ -614,8 +640,11 @@ class ErrorProcess:
             self._track.weigh(canary, baseline, allowed, self._limits.min_samples)
         if self._hold.on:
             self._track.forgo(before)
-        phase = self._phase()
-        return Judgement(phase, self._text(phase, known), self._evidence(known))
+        return self._phase()
+
+    def _known(self, usual: Counts | None) -> Counts | None:
+        """What was usual, if there is enough of it."""
+        return usual if usual is not None and usual.total >= self._limits.min_samples else None
 
     def _phase(self) -> Phase:
         seen = self._track.canary
@@ -676,7 +705,7 @@ class _Hold:
         self._wager.begin()
 
     def look(self, baseline: Counts, too_bad: float) -> None:
-        self._wager.look(one_group(baseline.bad, baseline.total, too_bad, WORSE))
+        self._wager.look(factors_of(one_group(baseline.bad, baseline.total, too_bad, WORSE)))
 
 
 def _allowed(usual: Counts | None, max_ratio: float) -> float:

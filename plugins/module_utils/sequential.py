@@ -33,6 +33,8 @@ _ENUMERATED = 512
 """Up to so many possible tables all are added up; of more, evenly spaced ones."""
 _SPREAD = 12
 """How many standard deviations around its peak a distribution is added up."""
+_HIGHEST = 600.0
+"""ln of the largest factor."""
 _LARGEST = 1e12
 """Wealth is not counted beyond this: it is enough for every alpha, and stays a number."""
 
@@ -47,7 +49,7 @@ def two_groups(bad_a: int, total_a: int, bad_b: int, total_b: int, odds: Sequenc
     bad = bad_a + bad_b
     if min(total_a, total_b, bad, total_a + total_b - bad) <= 0:
         return [0.0] * len(odds)
-    sums = _log_sums(bad, total_a, total_b, [math.log(ratio) for ratio in (1.0, *odds)])
+    sums = _log_sums(bad, total_a, total_b, (1.0, *odds))
     return [bad_a * math.log(ratio) - (total - sums[0]) for ratio, total in zip(odds, sums[1:])]
 
 
@@ -60,16 +62,25 @@ def one_group(bad: int, total: int, share: float, odds: Sequence[float]) -> list
     return [bad * math.log(ratio) - total * math.log1p(share * (ratio - 1)) for ratio in odds]
 
 
-def _log_sums(bad: int, total_a: int, total_b: int, slopes: Sequence[float]) -> list[float]:
-    """ln of the sum of ``w(x) * exp(slope * x)`` over all tables; w(x) ways lead to x bad ones in a."""
+def _log_sums(bad: int, total_a: int, total_b: int, odds: Sequence[float]) -> list[float]:
+    """For each odds ratio ln of the sum of ``w(x) * ratio ** x`` over all tables; w(x) ways lead to x bad ones in a."""
     low, high = max(0, bad - total_b), min(bad, total_a)
     if high - low > _ENUMERATED:
-        return [_spaced_sum(bad, total_a, total_b, slope) for slope in slopes]
-    weights = [0.0]
+        return [_spaced_sum(bad, total_a, total_b, ratio) for ratio in odds]
+    ways = [1.0]
     for x in range(low, high):
-        step = ((bad - x) * (total_a - x)) / ((x + 1) * (total_b - bad + x + 1))
-        weights.append(weights[-1] + math.log(step))
-    return [_log_sum([weight + slope * x for x, weight in enumerate(weights, low)]) for slope in slopes]
+        ways.append(ways[-1] * ((bad - x) * (total_a - x)) / ((x + 1) * (total_b - bad + x + 1)))
+    sums = [_polynomial(ways, ratio) for ratio in odds]
+    if math.inf in sums:
+        return [_spaced_sum(bad, total_a, total_b, ratio) for ratio in odds]
+    return [math.log(total) + low * math.log(ratio) for total, ratio in zip(sums, odds)]
+
+
+def _polynomial(ways: Sequence[float], ratio: float) -> float:
+    total = 0.0
+    for number in reversed(ways):
+        total = total * ratio + number
+    return total
 
 
 def _log_sum(logs: Sequence[float]) -> float:
@@ -77,16 +88,16 @@ def _log_sum(logs: Sequence[float]) -> float:
     return most + math.log(math.fsum(math.exp(one - most) for one in logs))
 
 
-def _spaced_sum(bad: int, total_a: int, total_b: int, slope: float) -> float:
+def _spaced_sum(bad: int, total_a: int, total_b: int, ratio: float) -> float:
     """The same sum from evenly spaced terms: for so smooth a curve that is exact to far below what is of interest."""
     low, high = max(0, bad - total_b), min(bad, total_a)
-    peak = _peak(bad, total_a, total_b, math.exp(slope))
+    peak = _peak(bad, total_a, total_b, ratio)
     bend = sum(1 / max(1, n) for n in (bad - peak, total_a - peak, peak, total_b - bad + peak))
     deviation = max(1.0, bend**-0.5)
     stride = max(1, int(deviation / 4))
     reach = int(_SPREAD * deviation / stride) + 2
     places = (peak + stride * number for number in range(-reach, reach + 1))
-    logs = [_log_ways(bad, total_a, total_b, x) + slope * x for x in places if low <= x <= high]
+    logs = [_log_ways(bad, total_a, total_b, x) + x * math.log(ratio) for x in places if low <= x <= high]
     return _log_sum(logs) + math.log(stride)
 
 
@@ -108,6 +119,11 @@ def _log_ways(bad: int, total_a: int, total_b: int, x: int) -> float:
 
 def _log_choose(n: int, k: int) -> float:
     return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+
+
+def factors_of(logs: Sequence[float]) -> list[float]:
+    """What stakes are multiplied by, given as its ln."""
+    return [math.exp(min(log, _HIGHEST)) for log in logs]
 
 
 class Wager:
@@ -139,29 +155,27 @@ class Wager:
         self._stakes = [0.0] * len(self._stakes)
         self._fresh = True
 
-    def look(self, logs: Sequence[float]) -> None:
-        """Take new evidence: ln of the factor for each kind of stake. What says nothing (all zeros) costs nothing."""
-        if not any(logs):
+    def look(self, factors: Sequence[float]) -> None:
+        """Take new evidence: a factor for each kind of stake. What says nothing (all are 1) costs nothing."""
+        if all(factor == 1 for factor in factors):
             return
         moved = self._cash * (FIRST_STAKE if self._fresh else NEXT_STAKE)
         self._fresh = False
         self._cash -= moved
         part = moved / len(self._stakes)
-        pairs = zip(self._stakes, logs)
-        self._stakes = [min(_LARGEST, (stake + part) * math.exp(min(log, 600.0))) for stake, log in pairs]
-        self._shrink(self._most)
+        self._stakes = [min(_LARGEST, (stake + part) * factor) for stake, factor in zip(self._stakes, factors)]
+        self._shrink()
 
     def forgo(self, before: Mapping[str, Any]) -> None:
         """Give back what was won since ``before`` (a state); what was lost stays lost."""
-        pairs = zip(self._stakes, before["stakes"])
         self._cash = min(self._cash, before["cash"])
-        self._stakes = [min(now, then) for now, then in pairs]
+        self._stakes = [min(now, then) for now, then in zip(self._stakes, before["stakes"])]
 
-    def _shrink(self, most: float) -> None:
+    def _shrink(self) -> None:
         wealth = self.wealth
-        if wealth > most:
-            self._cash *= most / wealth
-            self._stakes = [stake * most / wealth for stake in self._stakes]
+        if wealth > self._most:
+            self._cash *= self._most / wealth
+            self._stakes = [stake * self._most / wealth for stake in self._stakes]
 
     def state(self) -> dict[str, Any]:
         """What another process needs to go on, as JSON."""
