@@ -453,7 +453,7 @@ MISSED = 0.05
 FEWEST = 5
 """So many bad requests at least make a failure: one request and its three retries prove nothing about a release."""
 CLEARLY = math.log(1.5)
-"""What was seen lately is above what is tolerated when it is 1.5 times as likely to come from its own share of bad
+"""Errors are above ``max_ratio`` when what was seen lately is 1.5 times as likely to come from its own share of bad
 requests as from the tolerated one: of releases just within the tolerance fewer are condemned so."""
 TOLERATED_ODDS = WORSE[0]
 """Up to so many times the baseline's odds of a bad request, a release whose baseline fails as well is within the
@@ -472,14 +472,14 @@ BETTER = (0.1, 0.4)
 _COMPARED = (*WORSE, *(TOLERATED_ODDS * ratio for ratio in BETTER))
 
 
-def _is_above(seen: Counts, allowed: float) -> bool:
-    """Whether the share that was seen is above the allowed one, and not just by a hair."""
+def _is_above(seen: Counts, allowed: float, by: float) -> bool:
+    """Whether the share that was seen is above the allowed one; ``by``: ln of how much more likely it has to be."""
     if seen.ratio <= allowed:
         return False
     if not allowed or seen.ratio == 1:
         return True
     good = (seen.total - seen.bad) * math.log((1 - seen.ratio) / (1 - allowed))
-    return seen.bad * math.log(seen.ratio / allowed) + good >= CLEARLY
+    return seen.bad * math.log(seen.ratio / allowed) + good >= by
 
 
 class _Track:
@@ -565,9 +565,9 @@ class _Track:
         else:
             self._restart()
 
-    def condemned(self, alpha: float, allowed: float) -> bool:
+    def condemned(self, alpha: float, allowed: float, by: float = 0.0) -> bool:
         """Whether the canary is provably worse, and by what was seen lately worse than is tolerated."""
-        return self.worse.wealth >= 1 / alpha and self.recent.bad >= FEWEST and _is_above(self.recent, allowed)
+        return self.worse.wealth >= 1 / alpha and self.recent.bad >= FEWEST and _is_above(self.recent, allowed, by)
 
     def forgo(self, before: Mapping[str, Any]) -> None:
         """Without a baseline: give back what was won against the canary in this look, and take nothing for it."""
@@ -650,7 +650,7 @@ class ErrorProcess:
         seen = self._track.canary
         if self._hold.on:
             return Phase.HOLD
-        if self._track.condemned(self._alpha, self._limits.max_ratio):
+        if self._track.condemned(self._alpha, self._limits.max_ratio, CLEARLY):
             return Phase.FAILURE
         if seen.total < self._limits.min_samples:
             return Phase.INCONCLUSIVE if seen.bad else Phase.NO_DATA
