@@ -271,7 +271,7 @@ def rollout(cell: Cell, side: Errors | Latency, found: Found) -> None:
 def simulate(cell: Cell, kind: Callable[[Cell], Errors | Latency], trials: int) -> Found:
     """Many rollouts of one cell; the same ones every time."""
     # The same small tables come again and again; what they are worth is worked out once.
-    for name in ("two_groups", "one_group"):
+    for name in ("bets_on_two", "bets_on_one"):
         setattr(judge, name, lru_cache(300_000)(getattr(sequential, name)))
     random.seed(repr((cell, kind.__name__)))
     found = Found()
@@ -354,8 +354,8 @@ def measure() -> str:
 
 {TRIALS:,} whole rollouts in each cell, look by look as a rollout takes them: batches of one host and then a quarter,
 10 % of the weight until the gate has a verdict (`errors`: looks every {ERRORS.interval:g} s, at most
-{ERRORS.timeout:g} s), then all of it for the observation. One budget of {100 * BUDGET:g} % for a whole rollout. Intervals
-are of 95 %.
+{ERRORS.timeout:g} s), then all of it for the observation. One budget of {100 * BUDGET:g} % for a whole
+rollout. Intervals are of 95 %.
 
 ### Good releases rolled back, %
 

@@ -23,11 +23,11 @@ from enum import Enum
 from typing import Any, Optional, Union
 
 from ansible_collections.mesops.platform.plugins.module_utils.sequential import (
+    BETTER,
     WORSE,
     Wager,
-    factors_of,
-    one_group,
-    two_groups,
+    bets_on_one,
+    bets_on_two,
 )
 
 Evidence = Mapping[str, Optional[Union[float, int, str]]]
@@ -78,10 +78,10 @@ class Counts:
     total: int
 
     def __post_init__(self) -> None:
-        _demand(
-            0 <= self.bad <= self.total,
-            f"{self.bad} of {self.total} requests cannot be bad; the first number must be between 0 and the second.",
-        )
+        if not 0 <= self.bad <= self.total:
+            raise JudgeError(
+                f"{self.bad} of {self.total} requests cannot be bad; the first number must be between 0 and the second."
+            )
 
     @property
     def ratio(self) -> float:
@@ -467,9 +467,6 @@ LEAST_SHARE = 0.001
 KEPT = 10
 """How many times more than is needed the proof of being within the tolerance may grow: what goes wrong later takes it
 back at once."""
-BETTER = (0.1, 0.4)
-"""Odds ratios on which "within the tolerance" is staked."""
-_COMPARED = (*WORSE, *(TOLERATED_ODDS * ratio for ratio in BETTER))
 
 
 def _is_above(seen: Counts, allowed: float, by: float) -> bool:
@@ -545,20 +542,18 @@ class _Track:
             self._alone = Counts(0, 0)
 
     def _stake(self, canary: Counts, baseline: Counts | None, allowed: float) -> None:
-        alone = factors_of(one_group(canary.bad, canary.total, allowed, BETTER))
+        alone = bets_on_one(canary.bad, canary.total, allowed, BETTER)
         if baseline is None:
-            self._accuse(canary, Counts(0, 0), factors_of(one_group(canary.bad, canary.total, allowed, WORSE)))
+            self._accuse(canary, Counts(0, 0), bets_on_one(canary.bad, canary.total, allowed, WORSE))
             self.within.look([*alone, *alone])
             return
-        logs = two_groups(canary.bad, canary.total, baseline.bad, baseline.total, _COMPARED)
-        worse, better = logs[: len(WORSE)], logs[len(WORSE) :]
-        self._accuse(canary, baseline, factors_of(worse))
-        # Against odds of 1.5, not equal ones.
-        self.within.look([*alone, *factors_of([log - worse[0] for log in better])])
+        worse, better = bets_on_two(canary.bad, canary.total, baseline.bad, baseline.total)
+        self._accuse(canary, baseline, worse)
+        self.within.look([*alone, *better])
 
     def _accuse(self, canary: Counts, baseline: Counts, factors: Sequence[float]) -> None:
         self.worse.look(factors)
-        self._lead = max(0.0, self._lead + math.log(math.fsum(factors) / len(factors)))
+        self._lead = max(0.0, self._lead + math.log(sum(factors) / len(factors)))
         if self._lead:
             self.recent += canary
             self.beside += baseline
@@ -631,14 +626,14 @@ class ErrorProcess:
         """What ``look`` does, without the words."""
         known = self._known(usual)
         held = self._hold.on
-        before = self._track.worse.state()
         self._track.note(canary, baseline)
         if baseline is not None:
             self._hold.look(baseline, _too_bad(known, self._limits.max_ratio))
+        before = self._track.worse.state() if self._hold.on else None
         if not held:
             allowed = _allowed(known, self._limits.max_ratio)
             self._track.weigh(canary, baseline, allowed, self._limits.min_samples)
-        if self._hold.on:
+        if before is not None:
             self._track.forgo(before)
         return self._phase()
 
@@ -705,7 +700,7 @@ class _Hold:
         self._wager.begin()
 
     def look(self, baseline: Counts, too_bad: float) -> None:
-        self._wager.look(factors_of(one_group(baseline.bad, baseline.total, too_bad, WORSE)))
+        self._wager.look(bets_on_one(baseline.bad, baseline.total, too_bad, WORSE))
 
 
 def _allowed(usual: Counts | None, max_ratio: float) -> float:
@@ -814,8 +809,8 @@ class LatencyProcess:
     - Failure: provably more often above a threshold than the baseline, and by what was seen lately so often that the
       percentile itself is above it. For ``max_ms``, and without a baseline: provably so often.
     - Success: the percentile is provably below the threshold, and below ``max_ms``.
-    - Hold: the baseline's own percentile is provably above three times what it was before the rollout; where that is
-      not known, a tenth of its response times are infinite.
+    - Hold: the baseline's own percentile is provably above three times what it was before the rollout (where that is
+      not known: before the batch), or a tenth of its response times are infinite.
     - No data, inconclusive: as with errors.
 
     An infinite time is a very slow request, what is no number (or negative) is no measurement. A request without an
@@ -838,7 +833,7 @@ class LatencyProcess:
         self._ours = _Values(given.get("ours"))
         """The canary's since the batch began, for the report."""
         self._usual: list[float] | None = given.get("usual")
-        """Percentile and median of the baseline's hosts before the rollout."""
+        """Percentile and median of the baseline's hosts before the rollout, or before this batch."""
         self._owed: dict[str, list[int]] = {name: list(pair) for name, pair in given.get("owed", {}).items()}
         """Question to the waiting requests of canary and baseline that were counted already."""
         self._total = int(given.get("total", 0))
@@ -903,10 +898,15 @@ class LatencyProcess:
         return self._judgement(bool(waiting[0]), baseline is None)
 
     def _remember_usual(self, usual: Sequence[float] | None) -> None:
-        if self._usual is None and usual is not None:
-            ordered = sorted(_measured(usual))
-            if len(ordered) >= self._limits.min_samples:
-                self._usual = [percentile(ordered, percent) for percent in (self._limits.percentile, 50)]
+        """Once for each batch: from what is given, else from what the baseline has shown since the rollout began."""
+        if self._usual is not None:
+            return
+        percents = (self._limits.percentile, 50)
+        ordered = sorted(_measured(usual or ()))
+        if len(ordered) >= self._limits.min_samples:
+            self._usual = [percentile(ordered, percent) for percent in percents]
+        elif self._normal.size >= 2 * self._limits.min_samples:
+            self._usual = [self._normal.quantile(percent) for percent in percents]
 
     def _look_at_baseline(self, side: _Side) -> None:
         far, too_bad = math.inf, BEYOND_REASON

@@ -24,10 +24,14 @@ from typing import Any
 
 WORSE = (1.5, 3.0, 6.0, 12.0, 30.0)
 """Odds ratios on which "worse" is staked: little is lost between them, and less than 1.2 is held against nobody."""
-FIRST_STAKE = 0.75
-"""The part of the wealth that is staked at the first evidence of a batch."""
+BETTER = (0.1, 0.4)
+"""Odds ratios on which "within the tolerance" is staked."""
+BATCH_PART = 0.75
+"""The part of the wealth that may be staked on one batch; the rest is kept for later ones."""
+FIRST_STAKE = 0.85
+"""The part of that which is staked at the first evidence."""
 NEXT_STAKE = 0.03
-"""The part of what is left that is staked anew at each later look: for what begins to go wrong in the middle."""
+"""The part of what is left of it that is staked anew at each later look: for what begins to go wrong in the middle."""
 
 _ENUMERATED = 512
 """Up to so many possible tables all are added up; of more, evenly spaced ones."""
@@ -121,8 +125,24 @@ def _log_choose(n: int, k: int) -> float:
     return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
 
 
-def factors_of(logs: Sequence[float]) -> list[float]:
-    """What stakes are multiplied by, given as its ln."""
+def bets_on_two(bad_a: int, total_a: int, bad_b: int, total_b: int) -> tuple[list[float], list[float]]:
+    """What the stakes on "a is worse than b" are multiplied by, and those on "a is within the tolerance of b".
+
+    The first are fair where a's odds are at most b's (see WORSE), the second where they are at least ``WORSE[0]`` times
+    as high (see BETTER).
+    """
+    odds = (*WORSE, *(WORSE[0] * ratio for ratio in BETTER))
+    logs = two_groups(bad_a, total_a, bad_b, total_b, odds)
+    worse, better = logs[: len(WORSE)], logs[len(WORSE) :]
+    return _factors(worse), _factors([log - worse[0] for log in better])
+
+
+def bets_on_one(bad: int, total: int, share: float, odds: Sequence[float]) -> list[float]:
+    """What the stakes on some odds ratios (WORSE or BETTER) to the odds of ``share`` are multiplied by."""
+    return _factors(one_group(bad, total, share, odds))
+
+
+def _factors(logs: Sequence[float]) -> list[float]:
     return [math.exp(min(log, _HIGHEST)) for log in logs]
 
 
@@ -136,47 +156,53 @@ class Wager:
     """
 
     def __init__(self, kinds: int, most: float = _LARGEST, state: Mapping[str, Any] | None = None) -> None:
+        given = state or {}
         self._most = most
-        self._cash = 1.0
-        self._stakes = [0.0] * kinds
-        self._fresh = True
-        if state is not None:
-            self._cash, self._fresh = float(state["cash"]), bool(state["fresh"])
-            self._stakes = [float(one) for one in state["stakes"]]
+        self._kept = float(given.get("kept", 1.0))
+        """For later batches."""
+        self._cash = float(given.get("cash", 0.0))
+        """For later looks at this one."""
+        self._stakes = [float(one) for one in given.get("stakes", [0.0] * kinds)]
+        self._fresh = bool(given.get("fresh", True))
 
     @property
     def wealth(self) -> float:
         """All that there is, staked or not: the evidence against the innocent explanation."""
-        return self._cash + math.fsum(self._stakes)
+        return self._kept + self._cash + sum(self._stakes)
 
     def begin(self) -> None:
-        """Other hosts from now on: take back what is staked. A gain is given away, a loss stays a loss."""
-        self._cash = min(1.0, self.wealth)
+        """Another batch: take back what is staked. A gain is given away, a loss stays a loss."""
+        self._kept = min(1.0, self.wealth)
+        self._cash = 0.0
         self._stakes = [0.0] * len(self._stakes)
         self._fresh = True
 
     def look(self, factors: Sequence[float]) -> None:
         """Take new evidence: a factor for each kind of stake. What says nothing (all are 1) costs nothing."""
-        if all(factor == 1 for factor in factors):
+        if factors.count(1.0) == len(factors):
             return
+        if self._fresh:
+            self._cash = self._kept * BATCH_PART
+            self._kept -= self._cash
         moved = self._cash * (FIRST_STAKE if self._fresh else NEXT_STAKE)
         self._fresh = False
         self._cash -= moved
         part = moved / len(self._stakes)
-        self._stakes = [min(_LARGEST, (stake + part) * factor) for stake, factor in zip(self._stakes, factors)]
+        self._stakes = [(stake + part) * factor for stake, factor in zip(self._stakes, factors)]
         self._shrink()
 
     def forgo(self, before: Mapping[str, Any]) -> None:
         """Give back what was won since ``before`` (a state); what was lost stays lost."""
-        self._cash = min(self._cash, before["cash"])
         self._stakes = [min(now, then) for now, then in zip(self._stakes, before["stakes"])]
 
     def _shrink(self) -> None:
         wealth = self.wealth
         if wealth > self._most:
-            self._cash *= self._most / wealth
-            self._stakes = [stake * self._most / wealth for stake in self._stakes]
+            part = self._most / wealth
+            self._kept *= part
+            self._cash *= part
+            self._stakes = [stake * part for stake in self._stakes]
 
     def state(self) -> dict[str, Any]:
         """What another process needs to go on, as JSON."""
-        return {"cash": self._cash, "stakes": list(self._stakes), "fresh": self._fresh}
+        return {"kept": self._kept, "cash": self._cash, "stakes": list(self._stakes), "fresh": self._fresh}
