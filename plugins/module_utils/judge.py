@@ -88,9 +88,6 @@ class Counts:
         """The share of bad requests, 0 when there were none at all."""
         return self.bad / self.total if self.total else 0.0
 
-    def __add__(self, other: Counts) -> Counts:
-        return Counts(self.bad + other.bad, self.total + other.total)
-
 
 @dataclass(frozen=True)
 class ErrorLimits:
@@ -464,19 +461,48 @@ BEYOND_REASON = 0.1
 """A baseline of which nobody knows what it was before is none when more than this share of its requests is bad."""
 LEAST_SHARE = 0.001
 """A smaller ``max_ratio`` counts as this one where there is no baseline: no finite number of requests proves zero."""
+_LEAST_FACTOR = 1e-300
 KEPT = 10
 """How many times more than is needed the proof of being within the tolerance may grow: what goes wrong later takes it
 back at once."""
 
 
-def _is_above(seen: Counts, allowed: float, by: float) -> bool:
-    """Whether the share that was seen is above the allowed one; ``by``: ln of how much more likely it has to be."""
-    if seen.ratio <= allowed:
-        return False
-    if not allowed or seen.ratio == 1:
-        return True
-    good = (seen.total - seen.bad) * math.log((1 - seen.ratio) / (1 - allowed))
-    return seen.bad * math.log(seen.ratio / allowed) + good >= by
+class _Tally:
+    """Counts that grow."""
+
+    __slots__ = ("bad", "total")
+
+    def __init__(self, pair: Sequence[int] = (0, 0)) -> None:
+        self.bad, self.total = pair
+
+    def add(self, counts: Counts) -> None:
+        """These came in."""
+        self.bad += counts.bad
+        self.total += counts.total
+
+    def clear(self) -> None:
+        """None of them counts any more."""
+        self.bad = self.total = 0
+
+    @property
+    def counts(self) -> Counts:
+        """As they are now."""
+        return Counts(self.bad, self.total)
+
+    @property
+    def ratio(self) -> float:
+        """The share of bad ones."""
+        return self.bad / self.total if self.total else 0.0
+
+    def is_above(self, allowed: float, by: float) -> bool:
+        """Whether the share is above the allowed one; ``by``: ln of how much more likely it has to be."""
+        ratio = self.ratio
+        if ratio <= allowed:
+            return False
+        if not allowed or ratio == 1:
+            return True
+        good = (self.total - self.bad) * math.log((1 - ratio) / (1 - allowed))
+        return self.bad * math.log(ratio / allowed) + good >= by
 
 
 class _Track:
@@ -486,83 +512,85 @@ class _Track:
         given = state or {}
         self.worse = Wager(len(WORSE), state=given.get("worse"))
         self.within = Wager(2 * len(BETTER), KEPT / MISSED, given.get("within"))
-        self.canary = Counts(*given.get("canary", (0, 0)))
+        nothing = (0, 0)
+        self.canary = _Tally(given.get("canary", nothing))
         """Since the batch began."""
-        self.baseline = Counts(*given.get("baseline", (0, 0)))
-        self.recent = Counts(*given.get("recent", (0, 0)))
+        self.baseline = _Tally(given.get("baseline", nothing))
+        self.recent = _Tally(given.get("recent", nothing))
         """The canary's since evidence last was in its favour: what is wrong now, undiluted by a good time before."""
-        self.beside = Counts(*given.get("beside", (0, 0)))
+        self.beside = _Tally(given.get("beside", nothing))
         """The baseline's since the same moment."""
-        self._alone = Counts(*given.get("alone", (0, 0)))
+        self._alone = _Tally(given.get("alone", nothing))
         """What the canary had while the baseline got no request at all."""
         self._lead = float(given.get("lead", 0.0))
 
     def state(self) -> dict[str, Any]:
         """As JSON."""
-        pairs = {name: [counts.bad, counts.total] for name, counts in self._counts().items()}
-        return {"worse": self.worse.state(), "within": self.within.state(), "lead": self._lead, **pairs}
-
-    def _counts(self) -> dict[str, Counts]:
-        return {
+        tallies = {
             "canary": self.canary,
             "baseline": self.baseline,
             "recent": self.recent,
             "beside": self.beside,
             "alone": self._alone,
         }
+        pairs = {name: [tally.bad, tally.total] for name, tally in tallies.items()}
+        return {"worse": self.worse.state(), "within": self.within.state(), "lead": self._lead, **pairs}
 
     def begin(self) -> None:
         """Other hosts from now on."""
         self.worse.begin()
         self.within.begin()
-        self.canary = self.baseline = self._alone = Counts(0, 0)
+        for tally in (self.canary, self.baseline, self._alone):
+            tally.clear()
         self._restart()
 
     def _restart(self) -> None:
-        self.recent = self.beside = Counts(0, 0)
+        self.recent.clear()
+        self.beside.clear()
         self._lead = 0.0
 
     def note(self, canary: Counts, baseline: Counts | None) -> None:
         """Count what came in."""
-        self.canary += canary
-        self.baseline += baseline or Counts(0, 0)
+        self.canary.add(canary)
+        if baseline is not None:
+            self.baseline.add(baseline)
 
     def weigh(self, canary: Counts, baseline: Counts | None, allowed: float, enough: int) -> None:
         """Stake on what came in; ``allowed`` is the share of bad requests that is tolerated, above 0 and below 1.
 
         A baseline without a request says nothing; when the canary alone has ``enough`` meanwhile, it counts as none.
         """
-        if baseline is None or baseline.total:
-            self._alone = Counts(0, 0)
-            self._stake(canary, baseline, allowed)
-            return
-        self._alone += canary
-        if self._alone.total >= enough:
-            self._stake(self._alone, None, allowed)
-            self._alone = Counts(0, 0)
-
-    def _stake(self, canary: Counts, baseline: Counts | None, allowed: float) -> None:
-        alone = bets_on_one(canary.bad, canary.total, allowed, BETTER)
         if baseline is None:
-            self._accuse(canary, Counts(0, 0), bets_on_one(canary.bad, canary.total, allowed, WORSE))
-            self.within.look([*alone, *alone])
-            return
-        worse, better = bets_on_two(canary.bad, canary.total, baseline.bad, baseline.total)
-        self._accuse(canary, baseline, worse)
-        self.within.look([*alone, *better])
-
-    def _accuse(self, canary: Counts, baseline: Counts, factors: Sequence[float]) -> None:
-        self.worse.look(factors)
-        self._lead = max(0.0, self._lead + math.log(sum(factors) / len(factors)))
-        if self._lead:
-            self.recent += canary
-            self.beside += baseline
+            self._stake_alone(canary, allowed)
+        elif baseline.total:
+            self._alone.clear()
+            worse, better = bets_on_two(canary.bad, canary.total, baseline.bad, baseline.total)
+            self._accuse(canary, baseline, worse)
+            self.within.look([*bets_on_one(canary.bad, canary.total, allowed, BETTER), *better])
         else:
+            self._alone.add(canary)
+            if self._alone.total >= enough:
+                self._stake_alone(self._alone.counts, allowed)
+
+    def _stake_alone(self, canary: Counts, allowed: float) -> None:
+        self._alone.clear()
+        self._accuse(canary, None, bets_on_one(canary.bad, canary.total, allowed, WORSE))
+        better = bets_on_one(canary.bad, canary.total, allowed, BETTER)
+        self.within.look([*better, *better])
+
+    def _accuse(self, canary: Counts, baseline: Counts | None, factors: Sequence[float]) -> None:
+        self.worse.look(factors)
+        self._lead += math.log(max(sum(factors) / len(factors), _LEAST_FACTOR))
+        if self._lead <= 0:
             self._restart()
+            return
+        self.recent.add(canary)
+        if baseline is not None:
+            self.beside.add(baseline)
 
     def condemned(self, alpha: float, allowed: float, by: float = 0.0) -> bool:
         """Whether the canary is provably worse, and by what was seen lately worse than is tolerated."""
-        return self.worse.wealth >= 1 / alpha and self.recent.bad >= FEWEST and _is_above(self.recent, allowed, by)
+        return self.worse.wealth >= 1 / alpha and self.recent.bad >= FEWEST and self.recent.is_above(allowed, by)
 
     def forgo(self, before: Mapping[str, Any]) -> None:
         """Without a baseline: give back what was won against the canary in this look, and take nothing for it."""
@@ -1029,7 +1057,7 @@ def _conclusion(phase: Phase, p: float, needed: int) -> str:
     }.get(phase, "not enough to tell")
 
 
-def _of(what: str, counts: Counts) -> str:
+def _of(what: str, counts: Counts | _Tally) -> str:
     """For instance "12 of 240 requests failed (5.0 %)", or without a verb "12 of 240 (5.0 %)"."""
     verb = f" requests {what}" if what in ("failed", "too slow") else f" {what}" if what else ""
     return f"{counts.bad:,} of {counts.total:,}{verb} ({_percent(counts.ratio)})"
