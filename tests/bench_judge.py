@@ -333,7 +333,9 @@ class Results:
                 missing, pool.map(partial(simulate, kind=kind, trials=TRIALS), missing), strict=True
             ):
                 self._found[self._key(cell, kind)] = list(astuple(found))
-                self._path.write_text(json.dumps(self._found), encoding="utf-8")
+                beside = self._path.with_suffix(".new")
+                beside.write_text(json.dumps(self._found), encoding="utf-8")
+                beside.replace(self._path)
         return [Found(*self._found[self._key(cell, kind)]) for cell in cells]
 
 
@@ -406,8 +408,8 @@ def good(results: Results) -> str:
     head = ("hosts", "requests/s", "observed, s", *(f"{100 * rate:g} %" for rate in RATES))
     return f"""{table(head, rows)}
 
-The worst cell: {between(worst, TRIALS)} %. All {len(cells)} together: {between(condemned, everything)} %; held, because the
-others seemed to be far outside what is usual: {between(held, everything)} %."""
+The worst cell: {between(worst, TRIALS)} %. All {len(cells)} together: {between(condemned, everything)} %; held, because
+the others seemed to be far outside what is usual: {between(held, everything)} %."""
 
 
 def bad(results: Results) -> str:
