@@ -7,8 +7,9 @@ The judge, the gate and its limits are the product's; only the requests are made
 takes them, which ``test_bench_judge.py`` compares with the rollout itself. A load balancer shares a steady load by
 weight, so the number of requests between two looks is not random (a fraction of one is); which of them fail is.
 
-Each cell is kept in build/bench/judge.json and not simulated again, unless the code that it is about has changed: so a
-run that was broken off goes on. ``JUDGE_TRIALS`` says how many rollouts a cell has.
+Rollouts are simulated in lots of 500, kept in build/bench/judge.json and not simulated again unless the code has
+changed, so a run that was broken off goes on. ``JUDGE_TRIALS`` says how many rollouts each cell shall have; with 0 the
+page is made of those that are there.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from ansible_collections.mesops.platform.plugins.module_utils.judge import (
 from bench_shared import table
 
 TRIALS = int(os.environ.get("JUDGE_TRIALS", "2000"))
+LOT = 500
 BUDGET = 0.01
 WEIGHTS = (10, 100)
 BATCHES = (1, "25%")
@@ -271,16 +273,20 @@ def rollout(cell: Cell, side: Errors | Latency, found: Found) -> None:
     found.unsure += unsure
 
 
-def simulate(cell: Cell, kind: Callable[[Cell], Errors | Latency], trials: int) -> Found:
-    """Many rollouts of one cell; the same ones every time."""
+def simulate(cell: Cell, kind: Callable[[Cell], Errors | Latency], lot: int, trials: int = LOT) -> Found:
+    """One lot of rollouts of one cell; the same ones every time."""
     # The same small tables come again and again; what they are worth is worked out once.
     for name in ("bets_on_two", "bets_on_one"):
         setattr(judge, name, lru_cache(300_000)(getattr(sequential, name)))
-    random.seed(repr((cell, kind.__name__)))
+    random.seed(repr((cell, kind.__name__, lot)))
     found = Found()
     for _trial in range(trials):
         rollout(cell, kind(cell), found)
     return found
+
+
+def _simulate(kind: Callable[[Cell], Errors | Latency], cell: Cell, lot: int) -> Found:
+    return simulate(cell, kind, lot)
 
 
 # -------------------------------------------------------------------------------------------------------------- cells
@@ -322,21 +328,31 @@ class Results:
         sources = [Path(str(module.__file__)) for module in modules] + [Path(__file__)]
         self._code = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
 
-    def _key(self, cell: Cell, kind: Callable[[Cell], Errors | Latency]) -> str:
-        return f"{self._code} {TRIALS} {kind.__name__} {astuple(cell)}"
+    def _key(self, cell: Cell, kind: Callable[[Cell], Errors | Latency], lot: int) -> str:
+        return f"{self._code} {kind.__name__} {astuple(cell)} {lot}"
 
     def all(self, cells: Sequence[Cell], kind: Callable[[Cell], Errors | Latency]) -> list[Found]:
-        """The results of some cells, in their order; those that are not there yet are simulated, on all processors."""
-        missing = [cell for cell in cells if self._key(cell, kind) not in self._found]
-        with ProcessPoolExecutor() as pool:
-            for cell, found in zip(
-                missing, pool.map(partial(simulate, kind=kind, trials=TRIALS), missing), strict=True
-            ):
-                self._found[self._key(cell, kind)] = list(astuple(found))
-                beside = self._path.with_suffix(".new")
-                beside.write_text(json.dumps(self._found), encoding="utf-8")
-                beside.replace(self._path)
-        return [Found(*self._found[self._key(cell, kind)]) for cell in cells]
+        """The results of some cells, in their order; lots that are not there yet are simulated, on all processors."""
+        wanted = [(cell, lot) for lot in range(math.ceil(TRIALS / LOT)) for cell in cells]
+        missing = [(cell, lot) for cell, lot in wanted if self._key(cell, kind, lot) not in self._found]
+        if missing:
+            with ProcessPoolExecutor() as pool:
+                lots = pool.map(partial(_simulate, kind), *zip(*missing, strict=True))
+                for (cell, lot), found in zip(missing, lots, strict=True):
+                    self._keep(self._key(cell, kind, lot), found)
+        return [self._sum(cell, kind) for cell in cells]
+
+    def _keep(self, key: str, found: Found) -> None:
+        self._found[key] = list(astuple(found))
+        beside = self._path.with_suffix(".new")
+        beside.write_text(json.dumps(self._found), encoding="utf-8")
+        beside.replace(self._path)
+
+    def _sum(self, cell: Cell, kind: Callable[[Cell], Errors | Latency]) -> Found:
+        lots: list[list[int]] = []
+        while (key := self._key(cell, kind, len(lots))) in self._found:
+            lots.append(self._found[key])
+        return Found(*map(sum, zip(*lots, strict=True)))
 
 
 def percent(hits: int, trials: int) -> str:
@@ -355,9 +371,11 @@ def measure() -> str:
     directory = estate.BUILD / "bench"
     directory.mkdir(parents=True, exist_ok=True)
     results = Results(directory / "judge.json")
+    # The quick ones first.
+    tables = {part.__name__: part(results) for part in (bad, frontier, slower, latency, good)}
     return f"""## The judge: simulated rollouts
 
-{TRIALS:,} whole rollouts in each cell, look by look as a rollout takes them: batches of one host and then a quarter,
+Whole rollouts, look by look as a rollout takes them: batches of one host and then a quarter,
 10 % of the weight until the gate has a verdict (`errors`: looks every {ERRORS.interval:g} s, at most
 {ERRORS.timeout:g} s), then all of it for the observation. One budget of {100 * BUDGET:g} % for a whole
 rollout. Intervals are of 95 %.
@@ -366,7 +384,7 @@ rollout. Intervals are of 95 %.
 
 Old and new version fail at the same rate; the default gate `errors` alone.
 
-{good(results)}
+{tables["good"]}
 
 ### Bad releases found before the second host, %
 
@@ -374,7 +392,7 @@ Two hosts, 50 requests per second, the old version without a fault. Found means 
 first host is judged; what the gate could not say and went on with is not found. The budget is for one gate, and in
 brackets for each of two.
 
-{bad(results)}
+{tables["bad"]}
 
 ### Where it ends
 
@@ -382,34 +400,40 @@ What is hard to tell from what is tolerated (1 %): two hosts, 50 requests per se
 A release that fails more than the hosts beside it, but no more than tolerated, is good by the rule; to condemn it
 nevertheless is no false alarm that the budget counts, but the price of finding 2 % within 30 s.
 
-{frontier(results)}
+{tables["frontier"]}
 
 With less traffic, the same bad releases:
 
-{slower(results)}
+{tables["slower"]}
 
 ### Latency
 
 The gate `latency` of the page on gates, for which half of the budget is left; response times are lognormal (median
 40 ms, p95 91 ms). "3 times slower": all of them; "slow tail": {100 * TAIL:g} % of them ten times slower, p95 3 times.
 
-{latency(results)}
+{tables["latency"]}
 """
 
 
 def good(results: Results) -> str:
     """The table of good releases."""
-    kinds = [(hosts, load, soak) for hosts in HOSTS for load in LOADS for soak in SOAKS]
+    kinds = [(hosts, load, soak) for soak in SOAKS for hosts in HOSTS for load in LOADS]
     found = {kind: results.all([Cell(*kind, rate, rate) for rate in RATES], Errors) for kind in kinds}
-    rows = [(*kind, *(percent(one.condemned, one.trials) for one in row)) for kind, row in found.items()]
+    rows = [(*kind, *(percent(one.condemned, one.trials) for one in row), least(row)) for kind, row in found.items()]
     cells = [one for row in found.values() for one in row]
     condemned, held = (sum(getattr(one, name) for one in cells) for name in ("condemned", "held"))
-    worst, everything = max(one.condemned for one in cells), sum(one.trials for one in cells)
-    head = ("hosts", "requests/s", "observed, s", *(f"{100 * rate:g} %" for rate in RATES))
+    worst, everything = max(cells, key=lambda one: one.condemned / one.trials), sum(one.trials for one in cells)
+    head = ("hosts", "requests/s", "observed, s", *(f"{100 * rate:g} %" for rate in RATES), "rollouts in each cell")
     return f"""{table(head, rows)}
 
-The worst cell: {between(worst, TRIALS)} %. All {len(cells)} together: {between(condemned, everything)} %; held, because
-the others seemed to be far outside what is usual: {between(held, everything)} %."""
+The worst cell: {between(worst.condemned, worst.trials)} %. All {len(cells)} together, {everything:,} rollouts:
+{between(condemned, everything)} %; held, because the others seemed to be far outside what is usual:
+{between(held, everything)} %."""
+
+
+def least(row: Sequence[Found]) -> str:
+    """How many rollouts each cell of a row has."""
+    return f"{min(one.trials for one in row):,}"
 
 
 def bad(results: Results) -> str:
@@ -421,11 +445,12 @@ def bad(results: Results) -> str:
         ("hangs every request", 10, 1.0, "hangs", "100"),
     )
     rows = []
-    for name, soak, share, fault, least in wanted:
+    for name, soak, share, fault, goal in wanted:
         cells = [Cell(2, 50, soak, share, 0.0, fault, alpha, 1) for alpha in (BUDGET, BUDGET / 2)]
         alone, half = results.all(cells, Errors)
-        rows.append((name, soak, least, f"{between(alone.first, alone.trials)} [{percent(half.first, half.trials)}]"))
-    return table(("the new version", "observed, s", "wanted", "found"), rows)
+        shares = f"{between(alone.first, alone.trials)} [{percent(half.first, half.trials)}]"
+        rows.append((name, soak, goal, shares, least([alone, half])))
+    return table(("the new version", "observed, s", "wanted", "found", "rollouts"), rows)
 
 
 def frontier(results: Results) -> str:
@@ -434,8 +459,8 @@ def frontier(results: Results) -> str:
     rows = []
     for soak in (10, 30, 60, 300):
         found = results.all([Cell(2, 50, soak, share, 0.0, batches=1) for share in shares], Errors)
-        rows.append((soak, *(percent(one.first, one.trials) for one in found)))
-    return table(("observed, s", *(f"{100 * share:g} %" for share in shares)), rows)
+        rows.append((soak, *(percent(one.first, one.trials) for one in found), least(found)))
+    return table(("observed, s", *(f"{100 * share:g} %" for share in shares), "rollouts in each cell"), rows)
 
 
 def slower(results: Results) -> str:
@@ -444,8 +469,9 @@ def slower(results: Results) -> str:
     rows = []
     for hosts, load, soak in ((2, 10, 10), (2, 10, 60), (8, 50, 10), (8, 50, 60), (8, 200, 30)):
         found = results.all([Cell(hosts, load, soak, share, 0.0, batches=1) for share in shares], Errors)
-        rows.append((hosts, load, soak, *(percent(one.first, one.trials) for one in found)))
-    return table(("hosts", "requests/s", "observed, s", *(f"{100 * share:g} %" for share in shares)), rows)
+        rows.append((hosts, load, soak, *(percent(one.first, one.trials) for one in found), least(found)))
+    head = ("hosts", "requests/s", "observed, s", *(f"{100 * share:g} %" for share in shares))
+    return table((*head, "rollouts in each cell"), rows)
 
 
 def latency(results: Results) -> str:
@@ -460,4 +486,4 @@ def latency(results: Results) -> str:
             (hosts, load, soak, percent(fine.condemned, fine.trials), percent(fine.unsure, fine.trials), *shares)
         )
     head = ("hosts", "requests/s", "observed, s", "good: rolled back", "good: could not say in time")
-    return table((*head, "3 times slower: found", "slow tail: found", "hangs: found"), rows)
+    return table((*head, "3 times slower: found", "slow tail: found", "hangs: found", "rollouts in each cell"), rows)

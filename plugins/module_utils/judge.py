@@ -931,14 +931,17 @@ class LatencyProcess:
             return
         percents = (self._limits.percentile, 50)
         ordered = sorted(_measured(usual or ()))
+        found: list[float] = []
         if len(ordered) >= self._limits.min_samples:
-            self._usual = [percentile(ordered, percent) for percent in percents]
+            found = [percentile(ordered, percent) for percent in percents]
         elif self._normal.size >= 2 * self._limits.min_samples:
-            self._usual = [self._normal.quantile(percent) for percent in percents]
+            found = [self._normal.quantile(percent) for percent in percents]
+        if found and math.isfinite(max(found)):
+            self._usual = found
 
     def _look_at_baseline(self, side: _Side) -> None:
         far, too_bad = math.inf, BEYOND_REASON
-        if self._usual is not None and math.isfinite(self._usual[0]):
+        if self._usual is not None:
             far, too_bad = FAR * self._usual[0] + self._limits.tolerance_ms, self._share
         self._hold.look(self._count("hold", far, (_Side((), ()), side))[1], too_bad)
 
@@ -1069,6 +1072,8 @@ def _percent(ratio: float) -> str:
 
 
 def _ms(value: float) -> str:
+    if math.isinf(value):
+        return "infinite"
     return f"{value:.0f} ms" if value >= 10 else f"{value:.2g} ms"
 
 

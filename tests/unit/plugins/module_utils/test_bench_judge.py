@@ -78,11 +78,11 @@ def test_intervals_are_those_of_a_table() -> None:
 
 
 def test_a_rollout_ends_as_its_release_deserves() -> None:
-    drops = bench.simulate(bench.Cell(2, 50, 10, 1.0, 0.0, batches=1), bench.Errors, 20)
+    drops = bench.simulate(bench.Cell(2, 50, 10, 1.0, 0.0, batches=1), bench.Errors, 0, 20)
     assert (drops.trials, drops.first) == (20, 20)
-    hangs = bench.simulate(bench.Cell(2, 50, 10, 1.0, 0.0, "hangs", batches=1), bench.Errors, 20)
+    hangs = bench.simulate(bench.Cell(2, 50, 10, 1.0, 0.0, "hangs", batches=1), bench.Errors, 0, 20)
     assert hangs.first == 20
-    fine = bench.simulate(bench.Cell(2, 10, 10, 0.01, 0.01), bench.Errors, 20)
+    fine = bench.simulate(bench.Cell(2, 10, 10, 0.01, 0.01), bench.Errors, 0, 20)
     assert (fine.condemned, fine.held, fine.unsure) == (0, 0, 20)
-    slow = bench.simulate(bench.Cell(2, 50, 10, 0.0, 0.0, "slow", batches=1), bench.Latency, 5)
+    slow = bench.simulate(bench.Cell(2, 50, 10, 0.0, 0.0, "slow", batches=1), bench.Latency, 0, 5)
     assert slow.first == 5
