@@ -14,10 +14,11 @@ chance each time, which is why the default is 0.01 and not the customary 0.05.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import statistics
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Optional, Union
@@ -467,13 +468,25 @@ KEPT = 10
 back at once."""
 
 
+@contextlib.contextmanager
+def _readable(what: str) -> Iterator[None]:
+    """Refuse a state that is none, in one sentence."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as why:
+        raise JudgeError(
+            f"What the record says of the evidence about {what} cannot be read ({why}); begin a new rollout."
+        ) from why
+
+
 class _Tally:
     """Counts that grow."""
 
     __slots__ = ("bad", "total")
 
     def __init__(self, pair: Sequence[int] = (0, 0)) -> None:
-        self.bad, self.total = pair
+        counts = Counts(*(int(one) for one in pair))
+        self.bad, self.total = counts.bad, counts.total
 
     def add(self, counts: Counts) -> None:
         """These came in."""
@@ -628,8 +641,9 @@ class ErrorProcess:
         given = state or {}
         self._limits = limits
         self._alpha = alpha
-        self._track = _Track(given.get("track"))
-        self._hold = _Hold(alpha, given.get("hold"))
+        with _readable("errors"):
+            self._track = _Track(given.get("track"))
+            self._hold = _Hold(alpha, given.get("hold"))
 
     def state(self) -> dict[str, Any]:
         """All that a later run needs to go on within the same budget, as JSON."""
@@ -755,7 +769,7 @@ class _Values:
     """Response times, remembered coarsely: how many there were in each range, the newest counting most."""
 
     def __init__(self, state: Mapping[str, float] | None) -> None:
-        self._weights: dict[float, float] = {float(place): weight for place, weight in (state or {}).items()}
+        self._weights: dict[float, float] = {float(place): float(weight) for place, weight in (state or {}).items()}
 
     def state(self) -> dict[str, float]:
         return {f"{place:g}": round(weight, 2) for place, weight in self._weights.items()}
@@ -849,10 +863,13 @@ class LatencyProcess:
 
     def __init__(self, limits: LatencyLimits, alpha: float, state: Mapping[str, Any] | None = None) -> None:
         _check_common(alpha, limits.min_samples)
-        given = state or {}
         self._limits = limits
         self._names = ["percentile", "median", *(["max_ms"] if limits.max_ms is not None else [])]
         self._alpha = alpha / len(self._names)
+        with _readable("latency"):
+            self._restore(state or {}, alpha)
+
+    def _restore(self, given: Mapping[str, Any], alpha: float) -> None:
         tracks = given.get("tracks", {})
         self._tracks = {name: _Track(tracks.get(name)) for name in self._names}
         self._hold = _Hold(alpha, given.get("hold"))
@@ -860,12 +877,13 @@ class LatencyProcess:
         """The baseline's times until the last look."""
         self._ours = _Values(given.get("ours"))
         """The canary's since the batch began, for the report."""
-        self._usual: list[float] | None = given.get("usual")
+        usual = given.get("usual")
+        self._usual: list[float] | None = None if usual is None else [float(one) for one in usual]
         """Percentile and median of the baseline's hosts before the rollout, or before this batch."""
-        self._owed: dict[str, list[int]] = {name: list(pair) for name, pair in given.get("owed", {}).items()}
+        self._owed = {str(name): [int(one) for one in pair] for name, pair in given.get("owed", {}).items()}
         """Question to the waiting requests of canary and baseline that were counted already."""
         self._total = int(given.get("total", 0))
-        """The canary's requests since the batch began that were answered, or waited too long."""
+        """The canary's requests since the batch began that were answered."""
 
     def state(self) -> dict[str, Any]:
         """All that a later run needs to go on within the same budget, as JSON."""

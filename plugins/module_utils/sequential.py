@@ -37,10 +37,10 @@ _ENUMERATED = 512
 """Up to so many possible tables all are added up; of more, evenly spaced ones."""
 _SPREAD = 12
 """How many standard deviations around its peak a distribution is added up."""
-_HIGHEST = 600.0
+_HIGHEST = 400.0
 """ln of the largest factor."""
-_LARGEST = 1e12
-"""Wealth is not counted beyond this: it is enough for every alpha, and stays a number."""
+_LARGEST = 1e100
+"""Wealth is not counted beyond this: it is enough for every alpha, and times a factor it is still a number."""
 
 
 def two_groups(bad_a: int, total_a: int, bad_b: int, total_b: int, odds: Sequence[float]) -> list[float]:
@@ -152,18 +152,21 @@ class Wager:
     It begins with 1 and is lost or multiplied; if the explanation is true, it ever exceeds ``1 / alpha`` with a chance
     of at most ``alpha``. What is staked later has not suffered from what was seen before, so a long good time does not
     shield what goes wrong after it. ``most``: wealth beyond this is given away, which lets the wager be lost again as
-    quickly as it was won.
+    quickly as it was won. ``state``: of a wager that is to go on; ValueError, KeyError or TypeError when it is none.
     """
 
     def __init__(self, kinds: int, most: float = _LARGEST, state: Mapping[str, Any] | None = None) -> None:
-        given = state or {}
+        given = {"kept": 1.0, "cash": 0.0, "stakes": [0.0] * kinds, "fresh": True} if state is None else state
         self._most = most
-        self._kept = float(given.get("kept", 1.0))
+        self._kept = float(given["kept"])
         """For later batches."""
-        self._cash = float(given.get("cash", 0.0))
+        self._cash = float(given["cash"])
         """For later looks at this one."""
-        self._stakes = [float(one) for one in given.get("stakes", [0.0] * kinds)]
-        self._fresh = bool(given.get("fresh", True))
+        self._stakes = [float(one) for one in given["stakes"]]
+        self._fresh = bool(given["fresh"])
+        parts = (self._kept, self._cash, *self._stakes)
+        if len(self._stakes) != kinds or not all(0 <= part < math.inf for part in parts):
+            raise ValueError(f"a wager on {kinds} kinds of evidence cannot go on from {given!r}")
 
     @property
     def wealth(self) -> float:

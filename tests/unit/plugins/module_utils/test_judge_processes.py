@@ -196,6 +196,32 @@ def test_a_budget_that_makes_no_sense_is_refused(alpha: float) -> None:
             make()
 
 
+def test_a_budget_may_be_as_small_as_one_likes() -> None:
+    process = ErrorProcess(ErrorLimits(), 1e-30)
+    found = [process.look(Counts(10, 20), Counts(0, 200), CALM).phase for _look in range(10)]
+    assert (found[0], found[-1]) == (Phase.INCONCLUSIVE, Phase.FAILURE)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"track": 7},
+        {"track": {"canary": [3, 1]}},
+        {"track": {"worse": {"kept": 1.0}}},
+        {"hold": {"kept": math.inf, "cash": 0.0, "stakes": [0.0] * 5, "fresh": True}},
+        {"hold": {"kept": 1.0, "cash": 0.0, "stakes": [0.0, -1.0, 0.0, 0.0, 0.0], "fresh": True}},
+        {"hold": {"kept": 1.0, "cash": 0.0, "stakes": [0.0], "fresh": True}},
+    ],
+)
+def test_a_state_that_is_none_is_refused_in_one_sentence(broken: dict[str, Any]) -> None:
+    with pytest.raises(
+        JudgeError, match=r"^What the record says of the evidence about errors cannot be read \(.*\); begin"
+    ):
+        ErrorProcess(ErrorLimits(), ALPHA, broken)
+    with pytest.raises(JudgeError, match="about latency cannot be read"):
+        LatencyProcess(LatencyLimits(), ALPHA, {"tracks": {"median": broken.get("track", 7)}, **broken, "owed": 3})
+
+
 @settings(deadline=None)
 @given(st.lists(st.tuples(SIDE, SIDE, st.booleans()), min_size=1, max_size=8), st.none() | SIDE)
 def test_a_controller_that_is_killed_at_every_look_judges_the_same(
