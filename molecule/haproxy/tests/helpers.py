@@ -167,11 +167,11 @@ def request(
 
 
 @contextmanager
-def load(balancer: str, clients: int = 4) -> Iterator[Counter[str]]:
+def load(balancer: str, clients: int = 4, seconds: float = 120) -> Iterator[Counter[str]]:
     """Send GETs over keep-alive connections from a few threads; count who answered, and every failure."""
     counts: Counter[str] = Counter()
     stop = threading.Event()
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + seconds
 
     def client() -> None:
         connection = http.client.HTTPConnection(BALANCERS[balancer], 80, timeout=20)

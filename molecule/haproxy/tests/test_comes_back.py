@@ -135,7 +135,7 @@ def only_three_serves(balancer: str, begin: Callable[[str], None], times: int) -
     """Make a balancer start again and again under load, with one of its servers drained and another one unhealthy."""
     haproxy_server(balancer, "catalog", server=["one"], state="drain")
     wait_until(lambda: servers(balancer, "catalog")["two"]["srv_op_state"] == "0", "two is seen down")
-    with load(balancer) as counts:
+    with load(balancer, seconds=60 * times) as counts:
         wait_until(lambda: counts["three"] > 50, "there is load")
         counts.clear()
         for _ in range(times):
