@@ -35,7 +35,6 @@ from ansible_collections.mesops.platform.plugins.module_utils import haproxy_sta
 READY, DRAIN, MAINT = "ready", "drain", "maint"
 STATES = [READY, DRAIN, MAINT]
 ON_TIMEOUT = ["fail", "revert", "kill", "report"]
-FENCES = "/run/mesops-haproxy-fences"
 
 FIRST_POLL, LAST_POLL, POLL_GROWTH = 0.05, 0.25, 1.3
 ANSWER_TIMEOUT = 10.0
@@ -825,33 +824,6 @@ def file_lock(
         yield
     finally:
         os.close(handle)
-
-
-class Fence:
-    """Keeps a run whose controller is dead from changing what its successor has begun to change.
-
-    Every execution of a run carries the same number, and a later run a higher one. The highest number that a backend
-    has seen is kept in a file; it is gone after a reboot, and so is everybody whom it could have kept out.
-    """
-
-    def __init__(self, backends: Sequence[str], number: int, directory: str = FENCES) -> None:
-        self._paths = [os.path.join(directory, backend) for backend in backends] if number else []
-        self._number = number
-
-    def _highest(self) -> int:
-        return max((_number(state.read_text(path).strip()) for path in self._paths), default=0)
-
-    def superseded(self) -> bool:
-        """Whether a higher number was seen."""
-        return self._highest() > self._number
-
-    def claim(self) -> None:
-        """Keep out everybody with a lower number; ``RuntimeFailure`` when there is a higher one."""
-        if self.superseded():
-            raise RuntimeFailure("A newer run changes these servers now, so nothing was changed.")
-        for path in self._paths:
-            os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-            state.write_atomically(path, f"{self._number}\n")
 
 
 def save(ask: Ask, config: str, state_file: str) -> None:

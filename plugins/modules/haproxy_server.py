@@ -27,6 +27,7 @@ requirements:
 extends_documentation_fragment:
   - mesops.platform.attributes
   - mesops.platform.attributes.full
+  - mesops.platform.rollout_fence
 options:
   backend:
     description: The backends, each of which must have every server of O(server).
@@ -90,13 +91,10 @@ options:
         C(on-marked-down shutdown-sessions).
     type: bool
     default: true
-  fence:
-    description:
-      - A number that is higher for a later run, such as its time in milliseconds. An execution that was left behind by
-        an earlier run, whose controller is dead, changes nothing any more once a later run has come.
-      - 0 takes no part in that.
-    type: int
-    default: 0
+  service:
+    description: The service whose rollouts O(fence) belongs to. Needed with it.
+    type: str
+    default: ""
   master_socket:
     description: The master's socket.
     type: path
@@ -201,6 +199,10 @@ after:
   returned: always
   type: dict
   sample: {catalog/app-1: {admin: drain, weight: 100}}
+fenced:
+  description: Whether the failure is that another run, or one of another store, changes this service here.
+  returned: on failure, when it is
+  type: bool
 servers:
   description: The servers as they are now.
   returned: always
@@ -314,6 +316,8 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mesops.platform.plugins.module_utils import haproxy_runtime as core
 from ansible_collections.mesops.platform.plugins.module_utils import haproxy_state as state
+from ansible_collections.mesops.platform.plugins.module_utils import rollout_fence
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_fence import Fence, Fenced
 
 
 def wanted_from(params: dict[str, Any], check_mode: bool) -> core.Wanted:
@@ -343,7 +347,8 @@ def main() -> None:
             "on_timeout": {"type": "str", "choices": core.ON_TIMEOUT, "default": "fail"},
             "min_available": {"type": "int", "default": 0},
             "fresh": {"type": "bool", "default": True},
-            "fence": {"type": "int", "default": 0},
+            "service": {"type": "str", "default": ""},
+            **rollout_fence.ARGUMENTS,
             "master_socket": {"type": "path", "default": state.MASTER_SOCKET},
             "state_file": {"type": "path", "default": state.STATE_FILE},
             "config": {"type": "path", "default": state.CONFIG},
@@ -356,7 +361,7 @@ def main() -> None:
         return state.ask(params["master_socket"], command)
 
     wanted = wanted_from(params, module.check_mode)
-    fence = core.Fence(wanted.backends, 0 if wanted.reads_only or module.check_mode else params["fence"])
+    fence = Fence.of(params["service"], params)
     tools = core.Tools(
         ask=ask,
         clock=time.monotonic,
@@ -366,10 +371,13 @@ def main() -> None:
         superseded=fence.superseded,
     )
     try:
-        fence.claim()
+        fence.claim(write=not module.check_mode)
         outcome = core.change(tools, wanted)
+    except Fenced as why:
+        module.fail_json(msg=str(why), fenced=True)
     except core.RuntimeFailure as error:
-        module.fail_json(msg=str(error), **(error.outcome.public() if error.outcome else {}))
+        told = {"fenced": True} if fence.superseded() else {}
+        module.fail_json(msg=str(error), **told, **(error.outcome.public() if error.outcome else {}))
     except OSError as error:
         module.fail_json(msg=f"The servers of HAProxy could not be changed: {error}.")
     module.exit_json(**outcome.public())

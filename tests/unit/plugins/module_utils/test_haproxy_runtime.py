@@ -1119,19 +1119,6 @@ def test_counters_are_those_of_every_server_of_the_backends() -> None:
     assert set(found["s1"]) >= {"requests", "responses_5xx", "connection_errors", "response_errors"}
 
 
-def test_later_run_keeps_an_earlier_one_out(tmp_path: Path) -> None:
-    earlier = core.Fence(["catalog"], 10, str(tmp_path))
-    earlier.claim()
-    earlier.claim()
-    assert not earlier.superseded()
-    core.Fence(["catalog"], 11, str(tmp_path)).claim()
-    assert earlier.superseded()
-    with pytest.raises(core.RuntimeFailure, match="newer run"):
-        earlier.claim()
-    core.Fence(["other"], 1, str(tmp_path)).claim()
-    core.Fence(["catalog"], 0, str(tmp_path)).claim()
-
-
 def test_execution_that_was_superseded_while_it_waited_lets_nobody_in() -> None:
     balancer = Balancer("catalog/s0", "catalog/s1", checked=True)
     balancer.member("catalog/s0").admin = 8
