@@ -51,6 +51,10 @@ class Server:
     up: bool
     percent: float = 100.0
     """Its weight in percent of the configured one."""
+    weight: int = 100
+    """The configured one."""
+    algorithm: str = ""
+    """How its backend is balanced, in HAProxy's own word; empty when that is not known."""
 
     @property
     def serving(self) -> bool:
