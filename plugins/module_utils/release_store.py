@@ -196,8 +196,8 @@ def previous_of(history: Sequence[str], current: str | None) -> str | None:
 
 def pushed(history: Sequence[str], current: str | None, version: str) -> tuple[str, ...]:
     """The history when *version* follows *current*; until the swap it means what it meant before."""
-    if tuple(history[:1]) == (version,) and current not in history and _place(history, current) >= 0:
-        # A run was killed half-way: what is there now never was a state to go back to.
+    if tuple(history[:1]) == (version,) and _place(history, current) >= 0:
+        # It was left by a roll back, or a run was killed half-way: then what is there now was no state to go back to.
         return tuple(history)
     now = (current,) if current else ()
     return (version, *now, *_older(history, current))[:MAX_HISTORY]

@@ -226,7 +226,7 @@ def test_pruning_never_forgets_what_is_needed(wanted: list[Configuration], keep:
         assert len(after.configurations) <= max(keep, len(needed & set(before.configurations)))
 
 
-# -------------------------------------------------------------------------------------------------- what leaves the host
+# ------------------------------------------------------------------------------------------------- what leaves the host
 
 
 def test_the_same_configuration_has_another_digest_on_each_host(tmp_path: Path) -> None:
@@ -241,6 +241,10 @@ def test_the_same_configuration_has_another_digest_on_each_host(tmp_path: Path) 
 
 VALUES = st.one_of(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12), st.booleans())
 VARIABLES = st.dictionaries(st.sampled_from(["A", "B", "LOG_LEVEL", "DATABASE_URL"]), VALUES)
+
+
+def as_texts(variables: dict[str, str | bool]) -> dict[str, str]:
+    return {key: str(one).lower() if isinstance(one, bool) else one for key, one in variables.items()}
 
 
 @given(VARIABLES, VARIABLES)
