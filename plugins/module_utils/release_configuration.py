@@ -32,7 +32,7 @@ KEY = ".key"
 BESIDE = ".beside-"
 VARIABLE = "SERVICE_CONFIGURATION"
 """Tells a process, and whoever looks at it, the configuration that it was started with."""
-DIGITS = 16
+DIGITS = 12
 MARK = "@"
 DIGEST = re.compile(rf"[0-9a-f]{{{DIGITS}}}")
 

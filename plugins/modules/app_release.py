@@ -99,7 +99,7 @@ options:
   protect:
     description:
       - Versions that O(state=pruned) never removes, such as those that a rollout has on record. A name such as
-        V(1.4.0@3fa2c1d01b2c4e5f) protects a version and a configuration.
+        V(1.4.0@3fa2c1d01b2c) protects a version and a configuration.
     type: list
     elements: str
     default: []
@@ -298,10 +298,10 @@ configuration:
       elements: str
   sample:
     kept: true
-    current: 3fa2c1d01b2c4e5f
-    previous: 3fa2c1d01b2c4e5f
-    running: 3fa2c1d01b2c4e5f
-    wanted: 0b9d5c7e11aa20ce
+    current: 3fa2c1d01b2c
+    previous: 3fa2c1d01b2c
+    running: 3fa2c1d01b2c
+    wanted: 0b9d5c7e11aa
     added: []
     removed: []
     changed: [LOG_LEVEL]
