@@ -12,6 +12,13 @@ from typing import Any
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_state as state
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import PlanError, Settings, make_batches
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import HostRecord, Record
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_target import (
+    note_changes,
+    refuse_other_version,
+    refuse_unkept,
+    target_of,
+    versions_of,
+)
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_world import Sight
 
 History = Sequence[Mapping[str, Any]]
@@ -23,10 +30,14 @@ def begin_rollout(blank: Record, settings: Settings, sight: Sight, history: Hist
     blank.kept_out = kept_out(settings, sight, history)
     blank.excluded = list(settings.excluded)
     blank.weights = list(settings.weights)
+    blank.configuration_only = settings.configuration_only
+    refuse_unkept(settings, sight)
+    refuse_other_version(settings, sight)
+    wanted = {host: target_of(host, settings, sight) for host in settings.hosts}
     targets = {
-        host: settings.version
-        for host in settings.hosts
-        if not _is_there(host, settings.version, sight, blank.kept_out) or left_behind(host, history)
+        host: target
+        for host, target in wanted.items()
+        if not _is_there(host, target, sight, blank.kept_out) or left_behind(host, history)
     }
     return _with_hosts(blank, settings, sight, history, targets)
 
@@ -62,7 +73,7 @@ def begin_rollback(blank: Record, settings: Settings, sight: Sight, history: His
         raise PlanError(
             f"Every host of {last.service} already runs what it ran before {last.id}; there is nothing to revert."
         )
-    blank.version = "/".join(sorted(set(targets.values())))
+    blank.version = versions_of(targets.values())
     blank.reason = f"reverts {last.id} of {last.version}"
     if first:
         blank.reason += f"; {', '.join(first)} had no version before it and keeps the one that it has"
@@ -87,6 +98,7 @@ def _with_hosts(
             if before == targets[host]:
                 before = sight.nodes[host].previous
             record.hosts[host] = HostRecord(number, targets[host], before, left)
+    note_changes(record, sight)
     return record
 
 
@@ -109,10 +121,10 @@ def refuse_burnt(record: Record) -> None:
         )
 
 
-def _is_there(host: str, version: str, sight: Sight, kept: Mapping[str, Collection[str]]) -> bool:
-    """Whether a host runs the version and has its whole share of traffic."""
+def _is_there(host: str, target: str, sight: Sight, kept: Mapping[str, Collection[str]]) -> bool:
+    """Whether a host runs its target and has its whole share of traffic."""
     node = sight.nodes[host]
-    return (node.current, node.running) == (version, version) and all(
+    return (node.current, node.running) == (target, target) and all(
         found[host].serving and found[host].percent >= 100
         for name, found in sight.servers.items()
         if host not in kept.get(name, ())

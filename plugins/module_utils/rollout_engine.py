@@ -26,6 +26,7 @@ from ansible_collections.mesops.platform.plugins.module_utils.rollout_begin impo
 )
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import PlanError, Settings, check_migrations
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import Migration, Record
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_target import is_same, unfinished
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_watch import STAGES_OF, ReleaseFailure, Watch
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_world import (
     Activated,
@@ -117,15 +118,11 @@ class Engine:
         history = list(opened.history)
         if opened.record is not None:
             found = Record.from_dict(opened.record)
-            if (found.kind, found.version) == ("rollout", self.settings.version):
+            if is_same(found, self.settings, self.sight):
                 self._resume(found)
                 return False
             if found.status != state.FROZEN:
-                raise PlanError(
-                    f"The {found.kind} {found.id} of {found.service} to {found.version} is unfinished "
-                    f"({found.status}). Finish it by running it again with that version, or revert it: "
-                    f"ansible-playbook mesops.platform.rollback -e rollout_service={found.service}"
-                )
+                raise unfinished(found, self.settings, self.sight)
             found.status, found.ended_at = state.SUPERSEDED, self.world.now()
             found.event(self.world.now(), f"superseded by version {self.settings.version}")
             self.world.save(found)
@@ -281,7 +278,7 @@ class Engine:
         record.enter([host for host in hosts if record.phase(host) == state.PENDING], state.PREPARED, self.world.now())
         if hosts:
             self.world.tell(f"{record.version} is installed", hosts)
-        if record.kind == "rollback":
+        if record.kind == "rollback" or record.configuration_only:
             return
         carried = self.settings.migrations or next((one.manifest for one in found.values()), {}).get("migrations") or {}
         try:

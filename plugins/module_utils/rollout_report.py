@@ -18,6 +18,7 @@ from ansible_collections.mesops.platform.plugins.module_utils.gates import GateS
 from ansible_collections.mesops.platform.plugins.module_utils.judge import Phase
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import Settings
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import HostRecord, Record
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_target import changes_of
 
 OUTCOMES = {
     state.SUCCEEDED: "DONE",
@@ -181,6 +182,7 @@ def plan_text(record: Record, settings: Settings, manifest: Mapping[str, Any], f
         undo = "can be undone" if step.get("reversible", name == "expand") else "cannot be undone: then failure freezes"
         lines.append(f"  {name:<11} {clip(str(step.get('command')), WIDTH - 18 - len(undo))} ({undo})")
     lines += _some([gate_line(spec) for spec in settings.gates.values()], GATES_SHOWN, "gates")
+    lines += _changes(record)
     if record.excluded:
         lines += listing(record.excluded, "  left out    they keep their version: ")
     kept = [
@@ -190,6 +192,12 @@ def plan_text(record: Record, settings: Settings, manifest: Mapping[str, Any], f
     lines += _some(kept, NOTES_SHOWN, "load balancers")
     lines += _some([clip(f"  {fact}") for fact in facts], FACTS_SHOWN, "samples")
     return "\n".join(lines)
+
+
+def _changes(record: Record) -> list[str]:
+    """The settings that a changed configuration has, by their names."""
+    lines = [line for one in changes_of(record) for line in wrap(one, "  settings    changed: ", 2)]
+    return _some(lines, NOTES_SHOWN, "lines")
 
 
 def _batches(record: Record) -> list[str]:
@@ -236,6 +244,7 @@ def summary(record: Record, now: float) -> str:
     lines = ["", clip(f"{head}, {duration(took)}, {record.id}")]
     if record.reason:
         lines += wrap(record.reason, "  ")
+    lines += _changes(record)
     if record.hosts:
         lines += ["", *_hosts(record)]
     for name, step in record.migrations.items():

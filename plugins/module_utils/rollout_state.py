@@ -70,9 +70,9 @@ class HostRecord:
 
     batch: int
     target: str
-    """The version that this rollout puts on it."""
+    """What this rollout lets it run: a version, with a configuration where it keeps them, see rollout_target."""
     previous: str | None = None
-    """The version that it ran before, to which a rollback goes."""
+    """What it ran before, to which a rollback goes."""
     left_out: bool = False
     """Whether an earlier rollout had left it out of traffic."""
     phase: str = PENDING
@@ -92,6 +92,8 @@ class HostRecord:
     turn_s: float = 0.0
     """Wall time from the beginning of its drain to its end."""
     note: str = ""
+    changes: str = ""
+    """The names of the settings that its configuration changes; never their values."""
 
     @property
     def overhead_s(self) -> float:
@@ -134,6 +136,8 @@ class Record:
     """Why it does not go forward any more."""
     advice: str = ""
     """How to go on."""
+    configuration_only: bool = False
+    """Whether it changes the configuration of the version that runs."""
     checksum: str = ""
     artifact: str = ""
     updated_at: float = 0.0
