@@ -295,8 +295,9 @@ def differing(nodes: Mapping[str, Node]) -> dict[str, str]:
     found = {}
     for host, node in nodes.items():
         wanted = joined(version_of(node.current or ""), node.wanted)
-        if node.changes or (node.wanted and (node.current, node.running) != (wanted, wanted)):
-            found[host] = node.changes or "nothing but that the process was started before it"
+        old = node.wanted and node.running and (node.current, node.running) != (wanted, wanted)
+        if node.changes or old:
+            found[host] = node.changes or "nothing but that its process was started before that"
     return found
 
 
