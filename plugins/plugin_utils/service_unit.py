@@ -30,7 +30,7 @@ ExecStart={exec_start}
 KillSignal=SIGTERM
 KillMode=mixed
 TimeoutStopSec={stop_timeout}
-Restart=on-failure
+Restart=always
 RestartSec=2
 SyslogIdentifier={name}
 {limit_lines}
