@@ -167,7 +167,7 @@ class LiveWorld:
 
     def _look_call(self, host: str) -> Call:
         given = self._configurations.get(host)
-        return self._release_call(host, "prepared", {"configuration": given} if given else {}, check=True)
+        return self._release_call(host, "read", {"configuration": given} if given else {})
 
     def look_at_nodes(self) -> dict[str, world.Node]:
         """What every node answers."""
