@@ -56,6 +56,11 @@ def version_of(name: str) -> str:
     return parted(name)[0]
 
 
+def fits(target: str, name: str) -> bool:
+    """Whether a host with that name runs the target; one without a configuration leaves open which it is."""
+    return target == name or (MARK not in target and target == version_of(name))
+
+
 def environment_file(service: str) -> str:
     """Where the unit reads the environment of the process."""
     return f"/etc/default/{service}"

@@ -230,7 +230,7 @@ def configurations_of(hostvars: Mapping[str, Any], service: str, hosts: Sequence
 
 def with_version_that_runs(settings: Settings, nodes: Mapping[str, Node]) -> Settings:
     """The settings for a changed configuration: it comes to the version that all hosts run."""
-    refuse_silent(settings, Sight(nodes, {}))
+    refuse_silent(settings.hosts, Sight(nodes, {}))
     versions = sorted({version_of(node.current) for node in nodes.values() if node.current})
     idle = [host for host, node in nodes.items() if not node.current]
     if len(versions) != 1 or idle:
