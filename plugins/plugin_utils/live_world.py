@@ -294,10 +294,12 @@ class LiveWorld:
         return self._migration(host, version, name, migration, look=True)
 
     def _migration(self, host: str, version: str, name: str, migration: Migration, look: bool) -> world.Migrated:
+        # With the configuration that comes with the version: a step may need what only that one has.
+        wanted = self._wanted.get(host, version)
         arguments = {
             "service": self.settings.service.name,
             "unit": self.settings.service.unit,
-            "version": version,
+            **_release(wanted if version_of(wanted) == version else version),
             "step": name,
             "command": migration.command,
             "timeout": migration.timeout,

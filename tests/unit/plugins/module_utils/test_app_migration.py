@@ -43,6 +43,17 @@ def directives(text: str) -> dict[str, list[tuple[str, str]]]:
 # ------------------------------------------------------------------------------------------------------------ the unit
 
 
+def test_a_step_runs_with_the_configuration_that_comes_with_its_release() -> None:
+    step = replace(STEP, configuration="0123456789ab")
+    kept = "/opt/catalog/configurations/0123456789ab"
+    assert step.source == f"{kept}/unit"
+    found = dict(directives(app_migration.unit_text(step, service_unit()))["[Service]"])
+    assert found["EnvironmentFile"] == f"{kept}/environment"
+    assert STEP.source == "/etc/systemd/system/catalog.service"
+    with pytest.raises(Refused, match="is none; take it from app_release"):
+        app_migration.check(replace(STEP, configuration="../x"), 1)
+
+
 def test_unit_runs_the_step_once_from_its_own_release() -> None:
     found = directives(app_migration.unit_text(STEP, service_unit()))
     assert set(found) == {"[Unit]", "[Service]"}

@@ -11,6 +11,7 @@ from ansible.errors import AnsibleError
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_plan as plan
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_world as world
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import PlanError
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import Migration
 from ansible_collections.mesops.platform.plugins.plugin_utils import rollout_setup as setup
 from test_live_world import RECORD, SERVICE, Site, balancer, server
 
@@ -81,6 +82,17 @@ def test_probes_name_the_version_and_the_old_configuration_is_not_judged_as_the_
     new, old = (site.hosts.asked("app_release")[host].arguments["ready"]["once"] for host in ("app-1", "app-2"))
     assert new["version"]["json"] == {"version": "1"}
     assert "version" not in old
+
+
+def test_a_migration_runs_with_the_configuration_that_comes_with_its_version(site: Site) -> None:
+    site.reply("app_migration", {"step_state": "done"})
+    site.world.observe()
+    site.world.migrate("app-1", "1", "expand", Migration("bin/migrate"))
+    arguments = site.hosts.asked("app_migration")["app-1"].arguments
+    assert (arguments["version"], arguments["configuration_digest"]) == ("1", "bbbbbbbbbbbb")
+    site.world.migrate("app-1", "0", "expand", Migration("bin/migrate"))
+    arguments = site.hosts.asked("app_migration")["app-1"].arguments
+    assert (arguments["version"], "configuration_digest" in arguments) == ("0", False)
 
 
 # --------------------------------------------------------------------------------------------------- from the inventory
