@@ -69,6 +69,8 @@ class Settings:
     addresses: Mapping[str, str] = field(default_factory=dict)
     excluded: tuple[str, ...] = ()
     version: str = ""
+    configuration_only: bool = False
+    """Whether the version is the one that runs, and only the configuration is another."""
     artifact: str = ""
     checksum: str = ""
     batches: tuple[Share, ...] = (1, "25%")
