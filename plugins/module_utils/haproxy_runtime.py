@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from ansible_collections.mesops.platform.plugins.module_utils import haproxy_state as state
+from ansible_collections.mesops.platform.plugins.module_utils import haproxy_traffic as traffic
 
 READY, DRAIN, MAINT = "ready", "drain", "maint"
 STATES = [READY, DRAIN, MAINT]
@@ -104,6 +105,8 @@ class Server:
     queued: int
     sessions_old_workers: int
     counters: Mapping[str, int]
+    workers: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
+    """What each worker has counted, see ``haproxy_traffic.counts``."""
 
     @property
     def key(self) -> Key:
@@ -201,10 +204,12 @@ def _check_text(row: Mapping[str, str]) -> str:
     return " ".join(word for word in words if word)
 
 
-def _server(known: Mapping[str, str], row: Mapping[str, str], old: Sequence[Mapping[str, str]]) -> Server:
+def _server(known: Mapping[str, str], rows: Mapping[int, Mapping[str, str]]) -> Server:
+    """One server from its row in each worker, the current one first."""
     host, port = known["srv_addr"], known["srv_port"]
     checks = _number(known["srv_check_state"])
-    everywhere = [row, *old]
+    everywhere = list(rows.values())
+    row, *old = everywhere
     counters = {
         # Empty for tcp, where a session is what is counted.
         "requests": sum(_number(one.get("req_tot") or one.get("stot")) for one in everywhere),
@@ -228,6 +233,7 @@ def _server(known: Mapping[str, str], row: Mapping[str, str], old: Sequence[Mapp
         queued=sum(_number(one.get("qcur")) for one in everywhere),
         sessions_old_workers=sum(_number(one.get("scur")) for one in old),
         counters=counters,
+        workers={pid: traffic.counts(one) for pid, one in rows.items()},
     )
 
 
@@ -268,7 +274,7 @@ def look(ask: Ask) -> View:
     # One that ends in between makes no answer, and the next look is without it.
     old = {one.pid: _rows(ask, one.pid) for one in processes if one.old and one.kind == "worker"}
     servers = {
-        key: _server(row, rows[key], [table[key] for table in old.values() if key in table])
+        key: _server(row, {pid: table[key] for pid, table in {current.pid: rows, **old}.items() if key in table})
         for key, row in known.items()
         if key in rows
     }
@@ -283,6 +289,36 @@ def counters(servers: Iterable[Server]) -> dict[str, dict[str, int]]:
         for key, value in server.counters.items():
             into[key] = into.get(key, 0) + value
     return found
+
+
+def look_at_traffic(ask: Ask, backends: Sequence[str], at: float) -> tuple[View, traffic.Traffic]:
+    """Read all servers, and the traffic of some backends with the requests that wait; ``NoAnswer`` as ``look`` does."""
+    view = look(ask)
+    found = traffic_of((one for one in view.servers.values() if one.backend in backends), at)
+    everybody = sum(one.sessions + one.sessions_old_workers for one in view.servers.values())
+    if everybody <= traffic.MOST_SESSIONS:
+        # A worker that ends meanwhile has no sessions any more.
+        listed = (traffic.sessions(_answer(ask, f"@!{pid} show sess"), pid, backends) for pid in view.workers)
+        found.update(traffic.together(listed))
+    return view, found
+
+
+def traffic_of(servers: Iterable[Server], at: float) -> dict[str, Any]:
+    """What is known of some servers' traffic, by name and over all backends that have them; see ``Traffic``."""
+    workers: dict[str, dict[str, dict[str, int]]] = {}
+    health: dict[str, dict[str, Any]] = {}
+    for server in servers:
+        traffic.merge(workers, server.name, server.workers)
+        before = health.get(server.name, {"up": True, "in_traffic": False})
+        up = server.up or not server.checked or server.admin == MAINT
+        told = {"status": server.status, "check": server.check} if before["up"] else {}
+        health[server.name] = {
+            **before,
+            **told,
+            "up": before["up"] and up,
+            "in_traffic": before["in_traffic"] or (server.admin == READY and up and server.weight > 0),
+        }
+    return {"at": at, "workers": workers, "health": health}
 
 
 # ------------------------------------------------------------------------------------------------------ what is wanted
