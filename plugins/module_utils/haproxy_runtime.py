@@ -364,6 +364,8 @@ class Outcome:
     servers: list[Server] = field(default_factory=list)
     counters: dict[str, dict[str, int]] = field(default_factory=dict)
     """Of every server of the backends, whether it was named or not, by name and over all backends."""
+    traffic: dict[str, Any] = field(default_factory=dict)
+    """What each worker has counted of them; see ``haproxy_traffic.Traffic``."""
     available: dict[str, int] = field(default_factory=dict)
     busy_before: dict[str, int] = field(default_factory=dict)
     before: dict[str, Goal] = field(default_factory=dict)
@@ -379,6 +381,7 @@ class Outcome:
             "workers": self.workers,
             "servers": [one.public() for one in self.servers],
             "counters": self.counters,
+            "traffic": self.traffic,
             "available": dict(self.available),
             "busy_before": dict(self.busy_before),
             "before": {name: vars(one) for name, one in self.before.items()},
@@ -771,7 +774,8 @@ class Change:
         outcome, view = self.outcome, self.look()
         outcome.servers = [view.servers.get(one.key, one) for one in servers]
         outcome.workers = len(view.workers)
-        outcome.counters = counters(one for one in view.servers.values() if one.backend in self.wanted.backends)
+        mine = [one for one in view.servers.values() if one.backend in self.wanted.backends]
+        outcome.counters, outcome.traffic = counters(mine), traffic_of(mine, 0.0)
         outcome.available = {
             backend: sum(one.available for one in view.servers.values() if one.backend == backend)
             for backend in dict.fromkeys(self.wanted.backends)

@@ -251,6 +251,28 @@ def _check_promql(given: Mapping[str, Any], place: str) -> None:
             raise ProbeError(f"{place} has {key}, which has no effect without range; add range, or remove it.")
 
 
+_QUOTED = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|`[^`]*`""")
+_DURATION = re.compile(r"(\d+)(ms|[smhdwy])")
+_SECONDS_PER = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "y": 31536000}
+
+
+def _duration(text: str) -> float:
+    return sum(int(amount) * _SECONDS_PER[unit] for amount, unit in _DURATION.findall(text))
+
+
+def lookback(query: str) -> float:
+    """How many seconds a PromQL query looks back at most: its windows, what subqueries add to them, and offsets.
+
+    A subquery looks at windows from its own beginning on, and an offset moves what it stands at, so both are added.
+    """
+    text = _QUOTED.sub("''", query)
+    windows = re.findall(r"\[([^\]:]*)(:?)[^\]]*\]", text)
+    plain = max((_duration(window) for window, colon in windows if not colon), default=0.0)
+    subqueries = sum(_duration(window) for window, colon in windows if colon)
+    offsets = sum(_duration(one) for one in re.findall(r"\boffset\s+((?:\d+(?:ms|[smhdwy]))+)", text, re.IGNORECASE))
+    return plain + subqueries + offsets
+
+
 def fill(value: Any, names: Mapping[str, str], place: str) -> Any:
     """Replace $name and ${name} in every text of a probe; an unknown name is refused, $$ is a dollar sign.
 

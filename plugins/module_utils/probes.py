@@ -30,6 +30,7 @@ from ansible_collections.mesops.platform.plugins.module_utils.probe_spec import 
     check_alone,
     fill,
     given_keys,
+    lookback,
     statuses,
 )
 
@@ -43,6 +44,7 @@ __all__ = [
     "check_alone",
     "fill",
     "given_keys",
+    "lookback",
     "real_tools",
     "take",
 ]

@@ -30,6 +30,7 @@ from ansible_collections.mesops.platform.plugins.module_utils.rollout_watch impo
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_world import (
     Activated,
     BalancerTrouble,
+    Halt,
     LockLost,
     Opened,
     Sight,
@@ -39,10 +40,6 @@ from ansible_collections.mesops.platform.plugins.module_utils.rollout_world impo
 
 DRAIN_SLICE = 3.0
 CONTROL_POLL = 3.0
-
-
-class Halt(Exception):
-    """Trouble that says nothing about the release: stop where it is safe."""
 
 
 class Engine:
@@ -62,7 +59,7 @@ class Engine:
 
     def _take(self, record: Record) -> None:
         self.record = record
-        self.watch = Watch(self.world, self.settings, record, self._promoted, self._pause)
+        self.watch = Watch(self.world, self.settings, record, self._promoted, self._pause, lambda: self.sight)
 
     # --------------------------------------------------------------------------------------------- the ways to begin
 

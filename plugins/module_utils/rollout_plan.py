@@ -197,9 +197,17 @@ def default_gates(service: Service) -> dict[str, dict[str, Any]]:
             "interval": 3,
             # At once there would hardly be a request to judge.
             "initial_delay": 3,
-            "count": 2,
             # Where there is no traffic there is nothing to judge, and little sense in waiting for it.
             "timeout": 30,
+            "on_inconclusive": "continue",
+        },
+        "up": {
+            "stage": TRAFFIC,
+            "probe": {"type": "haproxy", "measure": "state"},
+            "interval": 3,
+            "initial_delay": 3,
+            "timeout": 30,
+            # A host that a person keeps out everywhere has no checks that mean anything.
             "on_inconclusive": "continue",
         },
     }
@@ -215,6 +223,22 @@ def limits_of(probe: Mapping[str, Any]) -> ErrorLimits | LatencyLimits | None:
         # What a query measures need not be milliseconds, so no difference is too small unless the user says so.
         return LatencyLimits(**{**_given(LatencyLimits, probe), "tolerance_ms": probe.get("tolerance") or 0})
     return None
+
+
+def looks_back(probe: Mapping[str, Any]) -> float:
+    """How many seconds a sample of a probe looks back; 0 for one that asks for the present."""
+    return probes.lookback(str(probe["query"])) if probe.get("type") == "promql" else 0.0
+
+
+def _check_window(spec: GateSpec, place: str) -> None:
+    """A gate about traffic must have the time to see the new version alone."""
+    back = looks_back(spec.probe)
+    earliest = back + spec.interval * (spec.count - 1)
+    if spec.stage == TRAFFIC and back and spec.timeout <= earliest:
+        raise PlanError(
+            f"{place}.timeout is {spec.timeout:g}, but its query looks back {back:g} s, which must not reach to the version "
+            f"before, so it cannot pass before {earliest:g} s; make the timeout longer than that, or the window shorter."
+        )
 
 
 def _given(kind: Any, probe: Mapping[str, Any]) -> dict[str, Any]:
@@ -257,6 +281,7 @@ def check_gates(value: Any, service: Service) -> dict[str, GateSpec]:
                 filled = probes.fill(spec.probe, example_names(service), f"{place}.probe")
                 limits_of(probes.check(filled, f"{place}.probe"))
                 found[name] = replace(spec, probe=probes.given_keys(spec.probe))
+                _check_window(found[name], place)
         except (GateError, probes.ProbeError) as why:
             raise PlanError(str(why)) from why
         except JudgeError as why:
