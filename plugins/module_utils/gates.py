@@ -7,8 +7,8 @@ A gate is data. Its fields are those of Argo's AnalysisTemplate where they mean 
 
 - ``count`` counts successes, not measurements, so a gate of which every sample was bad cannot succeed.
 - A gate that ends without a sample, or without enough of them, is inconclusive. It never passes.
-- Where several verdicts would apply, failed comes before error, error before bad baseline, that before inconclusive, and
-  passed comes last.
+- Where several verdicts would apply, failed comes before error, error before bad baseline, that before inconclusive,
+  and passed comes last.
 
 Samples are noted with the time at which they were taken; the time itself is passed in, and all of it is in seconds.
 """
@@ -149,6 +149,7 @@ class GateSpec:
             hold=_seconds(raw, "for", 0, place),
             timeout=_seconds(raw, "timeout", 60, place, above=True),
             enabled=raw.get("enabled", True),
+            failure_window=0,
             **words,
         )
         earliest = spec.initial_delay + spec.interval * max(spec.count - 1, math.ceil(spec.hold / spec.interval))

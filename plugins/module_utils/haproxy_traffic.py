@@ -93,8 +93,8 @@ def _session(line: str) -> tuple[str, str, str, int, bool] | None:
 def sessions(text: str, pid: int, backends: Sequence[str]) -> dict[str, dict[str, dict[str, int]]]:
     """Sessions in "show sess" of one worker: {"waiting": {server: {name: age}}, "streaming": ...}, the oldest first.
 
-    ``waiting`` is for the header of a response, ``streaming`` is after it. The age is in seconds and counts the time for
-    which the client was idle before it sent the request as well; so only what is seen twice is known to have waited.
+    ``waiting`` is for the header of a response, ``streaming`` is after it. The age is in seconds and counts the time
+    for which the client was idle before it sent the request as well; so only what is seen twice is known to wait.
     """
     found: dict[str, dict[str, dict[str, int]]] = {"waiting": {}, "streaming": {}}
     for line in text.splitlines():
@@ -120,5 +120,6 @@ def together(several: Iterable[Mapping[str, Mapping[str, Mapping[str, int]]]]) -
 
 
 Traffic = Mapping[str, Any]
-"""One look at one load balancer, as JSON: ``at`` (seconds since the epoch there), ``workers`` ({pid: {server: counts}}),
-``health`` ({server: {up, in_traffic, status, check}}), and where they were listed ``waiting`` and ``streaming``."""
+"""One look at one load balancer, as JSON: ``at`` (seconds since the epoch there), ``workers`` ({pid: {server:
+counts}}), ``health`` ({server: {up, in_traffic, status, check}}), and where sessions were listed ``waiting`` and
+``streaming``."""

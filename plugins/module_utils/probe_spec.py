@@ -35,6 +35,7 @@ _BALANCER = ("backend", "servers", "baseline")
 _HAPROXY = (
     "measure",
     "seconds",
+    "since",
     "methods",
     "max_ratio",
     "max_ms",
@@ -43,7 +44,20 @@ _HAPROXY = (
     "percentile",
     "tolerance_ms",
 )
-_PROMQL = ("url", "query", "baseline", "min", "max", "max_ratio", "tolerance", "range", "step", "alpha", "min_samples")
+_PROMQL = (
+    "url",
+    "query",
+    "baseline",
+    "min",
+    "max",
+    "max_ratio",
+    "tolerance",
+    "range",
+    "step",
+    "since",
+    "alpha",
+    "min_samples",
+)
 _POSTGRES = ("endpoints", "min_standbys", "max_lag_mb", "synchronous", "timeout")
 KINDS: dict[str, Kind] = {
     "http": Kind(_HTTP, ("url",), "node"),
@@ -144,6 +158,7 @@ _RULES: dict[str, Rule] = {
             "tolerance_ms",
             "tolerance",
             "seconds",
+            "since",
             "max_lag_mb",
         ),
         _NOT_NEGATIVE,

@@ -59,7 +59,7 @@ class Engine:
 
     def _take(self, record: Record) -> None:
         self.record = record
-        self.watch = Watch(self.world, self.settings, record, self._promoted, self._pause, lambda: self.sight)
+        self.watch = Watch(self.world, self.settings, record, self._promoted, self._pause, sight=lambda: self.sight)
 
     # --------------------------------------------------------------------------------------------- the ways to begin
 

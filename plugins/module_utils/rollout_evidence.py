@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils.gates import GateSpec
@@ -45,6 +45,22 @@ class _Gate:
     """All that was seen of the batch."""
     baseline: Seen = field(default_factory=Seen)
     share: float = 0.0
+    judged: tuple[Seen, Seen] = (Seen(), Seen())
+    """What of both has been judged."""
+    held_back: bool = False
+    """Whether the last look is still to be judged, together with the next."""
+
+    def begin(self) -> None:
+        """Other hosts are the canary from now on."""
+        self.process.begin()
+        self.canary = self.baseline = Seen()
+        self.judged, self.held_back = (Seen(), Seen()), False
+
+    def add(self, figures: Counted) -> None:
+        """What came in since the last look; how many wait is no sum."""
+        self.canary += replace(figures.canary, waiting=0)
+        self.baseline += replace(figures.baseline or Seen(), waiting=0)
+        self.share = figures.share
 
 
 @dataclass(frozen=True)
@@ -70,8 +86,7 @@ class Evidence:
     def begin(self) -> None:
         """Other hosts are the canary from now on."""
         for gate in self._gates.values():
-            gate.process.begin()
-            gate.canary, gate.baseline = Seen(), Seen()
+            gate.begin()
 
     def judge(self, name: str, taken: Taken) -> Taken:
         """Judge what came in since the last sample of a gate; a sample without figures speaks for itself."""
@@ -96,7 +111,9 @@ class Evidence:
         expected = gate.share * gate.baseline.sent
         if not seen.sent and expected >= BUSY:
             others = f"the others were sent {gate.baseline.sent:,}"
-            return Objection(f"not one request came to it, while {others} and some {expected:.0f} were its share", False)
+            return Objection(
+                f"not one request came to it, while {others} and some {expected:.0f} were its share", False
+            )
         return None
 
 
@@ -115,23 +132,30 @@ def _times(gate: _Gate, figures: Timed) -> Judgement:
 
 def _requests(gate: _Gate, figures: Counted) -> Judgement:
     assert isinstance(gate.process, ErrorProcess)
-    before = gate.canary
-    gate.canary += figures.canary
-    gate.baseline += figures.baseline or Seen()
-    gate.share = figures.share
-    known = figures.usual is not None and figures.usual.total > 0
-    usual = _counts(figures.usual) if figures.usual is not None and known else None
+    gate.add(figures)
+    waits = _waits(figures)
+    if waits and not gate.held_back:
+        # What is sent and hangs is known one look later than what the others answer meanwhile: judged together.
+        gate.held_back = True
+        return Judgement(Phase.INCONCLUSIVE, _waiting_text(figures), {})
+    gate.held_back = False
+    before, gate.judged = gate.judged, (gate.canary, gate.baseline)
+    canary, baseline = (now - then for now, then in zip(gate.judged, before))
     if figures.baseline is None:
-        canary, baseline = _excess(before, gate.canary, figures.usual or Seen()), None
+        ours, theirs = _excess(before[0], gate.canary, figures.usual or Seen()), None
     else:
-        canary, baseline = _counts(figures.canary), _counts(figures.baseline)
-    judged = gate.process.look(canary, baseline, usual)
-    if judged.phase is Phase.SUCCESS and _waits(figures):
-        text = f"{figures.canary.waiting:,} requests wait for an answer; {judged.text}"
-        return Judgement(Phase.INCONCLUSIVE, text, judged.evidence)
+        ours, theirs = _counts(canary), _counts(baseline)
+    usual = figures.usual
+    judged = gate.process.look(ours, theirs, _counts(usual) if usual is not None and usual.total else None)
+    if judged.phase is Phase.SUCCESS and waits:
+        return Judgement(Phase.INCONCLUSIVE, f"{_waiting_text(figures)}; {judged.text}", judged.evidence)
     if judged.phase is Phase.NO_DATA and not gate.canary.sent:
         return Judgement(Phase.NO_DATA, "no request was sent to it", judged.evidence)
     return judged
+
+
+def _waiting_text(figures: Counted) -> str:
+    return f"{figures.canary.waiting:,} requests wait for an answer"
 
 
 def _counts(seen: Seen) -> Counts:
@@ -163,4 +187,3 @@ def _waits(figures: Counted) -> bool:
 
 def _waiting_share(seen: Seen) -> float:
     return seen.waiting / (seen.waiting + seen.total) if seen.waiting else 0.0
-

@@ -236,8 +236,8 @@ def _check_window(spec: GateSpec, place: str) -> None:
     earliest = back + spec.interval * (spec.count - 1)
     if spec.stage == TRAFFIC and back and spec.timeout <= earliest:
         raise PlanError(
-            f"{place}.timeout is {spec.timeout:g}, but its query looks back {back:g} s, which must not reach to the version "
-            f"before, so it cannot pass before {earliest:g} s; make the timeout longer than that, or the window shorter."
+            f"{place}.timeout is {spec.timeout:g}, but its query looks back {back:g} s, which must not reach to the "
+            f"version before, so it cannot pass before {earliest:g} s; make the timeout longer, or the window shorter."
         )
 
 

@@ -11,7 +11,7 @@ that all columns agree on; it is never more than what was sent and not answered.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils.haproxy_traffic import Traffic, add
@@ -45,6 +45,9 @@ class Seen:
     def __add__(self, other: Seen) -> Seen:
         return Seen(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
 
+    def __sub__(self, other: Seen) -> Seen:
+        return Seen(*(getattr(self, name) - getattr(other, name) for name in self.__dataclass_fields__))
+
     @property
     def total(self) -> int:
         """Requests that are decided."""
@@ -73,38 +76,43 @@ class _Server:
     def look(self, grown: Mapping[str, int], now: int, traffic: Traffic, server: str, elapsed: float) -> Seen:
         """Take one more look; what is new."""
         add(self.total, grown)
-        at = float(traffic["at"])
-        listed = "waiting" in traffic
-        stuck, settled = 0, 0
-        if listed:
-            stuck = self._stuck(traffic["waiting"].get(server, {}), at)
-            streaming = set(traffic["streaming"].get(server, {}))
-            settled = len(streaming & self.streaming)
-            self.streaming = streaming
+        stuck, streaming = self._listed(traffic, server)
         total = self.total
-        unanswered = total["sent"] - total["answered"]
+        unanswered = total["sent"] - total["answered"] - total["vanished"]
         if elapsed >= LONG_WAIT_S:
             # Whatever did not end and is no part of what was sent since the look before was there before it.
             ended = sum(total[key] for key in ("refused", "retries", "redispatches", "broken", "aborted"))
-            stuck = max(stuck, unanswered - ended - grown.get("sent", 0))
-        answered_badly = min(total["answered"], total["failed"] + min(total["cut"], total["answered"]))
-        # Sessions that are not known to receive a response may all be waiting; whatever else was not answered has ended.
-        gone = unanswered - (now - settled)
+            stuck = max(stuck, unanswered - ended - grown["sent"])
+        badly = min(total["answered"], total["failed"] + total["cut"])
+        # Sessions that are not known to receive a response may all wait; whatever else was not answered has ended.
+        gone = unanswered - (now - streaming)
         lost = max(min(_lost(total), unanswered + self.began), gone - total["aborted"], 0)
-        failed = max(self.told.failed, answered_badly + lost)
-        given_up = max(self.told.given_up, self.told.failed + self.told.given_up - failed, total["aborted"] + stuck)
-        everything = Seen(
-            sent=total["sent"],
-            good=max(self.told.good, total["answered"] - answered_badly),
-            failed=failed,
-            given_up=given_up,
-            downs=total["downs"],
-            failed_checks=total["failed_checks"],
+        return self._news(badly + lost, total["aborted"] + stuck, now if "waiting" not in traffic else len(self.since))
+
+    def _listed(self, traffic: Traffic, server: str) -> tuple[int, int]:
+        """How many requests are seen waiting for long, and how many sessions have received a response for long."""
+        if "waiting" not in traffic:
+            return 0, 0
+        streaming, before = set(traffic["streaming"].get(server, {})), self.streaming
+        self.streaming = streaming
+        return self._stuck(traffic["waiting"].get(server, {}), float(traffic["at"])), len(streaming & before)
+
+    def _news(self, failed: int, given_up: int, waiting: int) -> Seen:
+        """What was not told yet. A request that has waited for long and then fails was told already."""
+        told, total = self.told, self.total
+        bad = max(0, failed + given_up - told.failed - told.given_up)
+        new_failed = min(bad, max(0, failed - told.failed))
+        good = max(0, total["answered"] - total["failed"] - total["cut"] - told.good)
+        new = Seen(
+            sent=total["sent"] - told.sent,
+            good=good,
+            failed=new_failed,
+            given_up=bad - new_failed,
+            downs=total["downs"] - told.downs,
+            failed_checks=total["failed_checks"] - told.failed_checks,
         )
-        names = ("sent", "good", "failed", "given_up", "downs", "failed_checks")
-        new = {name: getattr(everything, name) - getattr(self.told, name) for name in names}
-        self.told = everything
-        return Seen(**new, waiting=len(self.since) if listed else max(0, now))
+        self.told = told + new
+        return replace(new, waiting=waiting)
 
     def _stuck(self, waiting: Mapping[str, int], at: float) -> int:
         """How many have waited for long: they were seen before, and have only grown older since."""
@@ -131,7 +139,7 @@ class Meter:
     """
 
     def __init__(self, reference: Traffic | None = None) -> None:
-        self._workers: Mapping[str, Mapping[str, Mapping[str, int]]] | None = None
+        self._workers: _Workers | None = None
         self._servers: dict[str, _Server] = {}
         self._at = 0.0
         if reference is not None:
@@ -144,35 +152,39 @@ class Meter:
         found = {}
         for server in {name for servers in now.values() for name in servers}:
             present = sum(int(servers[server]["now"]) for servers in now.values() if server in servers)
-            one = self._servers.get(server)
-            if one is None:
-                one = self._servers[server] = _Server(began=present)
-            grown: dict[str, int] = {}
-            for pid, servers in now.items():
-                if server in servers:
-                    add(grown, _growth(servers[server], _known(before, pid, server, servers[server])))
-            found[server] = one.look(grown, present, traffic, server, elapsed)
+            one = self._servers.setdefault(server, _Server(began=present))
+            found[server] = one.look(_grown(server, before, now), present, traffic, server, elapsed)
         self._workers, self._at = now, float(traffic["at"])
         return found if before is not None else {}
 
 
-def _known(
-    before: Mapping[str, Mapping[str, Mapping[str, int]]] | None, pid: str, server: str, now: Mapping[str, int]
-) -> Mapping[str, int]:
-    """What a worker had counted of a server at the look before: at the first look all of it, of a new worker nothing."""
-    if before is None:
-        return now
-    if pid not in before:
-        return {}
-    # A server that a worker did not have cannot appear in it; it was in no backend that was looked at.
-    return before[pid].get(server, now)
+_Workers = Mapping[str, Mapping[str, Mapping[str, int]]]
+
+
+def _grown(server: str, before: _Workers | None, now: _Workers) -> dict[str, int]:
+    """Growth of a server's counters over all workers; ``vanished`` are sessions of workers that have ended since.
+
+    Nobody knows what became of those. At the first look nothing has grown.
+    """
+    grown = {"vanished": 0}
+    for pid, servers in now.items():
+        if server in servers:
+            # A server that a worker did not have before was in no backend that was looked at.
+            known = servers[server] if before is None else before.get(pid, {}).get(server)
+            if known is None:
+                known = servers[server] if before is not None and pid in before else {}
+            add(grown, _growth(servers[server], known))
+    for pid, servers in (before or {}).items():
+        if pid not in now and server in servers:
+            grown["vanished"] += int(servers[server]["now"])
+    return grown
 
 
 def _growth(now: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:
     """Growth of all counters; a smaller one means another process with the number of one that has ended."""
     grown = {key: int(value) - int(before.get(key, 0)) for key, value in now.items() if key != "now"}
     if any(value < 0 for value in grown.values()):
-        return {key: int(value) for key, value in now.items() if key != "now"}
+        return {**{key: int(value) for key, value in now.items() if key != "now"}, "vanished": int(before["now"])}
     return grown
 
 

@@ -65,6 +65,7 @@ class Watch:
         record: Record,
         promoted: Callable[[], bool],
         pause: Callable[[str], Any],
+        *,
         sight: Callable[[], Sight] = lambda: Sight({}, {}),
     ) -> None:
         self.world = world

@@ -144,9 +144,9 @@ class LiveWorld:
         """Look at every node and every load balancer; load balancers have to answer."""
         nodes, balancers = self.look()
         everybody = (*self.settings.hosts, *self.settings.excluded)
-        seen = _obeyed(balancers)
-        self.samples.note_before(result["traffic"] for result in seen.values())
-        servers = {name: servers_of(result, everybody) for name, result in seen.items()}
+        results = _obeyed(balancers)
+        self.samples.note_before(result["traffic"] for result in results.values())
+        servers = {name: servers_of(result, everybody) for name, result in results.items()}
         for name, seen in servers.items():
             missing = [host for host in everybody if host not in seen]
             if missing:
@@ -304,7 +304,7 @@ class LiveWorld:
         """Put hosts into traffic once every load balancer's own checks have seen them up."""
         limit = self.settings.service.ready_timeout
         options = {"state": "ready", "weight": f"{percent}%", "on_timeout": "report"}
-        # Load balancers where the hosts are kept out are looked at as well: the others serve there, to be compared with.
+        # Load balancers where the hosts are kept out are looked at too: others serve there, to be compared with.
         found = self._change(where, options, limit, save, self.settings.balancers)
         looks = {name: result["traffic"] for name, result in found.items()}
         if self.samples.enter(where, percent, looks):

@@ -83,11 +83,14 @@ class Samples:
         worst = _worst(samples)
         if worst is not None:
             return worst
+        if not samples:
+            return Taken(Phase.NO_DATA, "nobody was asked")
         raw = {host: sample["data"] for host, sample in samples.items() if sample["phase"] == RAW}
         if not raw:
-            if not samples:
-                return Taken(Phase.NO_DATA, "nobody was asked")
             return Taken(Phase.SUCCESS, "; ".join(dict.fromkeys(str(one["text"]) for one in samples.values())))
+        return self._figures(request, raw)
+
+    def _figures(self, request: SampleRequest, raw: Raw) -> Taken:
         limits = limits_of(request.probe)
         for host, data in raw.items():
             if "until" in data:
