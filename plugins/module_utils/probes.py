@@ -289,17 +289,17 @@ def _plain_numbers(values: Sequence[float]) -> list[float]:
 
 
 def _judge_values(probe: Mapping[str, Any], values: Sequence[float], baseline: Sequence[float]) -> Sample:
-    """Every value has to be good; one that is no number is not, but proves nothing either."""
+    """Every value has to be good; one that is no number is not, but proves nothing unless it is beyond a limit."""
     if not values:
         return _sample(NO_DATA, "the query has no value")
-    # An infinite value is beyond every limit; what is no number at all says nothing.
     found, compared = [value for value in values if not math.isnan(value)], ""
     if found:
         failed, compared = _compare(probe, min(found), max(found), baseline)
         if failed:
             return _sample(FAILURE, failed)
-    if len(found) < len(values):
-        return _sample(NO_DATA, f"{len(values) - len(found)} of {len(values)} values are no numbers")
+    odd = sum(not math.isfinite(value) for value in values)
+    if odd:
+        return _sample(NO_DATA, f"{odd} of {len(values)} values are no numbers")
     if "max_ratio" in probe and not (baseline and math.isfinite(max(baseline))):
         return _sample(NO_DATA, f"{max(found):.4g}, but the baseline has no {'finite ' if baseline else ''}value")
     return _sample(SUCCESS, compared)
