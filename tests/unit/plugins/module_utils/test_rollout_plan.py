@@ -345,8 +345,8 @@ def test_a_gate_that_cannot_see_the_new_version_alone_in_time_is_refused() -> No
     assert plan.check_gates(gates("1m"), SERVICE)["slow"].timeout == 120
     assert plan.check_gates(gates("5m", stage="ready"), SERVICE), "before there is traffic, it is about something else"
     assert refused(plan.check_gates, gates("5m"), SERVICE) == (
-        "rollout_gates.slow.timeout is 120, but its query looks back 300 s, which must not reach to the version before, "
-        "so it cannot pass before 320 s; make the timeout longer, or the window shorter."
+        "rollout_gates.slow.timeout is 120, but its query looks back 300 s, which must not reach to the version "
+        "before, so it cannot pass before 320 s; make the timeout longer, or the window shorter."
     )
 
 
