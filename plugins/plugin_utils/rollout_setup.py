@@ -20,6 +20,7 @@ from ansible_collections.mesops.platform.plugins.module_utils import release_arc
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_plan as plan
 from ansible_collections.mesops.platform.plugins.module_utils.host_address import host_address
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import PlanError, Settings
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_store import is_store_id
 from ansible_collections.mesops.platform.plugins.plugin_utils.direct_store import DirectStore
 from ansible_collections.mesops.platform.plugins.plugin_utils.fleet import Fleet
 from ansible_collections.mesops.platform.plugins.plugin_utils.live_store import LiveStore, StoreSettings
@@ -130,12 +131,13 @@ def store_of(
             "reaches etcd."
         )
     coordinators = given.pop("coordinators", None)
+    adopt = _adopted(given.pop("adopt", "") or "")
     unknown = [key for key in given if key not in STORE_OPTIONS]
     if unknown or backend not in ("file", "etcd"):
         wrong = f"has the unknown keys {', '.join(unknown)}" if unknown else f"has the backend {backend!r}"
         raise PlanError(
-            f"rollout_store {wrong}; it may have coordinators and {', '.join(STORE_OPTIONS)}, and backend is file "
-            "or etcd."
+            f"rollout_store {wrong}; it may have coordinators, adopt and {', '.join(STORE_OPTIONS)}, and backend is "
+            "file or etcd."
         )
     if not coordinators:
         coordinators = list(settings.balancers) if backend == "etcd" else [settings.balancers[0]]
@@ -160,7 +162,18 @@ def store_of(
     }
     ttl = plan.check_number(args.get("lock_ttl", 45), "rollout_lock_ttl", 15, 3600)
     options = {**given, "service": settings.service.name}
-    return StoreSettings(options, coordinators, holder, ttl, is_dead), via == "controller"
+    others = [name for name in settings.balancers if backend == "file" and name not in coordinators]
+    return StoreSettings(options, coordinators, holder, ttl, is_dead, adopt, others), via == "controller"
+
+
+def _adopted(name: Any) -> str:
+    """The id of the store that is given up."""
+    if name and not is_store_id(name):
+        raise PlanError(
+            f"rollout_store.adopt is {name!r}; give the id of the store that is given up, which stands behind # in its "
+            "name."
+        )
+    return str(name)
 
 
 def _boot() -> str:

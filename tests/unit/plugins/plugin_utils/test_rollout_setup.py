@@ -266,7 +266,11 @@ def test_options_of_the_task_are_left_as_they_are() -> None:
     [
         ({"via": "controller"}, {}, "rollout_store.via is 'controller' with the backend 'file'; it is coordinator, or"),
         ({"backend": "etcd", "via": "ssh"}, {}, "rollout_store.via is 'ssh' with the backend 'etcd'; it is"),
-        ({"backend": "consul"}, {}, "rollout_store has the backend 'consul'; it may have coordinators and backend,"),
+        (
+            {"backend": "consul"},
+            {},
+            "rollout_store has the backend 'consul'; it may have coordinators, adopt and backend,",
+        ),
         ({"path": "/x", "host": "y"}, {}, "rollout_store has the unknown keys path, host; it may have coordinators"),
         ({"service": "billing"}, {}, "rollout_store has the unknown keys service; it may have coordinators"),
         (
