@@ -197,7 +197,7 @@ def test_gates_have_clocks_of_their_own(played: Played) -> None:
     assert result["gates"][0]["samples"]["failure"] == 2
     assert result["gates"][1]["samples"] == {
         "success": 2,
-        **dict.fromkeys(("failure", "inconclusive", "error", "no_data"), 0),
+        **dict.fromkeys(("failure", "inconclusive", "error", "no_data", "hold"), 0),
     }
 
 
