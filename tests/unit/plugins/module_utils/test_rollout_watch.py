@@ -14,6 +14,7 @@ from ansible_collections.mesops.platform.plugins.module_utils import rollout_wat
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_world as world
 from ansible_collections.mesops.platform.plugins.module_utils.gates import Gate, Verdict
 from ansible_collections.mesops.platform.plugins.module_utils.judge import Phase
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_evidence import Evidence
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import Record
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_traffic import Seen
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_world import Counted, SampleRequest, Taken
@@ -264,7 +265,7 @@ def test_a_query_waits_until_its_window_has_only_the_new_version() -> None:
     rollout, outside = engine(estate, settings(estate, gates=gates, min_available=0))
     usual, enter = outside._sample, outside.enter
 
-    def entering(*args: Any, **more: Any) -> dict[str, str]:
+    def entering(*args: Any, **more: Any) -> world.Entered:
         entered.append(outside.clock())
         return enter(*args, **more)
 
@@ -295,7 +296,7 @@ def test_what_was_seen_is_in_the_record_and_a_run_that_goes_on_has_it() -> None:
     assert record.status == state.HALTED
     kept = record.evidence["errors"]
     again = Record.from_dict(record.to_dict())
-    evidence = watch.Evidence(rollout.settings.gates, again.evidence)
+    evidence = Evidence(rollout.settings.gates, again.evidence)
     assert evidence._gates["errors"].process.state() == kept
 
 
