@@ -52,7 +52,7 @@ notes:
     where -1 forgives all until the timeout. C(consecutive_error_limit) of samples in a row that cannot be taken, 4.
     C(inconclusive_limit), -1. C(for), how long the last successes must have lasted without a break, 0. C(timeout) for
     the whole, 60. C(on_no_data), what a sample without data counts as, V(wait) (nothing), V(inconclusive) or
-    V(failed). C(enabled), V(true)."
+    V(failed). C(enabled), V(true). Its samples are what came in since the one before."
   - "A probe of C(type: readiness) has C(url), C(host) (the Host header), C(status) (200-299, or others) and C(timeout)
     (2). It passes when a health check of HAProxy would pass: the status decides, a redirection is an answer like any
     other, and the body is not waited for."
@@ -64,7 +64,8 @@ notes:
     restarted by systemd since it was started by hand."
   - "A probe of C(type: haproxy) is taken on a load balancer. It has C(backend) and C(servers), both lists, and
     C(measure). V(state), the default, wants all servers up. V(errors) compares the share of failed requests since the
-    gate began with the servers in C(baseline) by an exact test; C(max_ratio) (0.01) is always tolerated, C(alpha)
+    gate began with the servers in C(baseline) by a test that may look as often as it likes. Requests that were tried
+    again elsewhere, that wait for an answer from one look to the next, or whose client has left have failed; C(max_ratio) (0.01) is always tolerated, C(alpha)
     (0.01) is the chance of a false alarm, C(min_samples) (20) requests are needed. With C(methods), a list of HTTP
     methods, only those are counted, from the access log of the last C(seconds) (60). V(latency) compares the access log
     of the last C(seconds) (60) with a rank test and an exact test of the C(percentile) (95); C(max_ratio) (1.5),
