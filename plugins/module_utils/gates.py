@@ -52,6 +52,7 @@ _KEYS = (
     "on_inconclusive",
     "on_error",
     "on_bad_baseline",
+    "both",
     "enabled",
 )
 _MOST = 10**6
@@ -116,6 +117,8 @@ class GateSpec:
     """What the rollout does then: ``rollback`` or ``continue``."""
     on_bad_baseline: str = "halt"
     """What the rollout does when the hosts to compare with are in trouble until the timeout: ``halt`` or ``pause``."""
+    both: bool = False
+    """Whether hosts that go back have to pass it too; it is about the service then, and not about one version."""
     enabled: bool = True
     failure_window: int = 0
     """Of how many of the last samples ``failure_limit`` counts the failures; 0: of all. Not to be set by a user."""
@@ -134,8 +137,9 @@ class GateSpec:
         probe = raw.get("probe")
         if not isinstance(probe, Mapping) or not isinstance(probe.get("type"), str):
             raise GateError(f"{place}.probe is {probe!r}; it must be a mapping with a type, for instance type: http.")
-        if not isinstance(raw.get("enabled", True), bool):
-            raise GateError(f"{place}.enabled is {raw['enabled']!r}; it must be true or false.")
+        for key in ("enabled", "both"):
+            if not isinstance(raw.get(key, True), bool):
+                raise GateError(f"{place}.{key} is {raw[key]!r}; it must be true or false.")
         words = {key: _word(raw, key, place) for key in _CHOICES}
         spec = cls(
             name=name,
@@ -148,6 +152,7 @@ class GateSpec:
             inconclusive_limit=_whole(raw, "inconclusive_limit", -1, place),
             hold=_seconds(raw, "for", 0, place),
             timeout=_seconds(raw, "timeout", 60, place, above=True),
+            both=raw.get("both", False),
             enabled=raw.get("enabled", True),
             failure_window=0,
             **words,
