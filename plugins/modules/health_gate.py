@@ -65,16 +65,16 @@ notes:
   - "A probe of C(type: haproxy) is taken on a load balancer. It has C(backend) and C(servers), both lists, and
     C(measure). V(state), the default, wants all servers up. V(errors) compares the share of failed requests since the
     gate began with the servers in C(baseline) by a test that may look as often as it likes. Requests that were tried
-    again elsewhere, that wait for an answer from one look to the next, or whose client has left have failed; C(max_ratio) (0.01) is always tolerated, C(alpha)
-    (0.01) is the chance of a false alarm, C(min_samples) (20) requests are needed. With C(methods), a list of HTTP
-    methods, only those are counted, from the access log of the last C(seconds) (60). V(latency) compares the access log
-    of the last C(seconds) (60) with a rank test and an exact test of the C(percentile) (95); C(max_ratio) (1.5),
-    C(max_ms), C(alpha) (0.01), C(min_samples) (50), C(tolerance_ms) (5), and C(methods) limits it to some HTTP
-    methods."
+    again elsewhere, that wait for an answer from one look to the next, or whose client has left have failed.
+    C(max_ratio) (0.01) is always tolerated, C(alpha) (0.01) is the chance of a false alarm, C(min_samples) (20)
+    requests are needed. With C(methods), a list of HTTP methods, only those are counted, from the access log of the
+    last C(seconds) (60), after C(since) (seconds since the epoch) if given. V(latency) compares the access log in the
+    same way, by its C(percentile) (95) and its median; C(max_ratio) (1.5), C(max_ms), C(alpha) (0.01), C(min_samples)
+    (50), C(tolerance_ms) (5), and C(methods) limits it to some HTTP methods."
   - "A probe of C(type: promql) has C(url) of a Prometheus server, C(query), and C(min), C(max), or C(baseline) (a
     second query) and C(max_ratio), with an absolute C(tolerance). Every value that the query gives has to be good.
-    C(headers), C(username), C(password), C(timeout) (10). With C(range) and C(step) (seconds) the values of that time
-    are compared with those of the baseline by the rank test instead, with C(alpha) and C(min_samples)."
+    C(headers), C(username), C(password), C(timeout) (10). With C(range) and C(step) (seconds) the values of that time,
+    after C(since) if given, are judged as latencies are, with C(alpha) and C(min_samples)."
   - "A probe of C(type: postgres) has C(endpoints) (URLs of Patroni's REST API), C(min_standbys) (1), C(max_lag_mb)
     (16), C(synchronous) (false) and C(timeout) (3)."
 seealso:

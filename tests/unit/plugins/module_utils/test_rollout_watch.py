@@ -159,7 +159,7 @@ def test_the_end_of_an_observation_waits_for_the_baseline_too(holds: int, status
 
     record, _outside = run(Estate.of(1), answer, min_available=0, min_healthy_time=6.0)
     assert record.status == status
-    assert at[-1] - at[0] >= (8 if status == state.SUCCEEDED else 25)
+    assert at[-1] - at[0] >= (8 if status == state.SUCCEEDED else 18)
 
 
 # ------------------------------------------------------------------------------------------------------ a person's word
