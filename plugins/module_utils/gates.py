@@ -317,10 +317,10 @@ class Gate:
         """The verdict, if there is none yet one for what was seen until now, which is not enough to pass."""
         if self._verdict is not None:
             return self._verdict
-        if self._failed_since_success:
-            verdict, phase = Verdict.FAILED, Phase.FAILURE
-        elif self.holds:
+        if self.holds:
             verdict, phase = Verdict.BAD_BASELINE, Phase.HOLD
+        elif self._failed_since_success:
+            verdict, phase = Verdict.FAILED, Phase.FAILURE
         elif self._last_counted is Phase.ERROR:
             verdict, phase = Verdict.ERROR, Phase.ERROR
         else:

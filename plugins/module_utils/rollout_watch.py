@@ -211,9 +211,13 @@ class Watch:
         now = self.world.clock()
         taken = self.world.sample(requests, save=save)
         self._sampling_s = min(self.world.clock() - now, LONGEST_SAMPLE)
-        for name, host in keys:
-            sample, gate = self.evidence.judge(name, taken[f"{name}/{host}"]), gates[(name, host)]
-            gate.note(sample.phase, now, sample.text, dict(sample.evidence))
+        judged = {(name, host): self.evidence.judge(name, taken[f"{name}/{host}"]) for name, host in keys}
+        burns = any(one.phase is Phase.HOLD for one in judged.values()) or any(gate.holds for gate in gates.values())
+        for (name, host), sample in judged.items():
+            gate = gates[(name, host)]
+            # Where others are in the same trouble, a host that is not ready proves nothing.
+            excused = burns and gate.spec.failure_window and sample.phase is Phase.FAILURE
+            gate.note(Phase.HOLD if excused else sample.phase, now, sample.text, dict(sample.evidence))
             # While a host is observed, that it is still ready is no news; nor is what was said before.
             news = gate.spec.count < NEVER or gate.spec.stage == TRAFFIC or sample.phase is not Phase.SUCCESS
             if news and self._said.get((name, host)) != gate.line():

@@ -162,6 +162,24 @@ def test_the_end_of_an_observation_waits_for_the_baseline_too(holds: int, status
     assert at[-1] - at[0] >= (8 if status == state.SUCCEEDED else 18)
 
 
+def test_a_host_that_is_not_ready_is_not_blamed_while_the_others_burn() -> None:
+    """The database is gone: the new version is not ready, and the old ones fail."""
+
+    def answer(outside: World, request: SampleRequest) -> Taken | None:
+        if "enter 100" not in outside.operations:
+            return None
+        if request.key == "ready/app-1":
+            return Taken(Phase.FAILURE, "answered 503")
+        return HOLD if request.key in ("errors/", "up/") else None
+
+    record, _outside = run(Estate.of(1), answer, min_available=0)
+    assert record.status == state.HALTED
+    alone, _outside = run(
+        Estate.of(1), lambda *some: None if (found := answer(*some)) is HOLD else found, min_available=0
+    )
+    assert alone.status == state.REVERTED
+
+
 # ------------------------------------------------------------------------------------------------------ a person's word
 
 
