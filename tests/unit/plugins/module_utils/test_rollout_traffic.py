@@ -30,6 +30,17 @@ def test_every_way_to_fail_counts_once_in_every_version(version: str, fate: str)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("fate", [fate for fate in FAILED if fate != "empty"])
+def test_it_counts_once_also_while_others_wait(version: str, fate: str) -> None:
+    """Where nothing waits, what was sent and not answered is a bound already; here it is none."""
+    balancer = Model(version)
+    meter = Meter(balancer.look(0))
+    balancer.begin("app-1", 50)
+    balancer.send("app-1", fate, 5)
+    assert meter.look(balancer.look())["app-1"].failed == 5
+
+
+@pytest.mark.parametrize("version", VERSIONS)
 def test_clients_that_give_up_are_told_apart(version: str) -> None:
     balancer = Model(version)
     meter = Meter(balancer.look(0))
