@@ -24,6 +24,7 @@ from dataclasses import asdict
 
 from ansible_collections.mesops.platform.plugins.module_utils import haproxy_runtime as runtime
 from ansible_collections.mesops.platform.plugins.module_utils import haproxy_state as state
+from ansible_collections.mesops.platform.plugins.module_utils.haproxy_traffic import Traffic
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_traffic import Meter, Seen
 
 FRONT, ONE, TWO = 23480, 23481, 23482
@@ -103,7 +104,7 @@ def main() -> None:
     one, _two = Server(ONE), Server(TWO)
     with haproxy(directory) as process:
 
-        def look() -> tuple[int, runtime.traffic.Traffic]:
+        def look() -> tuple[int, Traffic]:
             def ask(command: str) -> str:
                 return state.ask(os.path.join(directory, "master.sock"), command)
 
