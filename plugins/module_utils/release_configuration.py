@@ -56,6 +56,12 @@ def version_of(name: str) -> str:
     return parted(name)[0]
 
 
+def plainly(*names: str | None) -> list[str | None]:
+    """Such names for a person: versions alone where all of them have the same configuration."""
+    digests = {parted(name)[1] for name in names if name}
+    return [version_of(name) if name and len(digests) == 1 else name for name in names]
+
+
 def fits(target: str, name: str) -> bool:
     """Whether a host with that name runs the target; one without a configuration leaves open which it is."""
     return target == name or (MARK not in target and target == version_of(name))
