@@ -24,6 +24,7 @@ from collections.abc import Callable, Sequence
 
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_state as state
 from ansible_collections.mesops.platform.plugins.module_utils.gates import READY, TRAFFIC
+from ansible_collections.mesops.platform.plugins.module_utils.release_configuration import plainly
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_begin import Decision, decide
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import PlanError, Settings, check_migrations
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import Migration, Record
@@ -316,7 +317,8 @@ class Engine:
         if broken:
             raise ReleaseFailure(broken[0][1].gate, "; ".join(f"{host}: {one.reason}" for host, one in broken))
         for host in hosts:
-            self.world.tell(f"runs {targets[host]}, ready {found[host].start_s:.1f} s after its start", [host])
+            now, _before = plainly(targets[host], record.hosts[host].previous)
+            self.world.tell(f"runs {now}, ready {found[host].start_s:.1f} s after its start", [host])
         return found
 
     def _let_in(self, hosts: Sequence[str], percent: int) -> None:
@@ -485,7 +487,8 @@ class Engine:
             record.enter(back, phase, self.world.now())
         for host in back:
             record.hosts[host].turn_s = self.world.clock() - begin
-            self.world.tell(f"back in service with {goals[host]}", [host])
+            now, *_others = plainly(goals[host], record.hosts[host].previous, record.hosts[host].target)
+            self.world.tell(f"back in service with {now}", [host])
 
     def _let_back_in(self, hosts: Sequence[str]) -> dict[str, str]:
         """Put hosts into traffic as they were before; those that are not up where they were."""

@@ -700,16 +700,34 @@ def serve(
         result["diff"]["after"]["running"] = plan.after.name
     if module.check_mode:
         return
+    secret = release_configuration.secrets_of(store.shelf.in_force())
+    try:
+        started = _start(runner, unit, ready if module.params["ready"] else None, current, stale=stale, fence=fence)
+    except release_unit.NotReady as why:
+        raise release_unit.NotReady(why.gate, release_configuration.masked(str(why), secret)) from why
+    result["started"] = release_configuration.masked(asdict(started), secret)
+
+
+def _start(
+    runner: release_unit.Runner,
+    unit: release_unit.Unit,
+    ready: release_unit.Ready | None,
+    current: str,
+    *,
+    stale: bool,
+    fence: Fence,
+) -> release_unit.Started:
+    """Let the unit run what is current, if it does not yet, and prove what is to be proven."""
     started = release_unit.Started()
     if stale:
         fence.check()
         runner.restart(unit, current, started)
-    if module.params["ready"]:
+    if ready is not None:
         runner.wait_ready(ready, current, started)
         if ready.prove_stop:
             fence.check()
             runner.prove_stop(ready, current, started)
-    result["started"] = asdict(started)
+    return started
 
 
 def main() -> None:

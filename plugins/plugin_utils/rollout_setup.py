@@ -228,6 +228,13 @@ def configurations_of(hostvars: Mapping[str, Any], service: str, hosts: Sequence
     return found
 
 
+def without_empty_hosts(settings: Settings, nodes: Mapping[str, Node]) -> Settings:
+    """The settings without hosts that have no release yet, as new ones in an estate."""
+    empty = tuple(host for host, node in nodes.items() if not node.current and not node.reason)
+    hosts = tuple(host for host in settings.hosts if host not in empty)
+    return replace(settings, hosts=hosts, excluded=(*settings.excluded, *empty))
+
+
 def with_version_that_runs(settings: Settings, nodes: Mapping[str, Node]) -> Settings:
     """The settings for a changed configuration: it comes to the version that all hosts run."""
     refuse_silent(settings.hosts, Sight(nodes, {}))
@@ -248,7 +255,8 @@ def differing(nodes: Mapping[str, Node]) -> dict[str, str]:
     for host, node in nodes.items():
         wanted = joined(version_of(node.current or ""), node.wanted)
         old = node.wanted and node.running and (node.current, node.running) != (wanted, wanted)
-        if node.changes or old:
+        # A host without a release has nothing to configure yet: its first one brings the configuration along.
+        if (node.changes and node.current) or old:
             found[host] = node.changes or "nothing but that its process was started before that"
     return found
 
