@@ -153,6 +153,15 @@ def test_what_was_seen_while_the_others_burned_is_not_held_against_the_release()
     assert Phase.FAILURE in phases([burning] * 3 + [quiet] * 3 + [(Counts(20, 100), Counts(1, 1000))] * 2)
 
 
+def test_what_was_seen_while_the_others_burned_does_not_speak_for_the_release_either() -> None:
+    process = ErrorProcess(ErrorLimits(), ALPHA)
+    process.look(Counts(0, 100), Counts(400, 1000), CALM)
+    before = process.state()["track"]["worse"]
+    for _look in range(5):
+        assert process.look(Counts(0, 100), Counts(400, 1000), CALM).phase is Phase.HOLD
+    assert process.state()["track"]["worse"] == before
+
+
 def test_without_a_baseline_the_tolerance_or_what_is_usual_judges() -> None:
     assert phases([(Counts(9, 300), None)], None)[-1] is Phase.INCONCLUSIVE
     assert phases([(Counts(9, 300), None)] * 3, None)[-1] is Phase.FAILURE
@@ -321,6 +330,13 @@ def test_what_slows_down_both_condemns_nobody() -> None:
     times = Times("both")
     looks = [(times.some(15), times.some(135)) for _look in range(10)]
     looks += [(times.some(15, 2.5), times.some(135, 2.5)) for _look in range(10)]
+    assert Phase.FAILURE not in looked(latency(), looks)
+
+
+def test_a_threshold_from_before_a_slower_time_does_not_condemn_what_is_tolerated() -> None:
+    times = Times("slower time")
+    looks = [(times.some(15, 1.3), times.some(135)) for _look in range(10)]
+    looks += [(times.some(15, 2.2 * 1.3), times.some(135, 2.2)) for _look in range(30)]
     assert Phase.FAILURE not in looked(latency(), looks)
 
 
