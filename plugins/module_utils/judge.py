@@ -232,8 +232,6 @@ class _Track:
         self.baseline = _Tally(given.get("baseline", nothing))
         self.recent = _Tally(given.get("recent", nothing))
         """The canary's since evidence last was in its favour: what is wrong now, undiluted by a good time before."""
-        self.beside = _Tally(given.get("beside", nothing))
-        """The baseline's since the same moment."""
         self._alone = _Tally(given.get("alone", nothing))
         """What the canary had while the baseline got no request at all."""
         self._lead = float(given.get("lead", 0.0))
@@ -244,7 +242,6 @@ class _Track:
             "canary": self.canary,
             "baseline": self.baseline,
             "recent": self.recent,
-            "beside": self.beside,
             "alone": self._alone,
         }
         pairs = {name: [tally.bad, tally.total] for name, tally in tallies.items()}
@@ -260,7 +257,6 @@ class _Track:
 
     def _restart(self) -> None:
         self.recent.clear()
-        self.beside.clear()
         self._lead = 0.0
 
     def note(self, canary: Counts, baseline: Counts | None) -> None:
@@ -269,38 +265,42 @@ class _Track:
         if baseline is not None:
             self.baseline.add(baseline)
 
-    def weigh(self, canary: Counts, baseline: Counts | None, allowed: float, enough: int) -> None:
-        """Stake on what came in; ``allowed`` is the share of bad requests that is tolerated, above 0 and below 1.
+    def weigh(
+        self, seen: Counts, table: tuple[Counts, Counts] | None, allowed: float, enough: int, excused: bool = False
+    ) -> None:
+        """Stake on what came in of the canary.
 
-        A baseline without a request says nothing; when the canary alone has ``enough`` meanwhile, it counts as none.
+        ``allowed``: the share of bad requests that is tolerated, above 0 and below 1. ``table``: requests of canary and
+        baseline whose comparison accuses; None without a baseline. A baseline without a request says nothing; when the
+        canary alone has ``enough`` meanwhile, it counts as none. ``excused``: being no worse than the baseline is
+        within the tolerance, too.
         """
-        if baseline is None:
-            self._stake_alone(canary, allowed)
-        elif baseline.total:
+        if table is None:
+            self._stake_alone(seen, allowed)
+        elif table[1].total:
             self._alone.clear()
-            worse, better = bets_on_two(canary.bad, canary.total, baseline.bad, baseline.total)
-            self._accuse(canary, baseline, worse)
-            self.within.look([*bets_on_one(canary.bad, canary.total, allowed, BETTER), *better])
+            worse, better = bets_on_two(table[0].bad, table[0].total, table[1].bad, table[1].total)
+            self._accuse(seen, worse)
+            alone = bets_on_one(seen.bad, seen.total, allowed, BETTER)
+            self.within.look([*alone, *(better if excused else alone)])
         else:
-            self._alone.add(canary)
+            self._alone.add(seen)
             if self._alone.total >= enough:
                 self._stake_alone(self._alone.counts, allowed)
 
     def _stake_alone(self, canary: Counts, allowed: float) -> None:
         self._alone.clear()
-        self._accuse(canary, None, bets_on_one(canary.bad, canary.total, allowed, WORSE))
+        self._accuse(canary, bets_on_one(canary.bad, canary.total, allowed, WORSE))
         better = bets_on_one(canary.bad, canary.total, allowed, BETTER)
         self.within.look([*better, *better])
 
-    def _accuse(self, canary: Counts, baseline: Counts | None, factors: Sequence[float]) -> None:
+    def _accuse(self, canary: Counts, factors: Sequence[float]) -> None:
         self.worse.look(factors)
         self._lead += math.log(max(sum(factors) / len(factors), _LEAST_FACTOR))
-        if self._lead <= 0:
+        if self._lead > 0:
+            self.recent.add(canary)
+        else:
             self._restart()
-            return
-        self.recent.add(canary)
-        if baseline is not None:
-            self.beside.add(baseline)
 
     def condemned(self, alpha: float, allowed: float, by: float = 0.0) -> bool:
         """Whether the canary is provably worse, and by what was seen lately worse than is tolerated."""
@@ -375,7 +375,8 @@ class ErrorProcess:
         before = self._track.worse.state() if self._hold.on else None
         if not held:
             allowed = _allowed(known, self._limits.max_ratio)
-            self._track.weigh(canary, baseline, allowed, self._limits.min_samples)
+            table = None if baseline is None else (canary, baseline)
+            self._track.weigh(canary, table, allowed, self._limits.min_samples, excused=True)
         if before is not None:
             self._track.forgo(before)
         return self._phase()
@@ -461,6 +462,10 @@ def _too_bad(usual: Counts | None, max_ratio: float) -> float:
 
 MEMORY = 2000
 """About so many of the newest response times tell what is normal."""
+TAIL = 10
+"""The percentile is proven where so many times fewer of the baseline's requests are: there a slow tail stands out."""
+_PARTS = {"percentile": 3, "median": 1, "max_ms": 1}
+"""How the questions about latency share alpha. What moves the median moves it so clearly that a small part is enough."""
 _FINENESS = 1.05
 """Response times within 5 % of each other are remembered as one."""
 _FASTEST_MS = 0.01
@@ -531,26 +536,33 @@ def _measured(values: Sequence[float]) -> list[float]:
 
 @dataclass(frozen=True)
 class _Question:
-    """One way of being too slow: more than ``allowed`` of the requests above ``threshold`` milliseconds."""
+    """One way of being too slow: more than ``allowed`` of the canary's requests above ``threshold`` milliseconds.
+
+    The proof: more of the canary's requests are above ``ours`` than of the baseline's above ``theirs``, which is the
+    same value before it was stretched by what is tolerated. None: the baseline does not matter.
+    """
 
     name: str
     threshold: float
     allowed: float
-    relative: bool
-    """Whether the baseline's share above the threshold excuses the canary's."""
+    ours: float = 0.0
+    theirs: float | None = None
 
 
 class LatencyProcess:
     """Judges the response times of one gate's canary, look by look, for a whole rollout.
 
-    Three questions share ``alpha``: is the canary's percentile above ``max_ratio`` times the baseline's, is its median,
-    and (where ``max_ms`` is set) is its percentile above that. A threshold is taken from what the baseline, or before
-    that its hosts before the rollout, had shown until the look before. Then the requests of canary and baseline that
-    are above it are counted and compared like bad ones (see ErrorProcess), so what slows both down moves nothing. Of
-    all rollouts whose release is no slower than the hosts beside it, at most ``alpha`` ever get a failure.
+    Three questions share ``alpha``: is the canary's percentile above ``max_ratio`` times the baseline's (and at least
+    ``tolerance_ms`` more), is its median, and (where ``max_ms`` is set) is its percentile above that. What is normal is
+    taken from what the baseline, or before that its hosts before the rollout, had shown until the look before. Then the
+    canary's requests above the stretched value are compared with the baseline's above the value itself, like bad ones
+    (see ErrorProcess): a canary that is slower by no more than is tolerated is above it no more often, however much
+    both slow down meanwhile. The percentile's proof is taken where a tenth as many of the baseline's requests are
+    (at p99.5 for the percentile 95), for there a slow tail stands out. Of all rollouts whose release is slower by no more
+    than is tolerated, at most ``alpha`` ever get a failure.
 
-    - Failure: provably more often above a threshold than the baseline, and by what was seen lately so often that the
-      percentile itself is above it. For ``max_ms``, and without a baseline: provably so often.
+    - Failure: provably more often above it, and by what was seen lately the percentile itself (or the median) is above
+      its threshold. For ``max_ms``, and without a baseline: provably so often.
     - Success: the percentile is provably below the threshold, and below ``max_ms``.
     - Hold: the baseline's own percentile is provably above three times what it was before the rollout (where that is
       not known: before the batch), or a tenth of its response times are infinite.
@@ -566,7 +578,8 @@ class LatencyProcess:
         _check_common(alpha, limits.min_samples)
         self._limits = limits
         self._names = ["percentile", "median", *(["max_ms"] if limits.max_ms is not None else [])]
-        self._alpha = alpha / len(self._names)
+        whole = sum(_PARTS[name] for name in self._names)
+        self._alphas = {name: alpha * _PARTS[name] / whole for name in self._names}
         with _readable("latency"):
             self._restore(state or {}, alpha)
 
@@ -580,7 +593,7 @@ class LatencyProcess:
         """The canary's since the batch began, for the report."""
         usual = given.get("usual")
         self._usual: list[float] | None = None if usual is None else [float(one) for one in usual]
-        """Percentile and median of the baseline's hosts before the rollout, or before this batch."""
+        """The baseline's percentiles of interest before the rollout, or before this batch."""
         self._owed = {str(name): [int(one) for one in pair] for name, pair in given.get("owed", {}).items()}
         """Question to the waiting requests of canary and baseline that were counted already."""
         self._total = int(given.get("total", 0))
@@ -630,12 +643,7 @@ class LatencyProcess:
         if baseline is not None:
             self._look_at_baseline(sides[1])
         for question in self._questions():
-            counts = self._count(question.name, question.threshold, sides)
-            others = counts[1] if baseline is not None and question.relative else None
-            track = self._tracks[question.name]
-            track.note(counts[0], counts[1] if baseline is not None else None)
-            if not held:
-                track.weigh(counts[0], others, question.allowed, self._limits.min_samples)
+            self._ask(question, sides, baseline is None, held)
         if self._hold.on:
             for name, track in self._tracks.items():
                 track.forgo(before[name])
@@ -644,25 +652,38 @@ class LatencyProcess:
         self._total += len(ours)
         return self._judgement(bool(waiting[0]), baseline is None)
 
+    def _ask(self, question: _Question, sides: tuple[_Side, _Side], alone: bool, held: bool) -> None:
+        track, name = self._tracks[question.name], question.name
+        seen, others = self._count(name, (question.threshold, question.threshold), sides)
+        table = None
+        if question.theirs is not None:
+            table = self._count(f"{name}, compared", (question.ours, question.theirs), sides)
+        track.note(seen, None if alone else others)
+        if not held:
+            track.weigh(seen, None if alone else table, question.allowed, self._limits.min_samples)
+
     def _remember_usual(self, usual: Sequence[float] | None) -> None:
         """Once for each batch: from what is given, else from what the baseline has shown since the rollout began."""
         if self._usual is not None:
             return
-        percents = (self._limits.percentile, 50)
         ordered = sorted(_measured(usual or ()))
         found: list[float] = []
         if len(ordered) >= self._limits.min_samples:
-            found = [percentile(ordered, percent) for percent in percents]
+            found = [percentile(ordered, percent) for percent in self._percents]
         elif self._normal.size >= 2 * self._limits.min_samples:
-            found = [self._normal.quantile(percent) for percent in percents]
-        if found and math.isfinite(max(found)):
-            self._usual = found
+            found = [self._normal.quantile(percent) for percent in self._percents]
+        self._usual = _usable(found)
+
+    @property
+    def _percents(self) -> tuple[float, float, float]:
+        """Of interest: the percentile, the median, and where the percentile is proven."""
+        return (self._limits.percentile, 50, 100 - (100 - self._limits.percentile) / TAIL)
 
     def _look_at_baseline(self, side: _Side) -> None:
         far, too_bad = math.inf, BEYOND_REASON
         if self._usual is not None:
             far, too_bad = FAR * self._usual[0] + self._limits.tolerance_ms, self._share
-        self._hold.look(self._count("hold", far, (_Side((), ()), side))[1], too_bad)
+        self._hold.look(self._count("hold", (far, far), (_Side((), ()), side))[1], too_bad)
 
     @property
     def _share(self) -> float:
@@ -672,30 +693,33 @@ class LatencyProcess:
     def _questions(self) -> list[_Question]:
         """What is asked in this look; thresholds are those of what was known before it."""
         found = []
-        known = None
+        known = self._usual
         if self._normal.size >= self._limits.min_samples:
-            known = [self._normal.quantile(percent) for percent in (self._limits.percentile, 50)]
-        elif self._usual is not None:
-            known = self._usual
+            known = _usable([self._normal.quantile(percent) for percent in self._percents])
         if known is not None:
-            for name, normal, allowed in (("percentile", known[0], self._share), ("median", known[1], 0.5)):
-                threshold = max(self._limits.max_ratio * normal, normal + self._limits.tolerance_ms)
-                if math.isfinite(threshold):
-                    found.append(_Question(name, threshold, allowed, True))
+            normal, median, tail = known
+            found.append(_Question("percentile", self._stretch(normal), self._share, self._stretch(tail), tail))
+            found.append(_Question("median", self._stretch(median), 0.5, self._stretch(median), median))
         if self._limits.max_ms is not None:
-            found.append(_Question("max_ms", self._limits.max_ms, self._share, False))
+            found.append(_Question("max_ms", self._limits.max_ms, self._share))
         return found
 
-    def _count(self, name: str, threshold: float, sides: tuple[_Side, _Side]) -> tuple[Counts, Counts]:
-        """Requests above the threshold and all, of both sides, each request once."""
+    def _stretch(self, normal: float) -> float:
+        """The slowest that is tolerated in the place of a value of the baseline."""
+        return max(self._limits.max_ratio * normal, normal + self._limits.tolerance_ms)
+
+    def _count(self, name: str, thresholds: tuple[float, float], sides: tuple[_Side, _Side]) -> tuple[Counts, Counts]:
+        """Requests above their side's threshold and all, of both sides, each request once."""
         owed = self._owed.get(name, [0, 0])
-        counts = [side.above(threshold, before) for side, before in zip(sides, owed)]
-        self._owed[name] = [side.late(threshold) for side in sides]
+        counts = [side.above(most, before) for side, most, before in zip(sides, thresholds, owed)]
+        self._owed[name] = [side.late(most) for side, most in zip(sides, thresholds)]
         return counts[0], counts[1]
 
     def _judgement(self, waits: bool, alone: bool) -> Judgement:
         judged = self._judged(alone)
-        guilty = [name for name in self._names if self._is_guilty(name)]
+        guilty = [
+            name for name, track in self._tracks.items() if track.condemned(self._alphas[name], self._allowed(name))
+        ]
         worst = max(guilty or judged or ["percentile"], key=lambda name: self._tracks[name].worse.wealth)
         suspicious = waits or any(self._tracks[name].canary.bad for name in self._names if name != "median")
         if self._hold.on:
@@ -708,16 +732,6 @@ class LatencyProcess:
             cleared = bool(judged) and all(self._tracks[name].cleared for name in judged)
             phase = Phase.SUCCESS if cleared else Phase.INCONCLUSIVE
         return Judgement(phase, self._text(phase, worst, bool(judged)), self._evidence(worst))
-
-    def _is_guilty(self, name: str) -> bool:
-        """Whether a question is answered with "too slow".
-
-        A threshold that many requests of the baseline exceed too is out of date: what is normal has changed since,
-        and is about to be learned anew.
-        """
-        allowed = self._allowed(name)
-        outdated = self._tracks[name].beside.ratio > min(2 * allowed, (1 + allowed) / 2)
-        return not outdated and self._tracks[name].condemned(self._alpha, allowed)
 
     def _judged(self, alone: bool) -> list[str]:
         """The questions that a success has to answer: without a baseline there may be none to compare with."""
@@ -757,9 +771,17 @@ class LatencyProcess:
             "test": name,
             "slow": track.canary.bad,
             "slow_of": track.canary.total,
-            "alpha": self._alpha,
+            "alpha": self._alphas[name],
             "p": track.p,
         }
+
+
+def _usable(percentiles: Sequence[float]) -> list[float] | None:
+    """Percentile, median and tail to compare with; an infinite tail is replaced by the percentile."""
+    if not percentiles or not math.isfinite(max(percentiles[:2])):
+        return None
+    normal, median, tail = percentiles
+    return [normal, median, tail if math.isfinite(tail) else normal]
 
 
 def _finite(value: float) -> float | None:

@@ -303,7 +303,7 @@ def test_three_times_slower_is_found_at_the_second_look() -> None:
 
 def test_what_was_usual_makes_the_first_look_count() -> None:
     times = Times("usual")
-    judgement = latency().look(times.some(15, 3), times.some(135), times.some(500))
+    judgement = latency().look(times.some(30, 3), times.some(135), times.some(500))
     assert judgement.phase is Phase.FAILURE
     assert judgement.evidence["test"] in ("percentile", "median")
 
@@ -395,6 +395,12 @@ def test_a_baseline_of_infinite_times_is_none() -> None:
     times = Times("endless")
     found = looked(latency(), [([math.inf] * 15, [math.inf] * 30 + times.some(100)) for _look in range(3)])
     assert found[-1] is Phase.HOLD
+
+
+def test_a_few_infinite_times_of_the_others_do_not_hide_a_slow_release() -> None:
+    times = Times("some endless")
+    looks = [(times.some(45, 3), [math.inf] * 3 + times.some(132)) for _look in range(4)]
+    assert looked(latency(), looks)[-1] is Phase.FAILURE
 
 
 def test_an_absolute_limit_needs_no_baseline() -> None:
