@@ -465,7 +465,7 @@ MEMORY = 2000
 TAIL = 10
 """The percentile is proven where so many times fewer of the baseline's requests are: there a slow tail stands out."""
 _PARTS = {"percentile": 3, "median": 1, "max_ms": 1}
-"""How the questions about latency share alpha. What moves the median moves it so clearly that a small part is enough."""
+"""How the questions about latency share alpha: what moves the median does so clearly that a small part is enough."""
 _FINENESS = 1.05
 """Response times within 5 % of each other are remembered as one."""
 _FASTEST_MS = 0.01
@@ -558,8 +558,8 @@ class LatencyProcess:
     canary's requests above the stretched value are compared with the baseline's above the value itself, like bad ones
     (see ErrorProcess): a canary that is slower by no more than is tolerated is above it no more often, however much
     both slow down meanwhile. The percentile's proof is taken where a tenth as many of the baseline's requests are
-    (at p99.5 for the percentile 95), for there a slow tail stands out. Of all rollouts whose release is slower by no more
-    than is tolerated, at most ``alpha`` ever get a failure.
+    (at p99.5 for the percentile 95), for there a slow tail stands out. Of all rollouts whose release is slower by no
+    more than is tolerated, at most ``alpha`` ever get a failure.
 
     - Failure: provably more often above it, and by what was seen lately the percentile itself (or the median) is above
       its threshold. For ``max_ms``, and without a baseline: provably so often.

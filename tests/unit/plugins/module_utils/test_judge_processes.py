@@ -297,7 +297,7 @@ def test_the_same_latency_is_a_success_once_that_is_proven() -> None:
 
 def test_three_times_slower_is_found_at_the_second_look() -> None:
     times = Times("slow")
-    found = looked(latency(), [(times.some(15, 3), times.some(135)) for _look in range(2)])
+    found = looked(latency(), [(times.some(25, 3), times.some(135)) for _look in range(2)])
     assert found[-1] is Phase.FAILURE
 
 
