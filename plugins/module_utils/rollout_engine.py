@@ -272,6 +272,8 @@ class Engine:
         record.enter([host for host in hosts if record.phase(host) == state.PENDING], state.PREPARED, self.world.now())
         if hosts:
             self.world.tell(f"{record.version} is installed", hosts)
+        if record.kind == "rollback" or record.configuration_only:
+            return
         carried = self.settings.migrations or next((one.manifest for one in found.values()), {}).get("migrations") or {}
         try:
             checked = check_migrations(carried, "The release's mesops.json: migrations")
@@ -410,7 +412,10 @@ class Engine:
                 f"{', '.join(left)} could not be brought back and stays out of traffic; the reasons are above."
             )
         else:
-            record.advice = "Every host runs what it ran before. Correct the release and give it a new version."
+            what = "Correct the release and give it a new version."
+            if record.configuration_only:
+                what = "Correct its configuration in the inventory and roll it out again."
+            record.advice = f"Every host runs what it ran before. {what}"
         self.steps.event(f"rolled back{', but not ' + ', '.join(left) if left else ''}")
         self.steps.close()
 

@@ -20,6 +20,7 @@ from ansible_collections.mesops.platform.plugins.module_utils.gates import (
     Verdict,
 )
 from ansible_collections.mesops.platform.plugins.module_utils.judge import Phase
+from ansible_collections.mesops.platform.plugins.module_utils.release_configuration import version_of
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import Settings
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import Record
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_world import Activated, SampleRequest, World
@@ -138,8 +139,8 @@ class Watch:
         baseline = self._baseline(hosts)
         requests = []
         for name, host in keys:
-            version = self.record.hosts[host or hosts[0]].target
-            probe = fill_probe(gates[(name, host)].spec, self.settings, version, host, hosts=hosts, baseline=baseline)
+            target = self.record.hosts[host or hosts[0]].target
+            probe = fill_probe(gates[(name, host)].spec, self.settings, target, host, hosts=hosts, baseline=baseline)
             requests.append(SampleRequest(f"{name}/{host}", probe, host, hosts, baseline))
         now = self.world.clock()
         taken = self.world.sample(requests, save=save)
@@ -209,15 +210,15 @@ def place_of(probe: Mapping[str, Any]) -> str:
 
 
 def fill_probe(
-    spec: GateSpec, settings: Settings, version: str, host: str, *, hosts: Sequence[str], baseline: Sequence[str]
+    spec: GateSpec, settings: Settings, target: str, host: str, *, hosts: Sequence[str], baseline: Sequence[str]
 ) -> dict[str, Any]:
     """A probe with the names of this very rollout in the place of $host, $version and the like.
 
-    ``version`` is what the hosts are to run: in a rollback that is the version before.
+    ``target`` is what the hosts are to run: in a rollback that is what they ran before.
     """
     names = {
         "service": settings.service.name,
-        "version": version,
+        "version": version_of(target),
         "port": str(settings.service.port),
         "host": host,
         "address": settings.addresses.get(host, host),

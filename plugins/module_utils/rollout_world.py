@@ -31,15 +31,23 @@ class BalancerTrouble(Exception):
 
 @dataclass(frozen=True)
 class Node:
-    """A host of the service: what it has, or why it does not say."""
+    """A host of the service: what it has, or why it does not say.
+
+    What it runs is named as ``release_configuration.joined`` does: a version and, where hosts keep configurations, the
+    digest of one.
+    """
 
     current: str | None = None
     previous: str | None = None
-    """The version that was current before."""
+    """What was current before."""
     running: str | None = None
-    """The version that its process was started on."""
+    """What its process was started on."""
     reason: str = ""
     """Why it gave no answer; empty when it did."""
+    wanted: str = ""
+    """The digest of the configuration that the inventory has for it; empty where it keeps none."""
+    changes: str = ""
+    """The names of the settings in which that one differs from the one in force."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,10 @@ class Server:
     """Its weight in percent of the configured one."""
     check: str = field(default="", compare=False)
     """What the last health check said of it."""
+    weight: int = 100
+    """The configured one."""
+    algorithm: str = ""
+    """How its backend is balanced, in HAProxy's own word; empty when that is not known."""
 
     @property
     def serving(self) -> bool:

@@ -11,12 +11,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils import haproxy_requests
+from ansible_collections.mesops.platform.plugins.module_utils import rollout_plan as plan
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_world as world
 from ansible_collections.mesops.platform.plugins.module_utils.gates import READY
 from ansible_collections.mesops.platform.plugins.module_utils.judge import Phase
+from ansible_collections.mesops.platform.plugins.module_utils.release_configuration import (
+    Difference,
+    joined,
+    parted,
+    version_of,
+)
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import PlanError, Settings
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import Migration, Record
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_watch import fill_probe, place_of
@@ -39,11 +47,16 @@ class LiveWorld:
         settings: Settings,
         store: LiveStore | DirectStore,
         tell: Callable[[str, Sequence[str]], None],
+        configurations: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
+        """``configurations`` has what the inventory says of each host, as app_release takes it; it holds secrets."""
         self.fleet = fleet
         self.settings = settings
         self.store = store
         self._tell = tell
+        self._configurations = configurations or {}
+        self._wanted: dict[str, str] = {}
+        """What each host is to run, as it was seen last."""
         self._announced = ""
         self._signal_places = list(settings.balancers)
         self._reference: dict[str, samples.Counters] = {}
@@ -146,7 +159,7 @@ class LiveWorld:
 
     def look(self) -> tuple[dict[str, Answer], dict[str, Answer]]:
         """What every node and every load balancer answers, silence included."""
-        nodes = {f"node {host}": self._release_call(host, "read", {}) for host in self.settings.hosts}
+        nodes = {f"node {host}": self._look_call(host) for host in self.settings.hosts}
         balancers = {f"balancer {name}": self._server_call(name, {}) for name in self.settings.balancers}
         answers = self.fleet.run({**nodes, **balancers})
         return (
@@ -154,13 +167,24 @@ class LiveWorld:
             {name: answers[f"balancer {name}"] for name in self.settings.balancers},
         )
 
+    def _look_call(self, host: str) -> Call:
+        given = self._configurations.get(host)
+        return self._release_call(host, "read", {"configuration": given} if given else {})
+
+    def look_at_nodes(self) -> dict[str, world.Node]:
+        """What every node answers."""
+        answers = self.fleet.run({host: self._look_call(host) for host in self.settings.hosts})
+        return {host: node_of(answer) for host, answer in answers.items()}
+
     def observe(self) -> world.Sight:
         """Look at every node and every load balancer; load balancers have to answer."""
         nodes, balancers = self.look()
         for name, answer in {**nodes, **balancers}.items():
             if answer.result.get("fenced"):
                 raise PlanError(f"{name}: {answer.reason}")
-        return world.Sight({host: node_of(answer) for host, answer in nodes.items()}, self._seen(balancers))
+        found = {host: node_of(answer) for host, answer in nodes.items()}
+        self._wanted = {host: str(joined(self.settings.version, node.wanted)) for host, node in found.items()}
+        return world.Sight(found, self._seen(balancers))
 
     def servers(self) -> dict[str, dict[str, world.Server]]:
         """Look at the load balancers alone, which have to answer."""
@@ -209,8 +233,11 @@ class LiveWorld:
     def prepare(self, targets: Mapping[str, str], check: bool = False) -> dict[str, world.Prepared]:
         """Install versions on hosts without activating them; one that is there needs no artifact."""
         calls = {}
-        for host, version in targets.items():
-            more: dict[str, Any] = {"version": version, "command": self.settings.service.command}
+        for host, target in targets.items():
+            version = version_of(target)
+            more = {**_release(target), "command": self.settings.service.command}
+            if "configuration_digest" in more and target == self._wanted.get(host):
+                more["configuration"] = self._configurations[host]
             if self.settings.artifact and version == self.settings.version:
                 more.update(artifact=self.settings.artifact, checksum=self.settings.checksum)
             calls[host] = self._release_call(
@@ -227,11 +254,11 @@ class LiveWorld:
         """Let hosts run versions, and take the first sample of every gate about them."""
         service = self.settings.service
         calls = {}
-        for host, version in targets.items():
-            until, once = self._ready_probes(host, version, list(targets))
+        for host, target in targets.items():
+            until, once = self._ready_probes(host, target, list(targets))
             ready = {"until": until, "once": once, "timeout": service.ready_timeout, "prove_stop": stop}
             patience = (service.stop_timeout + service.ready_timeout) * (2 if stop else 1) + 30
-            calls[host] = self._release_call(host, "active", {"version": version, "ready": ready}, timeout=patience)
+            calls[host] = self._release_call(host, "active", {**_release(target), "ready": ready}, timeout=patience)
         found = {}
         for host, answer in self._round(calls, save).items():
             started = answer.result.get("started") or {}
@@ -245,18 +272,18 @@ class LiveWorld:
             )
         return found
 
-    def _ready_probes(self, host: str, version: str, hosts: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _ready_probes(self, host: str, target: str, hosts: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Probes of the stage ready that the node itself can take: those to wait for, and those to look at once."""
         until: dict[str, Any] = {}
         once: dict[str, Any] = {}
-        back = version != self.settings.version
+        back = target != self._wanted.get(host, self.settings.version)
         for name, spec in self.settings.gates.items():
             # The version before is not judged by what is said about the new one.
             asked = not back or name == READY or spec.both
             if asked and spec.stage == READY and place_of(spec.probe) == "node":
                 # Going back nothing is judged by a single look: what is asked then is waited for.
                 (until if back or spec.failure_limit < 0 else once)[name] = fill_probe(
-                    spec, self.settings, version, host, hosts=hosts, baseline=()
+                    spec, self.settings, target, host, hosts=hosts, baseline=()
                 )
         return until, once
 
@@ -269,10 +296,12 @@ class LiveWorld:
         return self._migration(host, version, name, migration, look=True)
 
     def _migration(self, host: str, version: str, name: str, migration: Migration, look: bool) -> world.Migrated:
+        # With the configuration that comes with the version: a step may need what only that one has.
+        wanted = self._wanted.get(host, version)
         arguments = {
             "service": self.settings.service.name,
             "unit": self.settings.service.unit,
-            "version": version,
+            **_release(wanted if version_of(wanted) == version else version),
             "step": name,
             "command": migration.command,
             "timeout": migration.timeout,
@@ -447,14 +476,31 @@ def node_of(answer: Answer) -> world.Node:
     if answer.failed:
         return world.Node(reason=answer.reason)
     result = answer.result
-    return world.Node(result.get("current"), result.get("previous"), result.get("running"))
+    found = result.get("configuration") or {}
+    kept = {key: found.get(key) if found.get("kept") else "" for key in ("current", "previous", "running", "wanted")}
+    current, previous, running = (joined(result.get(key), kept[key]) for key in ("current", "previous", "running"))
+    differs = Difference(*(tuple(found.get(key) or ()) for key in ("added", "removed", "changed")))
+    return world.Node(current, previous, running, wanted=str(kept["wanted"] or ""), changes=differs.text())
+
+
+def _release(target: str) -> dict[str, Any]:
+    """A version, and a configuration where the name has one, as app_release takes them."""
+    version, digest = parted(target)
+    return {"version": version, **({"configuration_digest": digest} if digest else {})}
 
 
 def server_of(server: Mapping[str, Any]) -> world.Server:
     """One server at one load balancer."""
     share = 100 * float(server["weight"]) / (float(server["weight_configured"]) or 1.0)
     said = ", ".join(str(server[key]) for key in ("status", "check") if server.get(key))
-    return world.Server(str(server["admin"]), bool(server["up"] or not server["checked"]), share, said)
+    return world.Server(
+        admin=str(server["admin"]),
+        up=bool(server["up"] or not server["checked"]),
+        percent=share,
+        check=said,
+        weight=int(server["weight_configured"]),
+        algorithm=str(server.get("algorithm", "")),
+    )
 
 
 def servers_of(result: Mapping[str, Any], hosts: Collection[str]) -> dict[str, world.Server]:
@@ -462,6 +508,13 @@ def servers_of(result: Mapping[str, Any], hosts: Collection[str]) -> dict[str, w
     found: dict[str, world.Server] = {}
     for server in result["servers"]:
         name, one = server["server"], server_of(server)
-        if name in hosts and (name not in found or (found[name].serving and not one.serving)):
-            found[name] = one
+        if name in hosts:
+            found[name] = _worse(found[name], one) if name in found else one
     return found
+
+
+def _worse(first: world.Server, second: world.Server) -> world.Server:
+    """A host in two backends: what holds of the worse one, in each respect."""
+    base = second if first.serving and not second.serving else first
+    static = next((one.algorithm for one in (first, second) if one.algorithm in plan.STATIC), base.algorithm)
+    return replace(base, weight=min(first.weight, second.weight), algorithm=static)
