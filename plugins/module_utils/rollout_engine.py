@@ -27,11 +27,12 @@ from ansible_collections.mesops.platform.plugins.module_utils.gates import READY
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_begin import Decision, decide
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import PlanError, Settings, check_migrations
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import Migration, Record
-from ansible_collections.mesops.platform.plugins.module_utils.rollout_steps import Aborted, Halt, Steps, Stuck
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_steps import Aborted, Steps, Stuck
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_watch import STAGES_OF, ReleaseFailure, Watch
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_world import (
     Activated,
     BalancerTrouble,
+    Halt,
     LockLost,
     Opened,
     Sight,
@@ -99,7 +100,9 @@ class Engine:
         decision = self._before_anything(self.world.open(), kind)
         record = self.record = decision.record
         self.steps = Steps(self.world, self.settings, record)
-        self.watch = Watch(self.world, self.settings, record, self.steps.promoted, self.steps.pause)
+        self.watch = Watch(
+            self.world, self.settings, record, self.steps.promoted, self.steps.pause, sight=lambda: self.sight
+        )
         if decision.nothing:
             self.world.release()
             record.status, record.ended_at = state.SUCCEEDED, self.world.now()

@@ -169,6 +169,8 @@ class Record:
     """Hosts that took part until they were excluded or left the inventory, as they were then."""
     migrations: dict[str, Migration] = field(default_factory=dict)
     gates: list[dict[str, Any]] = field(default_factory=list)
+    evidence: dict[str, Any] = field(default_factory=dict)
+    """What the gates that compare have seen, by name: a run that goes on has no new chances of a false alarm."""
     events: list[dict[str, Any]] = field(default_factory=list)
     schema: int = SCHEMA
 

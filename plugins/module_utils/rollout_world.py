@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from ansible_collections.mesops.platform.plugins.module_utils.judge import Phase
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import Migration, Record
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_traffic import Seen
 
 
 class StoreLost(Exception):
@@ -27,6 +28,10 @@ class LockLost(Exception):
 
 class BalancerTrouble(Exception):
     """A load balancer cannot be reached or does not obey."""
+
+
+class Halt(Exception):
+    """Trouble that says nothing about the release: stop where it is safe."""
 
 
 @dataclass(frozen=True)
@@ -181,15 +186,40 @@ class SampleRequest:
     """The host whose probe it is, or nothing when it is about the batch."""
     canary: Sequence[str]
     baseline: Sequence[str]
+    in_traffic: bool = False
+    """Whether only what was measured since the canary has traffic may count."""
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Requests of the canary and of the hosts beside it, since the look before."""
+
+    canary: Seen
+    baseline: Seen | None = None
+    usual: Seen | None = None
+    """What those hosts (the canary's own where there are no others) had before the rollout, all of it."""
+    share: float = 0.0
+    """How many of the baseline's requests the canary would have had for its weights (1: as many)."""
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Response times of the canary and of the hosts beside it since the look before, in milliseconds."""
+
+    canary: Sequence[float]
+    baseline: Sequence[float] | None = None
+    waiting: tuple[Sequence[float], Sequence[float]] = ((), ())
+    """How long requests of the canary and of the others have waited at least that wait at this moment."""
 
 
 @dataclass(frozen=True)
 class Taken:
-    """One sample, judged."""
+    """One sample; with ``figures`` it is still to be judged, together with those before it."""
 
     phase: Phase
     text: str
     evidence: Mapping[str, Any] = field(default_factory=dict)
+    figures: Counted | Timed | None = None
 
 
 Where = Mapping[str, Sequence[str]]

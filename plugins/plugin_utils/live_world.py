@@ -25,13 +25,13 @@ from ansible_collections.mesops.platform.plugins.module_utils.release_configurat
     parted,
     version_of,
 )
-from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import PlanError, Settings
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import PlanError, Settings, looks_back
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import Migration, Record
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_watch import fill_probe, place_of
-from ansible_collections.mesops.platform.plugins.plugin_utils import samples
 from ansible_collections.mesops.platform.plugins.plugin_utils.direct_store import DirectStore
 from ansible_collections.mesops.platform.plugins.plugin_utils.fleet import Answer, Call, Fleet
 from ansible_collections.mesops.platform.plugins.plugin_utils.live_store import LiveStore
+from ansible_collections.mesops.platform.plugins.plugin_utils.samples import Samples
 
 MIGRATION_WAIT = 4
 SIGNAL, LAST_SIGNAL = "signal", "last signal"
@@ -59,7 +59,7 @@ class LiveWorld:
         """What each host is to run, as it was seen last."""
         self._announced = ""
         self._signal_places = list(settings.balancers)
-        self._reference: dict[str, samples.Counters] = {}
+        self.samples = Samples()
         self._entered_at = time.monotonic()
 
     # -------------------------------------------------------------------------------------------------- time and people
@@ -192,7 +192,9 @@ class LiveWorld:
 
     def _seen(self, balancers: Mapping[str, Answer]) -> dict[str, dict[str, world.Server]]:
         everybody = (*self.settings.hosts, *self.settings.excluded)
-        servers = {name: servers_of(result, everybody) for name, result in _obeyed(balancers).items()}
+        results = _obeyed(balancers)
+        self.samples.note_before(result["traffic"] for result in results.values())
+        servers = {name: servers_of(result, everybody) for name, result in results.items()}
         for name, seen in servers.items():
             missing = [host for host in everybody if host not in seen]
             if missing:
@@ -338,13 +340,16 @@ class LiveWorld:
         options: Mapping[str, Any],
         patience: float,
         save: Record | None,
+        *,
         unrecorded: bool = False,
+        looked_at: Sequence[str] = (),
     ) -> dict[str, Mapping[str, Any]]:
-        """Change servers at all load balancers at once."""
+        """Change servers at all load balancers at once, and look at some others."""
         options = {**options, "wait": patience}
         calls = {
             name: self._server_call(name, {**options, "server": list(hosts)}, patience) for name, hosts in where.items()
         }
+        calls.update({name: self._server_call(name, {}) for name in looked_at if name not in calls})
         return _obeyed(self._round(calls, save, unrecorded=unrecorded))
 
     def drain(
@@ -396,38 +401,62 @@ class LiveWorld:
         """Put hosts into traffic once every load balancer's own checks have seen them up."""
         limit = self.settings.service.ready_timeout if wait else 0
         options = {"state": "ready", "weight": f"{percent}%", "on_timeout": "report"}
-        found = self._change(where, {**options, **_unless(where, mine)}, limit, save)
-        self._reference = {**self._reference, **{name: result["counters"] for name, result in found.items()}}
-        self._entered_at = time.monotonic()
+        # Load balancers where the hosts are kept out are looked at too: others serve there, to be compared with.
+        found = self._change(where, {**options, **_unless(where, mine)}, limit, save, looked_at=self.settings.balancers)
+        kept = _left_alone(found)
+        entered = {name: [host for host in hosts if host not in kept.get(name, ())] for name, hosts in where.items()}
+        if self.samples.enter(entered, percent, {name: result["traffic"] for name, result in found.items()}):
+            self._entered_at = time.monotonic()
         down: dict[str, dict[str, str]] = {}
-        for name, result in found.items():
-            for server in result["servers"]:
+        for name in where:
+            for server in found[name]["servers"]:
                 if not server_of(server).serving:
                     reason = f"is {server['status']} at {name} after {limit:g} s ({server['check']})"
                     down.setdefault(server["server"], {})[name] = reason
-        return world.Entered(down, _left_alone(found))
+        return world.Entered(down, kept)
 
     # ---------------------------------------------------------------------------------------------------------- samples
 
     def sample(self, requests: Sequence[world.SampleRequest], *, save: Record | None = None) -> dict[str, world.Taken]:
         """Take samples, each where its probe belongs, all at once."""
         probes: dict[str, dict[str, Any]] = {}
+        early = {}
         for request in requests:
-            probe = {key: value for key, value in request.probe.items() if key != "from"}
-            if probe["type"] == "haproxy":
-                # Never what was before the present share of traffic, and of that the last seconds.
-                seconds = min(
-                    time.monotonic() - self._entered_at, float(probe.get("seconds", haproxy_requests.LOG_SECONDS))
-                )
-                probe.update(backend=list(self.settings.backends), servers=list(request.canary), seconds=seconds)
+            why = self._too_early(request)
+            if why:
+                early[request.key] = world.Taken(Phase.NO_DATA, why)
+                continue
             for host in self._places(request):
-                probes.setdefault(host, {})[request.key] = probe
+                probes.setdefault(host, {})[request.key] = self._probe(request, host)
         calls = {}
         for host, some in probes.items():
             longest = sum(float(probe.get("timeout", 10)) for probe in some.values())
             calls[host] = Call(host, "health_gate", {"probes": some}, timeout=30 + longest)
         answers = self._round(calls, save)
-        return {request.key: self._judged(request, answers) for request in requests}
+        return {one.key: early[one.key] if one.key in early else self._judged(one, answers) for one in requests}
+
+    def _probe(self, request: world.SampleRequest, host: str) -> dict[str, Any]:
+        """A probe as one host gets it: never about what was before the last look, or before there was traffic."""
+        probe = {key: value for key, value in request.probe.items() if key != "from"}
+        since = self.samples.since(request.key, host)
+        present = time.monotonic() - self._entered_at
+        if probe["type"] == "haproxy":
+            seconds = min(present, float(probe.get("seconds", haproxy_requests.LOG_SECONDS)))
+            probe.update(backend=list(self.settings.backends), servers=list(request.canary), seconds=seconds)
+        elif probe.get("range") and request.in_traffic:
+            # Points that lie apart by the query's own windows are independent of each other.
+            back = looks_back(probe)
+            probe.update(range=min(float(probe["range"]), present - back), step=max(float(probe.get("step", 5)), back))
+        if since is not None and (probe.get("range") or probe["type"] == "haproxy"):
+            probe["since"] = since
+        return probe
+
+    def _too_early(self, request: world.SampleRequest) -> str:
+        """Why a query would look at the version before; empty when it does not."""
+        back, present = looks_back(request.probe), time.monotonic() - self._entered_at
+        if not request.in_traffic or present > back or not back:
+            return ""
+        return f"the query looks back {back:g} s, but the hosts have had traffic for {present:.0f} s only"
 
     def _places(self, request: world.SampleRequest) -> Sequence[str]:
         place = place_of(request.probe)
@@ -440,11 +469,10 @@ class LiveWorld:
         for host in self._places(request):
             answer = answers[host]
             if answer.failed:
-                # A node that cannot be asked is not healthy; anything else that cannot be asked is only silent.
-                lost = host == request.host and answer.unreachable
-                return world.Taken(Phase.FAILURE if lost else Phase.ERROR, f"{host}: {answer.reason}")
+                # Who cannot be asked is only silent; whether it is down is what the load balancers' checks tell.
+                return world.Taken(Phase.ERROR, f"{host}: {answer.reason}")
             taken[host] = answer.result["samples"][request.key]
-        return samples.judge(request, taken, self._reference)
+        return self.samples.taken(request, taken)
 
 
 # ------------------------------------------------------------------------------------------------------------- answers

@@ -437,6 +437,9 @@ class World:
             return world.Taken(Phase.SUCCESS if good else Phase.FAILURE, "ready" if good else "not ready")
         if request.probe.get("type") == "promql" and "prometheus" in self.estate.dead_balancers:
             return world.Taken(Phase.ERROR, "Prometheus gave no answer")
+        if request.probe.get("measure") == "state":
+            down = [host for host in request.canary if not self.estate.serves(host)]
+            return world.Taken(Phase.FAILURE if down else Phase.SUCCESS, f"{', '.join(down)} is DOWN" if down else "up")
         faults = {self.estate.bad.get(str(self.estate.hosts[host].running)) for host in request.canary}
         if "dies" in faults:
             for host in request.canary:
