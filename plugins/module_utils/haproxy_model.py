@@ -27,7 +27,6 @@ SERVICE_KEYS = [
     "slowstart",
     "timeouts",
     "retry",
-    "drain",
     "tls",
     "on_marked_down",
 ]
@@ -47,7 +46,6 @@ CHECK_KEYS = [
 ]
 SERVICE_TIMEOUTS = ["connect", "server", "queue", "check", "tunnel"]
 RETRY_KEYS = ["attempts", "methods", "on"]
-DRAIN_KEYS = ["deadline", "on_timeout"]
 TLS_TO_SERVER_KEYS = ["verify", "ca_file", "sni"]
 FRONTEND_KEYS = ["mode", "binds", "routes", "service", "redirect_https", "maxconn", "timeouts"]
 FRONTEND_TIMEOUTS = ["client", "http_request", "http_keep_alive"]
@@ -301,6 +299,10 @@ def _retry(value: Any, place: str) -> dict[str, Any]:
 
 def _service(key: str, value: Any, hostvars: Hostvars, timeouts: Mapping[str, str]) -> dict[str, Any]:
     place = f"haproxy_services.{key}"
+    if isinstance(value, Mapping) and "drain" in value:
+        raise ModelError(
+            f"{place}.drain is about rollouts of the service; move it to app_services.{key}.rollout.drain."
+        )
     given = mapping(value, place, SERVICE_KEYS)
     mode = choice(given.get("mode", "http"), f"{place}.mode", ["http", "tcp"])
     own = _times(given.get("timeouts", {}), f"{place}.timeouts", SERVICE_TIMEOUTS)
@@ -309,9 +311,6 @@ def _service(key: str, value: Any, hostvars: Hostvars, timeouts: Mapping[str, st
     check = _check(given.get("check", {}), f"{place}.check", mode)
     if check and check["timeout"]:
         own["check"] = check["timeout"]
-    drain = mapping(given.get("drain", {}), f"{place}.drain", DRAIN_KEYS)
-    time(drain.get("deadline", "60s"), f"{place}.drain.deadline")
-    choice(drain.get("on_timeout", "fail"), f"{place}.drain.on_timeout", ["wait", "kill", "fail"])
     if mode == "http" and "on_marked_down" in given:
         raise ModelError(
             f"{place}.on_marked_down is for tcp services only: over HTTP it kills requests that a draining server "

@@ -185,7 +185,7 @@ def test_quotes_are_quoted() -> None:
         ({"on_marked_down": "shutdown-sessions"}, "for tcp services only"),
         ({"mode": "tcp", "retry": {}}, "for http services only"),
         ({"mode": "udp"}, "must be one of http, tcp"),
-        ({"drain": {"on_timeout": "panic"}}, "must be one of wait, kill, fail"),
+        ({"drain": {"deadline": "5m"}}, "is about rollouts of the service; move it to app_services."),
         ({"timeouts": {"server": "1h"}}, "haproxy_hard_stop_after is 35m, shorter than the server timeout 1h"),
         ({"tls": {"verify": "maybe"}}, "must be one of required, none"),
     ],
