@@ -516,20 +516,32 @@ def _extra(value: Any, services: Mapping[str, Any], frontends: Mapping[str, Any]
     return extra
 
 
+def _handover(frontends: Sequence[Mapping[str, Any]], extra: Mapping[str, Any], timeouts: Mapping[str, str]) -> Any:
+    """How a worker that a reload has left behind reaches the current one; nothing where raw text has its own routes.
+
+    Its routes could not be followed there, and one worker must not hand over some requests and not others.
+    """
+    raw = [extra["defaults"], extra["sections"], *extra["frontends"].values()]
+    if any(re.search(r"^\s*(use|default)_backend\b", str(text), re.MULTILINE) for text in raw):
+        return None
+    clients = [timeouts["client"], *(one["timeouts"].get("client", "0") for one in frontends if one["mode"] == "http")]
+    return {"client": max(clients, key=milliseconds)}
+
+
 def _check_hard_stop(hard_stop: Any, services: Mapping[str, Any], timeouts: Mapping[str, str]) -> None:
     limit = time(hard_stop, "haproxy_hard_stop_after")
     for one in services.values():
         longest = one["timeouts"].get("server", timeouts["server"])
-        if one["mode"] == "http" and milliseconds(longest) > milliseconds(limit):
+        if milliseconds(longest) > milliseconds(limit):
+            what = "longest requests" if one["mode"] == "http" else "sessions"
             raise ModelError(
                 f"haproxy_hard_stop_after is {limit}, shorter than the server timeout {longest} of "
-                f"haproxy_services.{one['name']}, so a reload would kill its longest requests; raise it to {longest} "
-                "or more."
+                f"haproxy_services.{one['name']}, so a reload would kill its {what}; raise it to {longest} or more."
             )
 
 
 def build(services: Any, frontends: Any, extra: Any, hostvars: Hostvars, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return services, frontends, stats binds, peers, extra texts and certificate files; refuse what cannot work.
+    """Return services, frontends, handover, stats binds, peers, extra texts and files; refuse what cannot work.
 
     ``settings`` has the role's other variables without their prefix: hard_stop_after, timeouts, peers, peers_port,
     stats_bind, stats_user, stats_password, trusted_proxies, maxconn.
@@ -556,6 +568,7 @@ def build(services: Any, frontends: Any, extra: Any, hostvars: Hostvars, setting
         for one in sequence(settings["peers"], "haproxy_peers")
     ]
     port(settings["peers_port"], "haproxy_peers_port")
+    texts = _extra(extra, backends, fronts)
     proxies = sequence(settings["trusted_proxies"], "haproxy_trusted_proxies")
     return {
         "services": list(backends.values()),
@@ -568,6 +581,7 @@ def build(services: Any, frontends: Any, extra: Any, hostvars: Hostvars, setting
         "timeouts": timeouts,
         "peers": peers,
         "trusted_proxies": [word(one, "haproxy_trusted_proxies") for one in proxies],
-        "extra": _extra(extra, backends, fronts),
+        "extra": texts,
+        "handover": _handover(list(fronts.values()), texts, timeouts),
         "files": files,
     }

@@ -16,7 +16,8 @@ description:
   - Runs on the load balancer and speaks with the current worker through the master's socket. Every reply is read.
     What HAProxy refuses fails with HAProxy's own words.
   - V(drain) and V(maint) wait until the server has no session and no queued request left, in the current worker and in
-    every worker that a reload has left behind. A reload meanwhile is noticed, and what it has lost is set again.
+    every worker that a reload has left behind, and until no such worker has a client whose next request it could send
+    there. A reload meanwhile is noticed, and what it has lost is set again.
   - V(ready) never lets a dead server in. Unless HAProxy's own checks have passed after the module began (see
     O(fresh)), it stays out of traffic. O(weight) is set before, so it never takes more than that.
   - What was changed is saved at once. So it survives reloads, restarts and crashes of HAProxy.
@@ -109,8 +110,12 @@ options:
 notes:
   - Executions on one load balancer exclude each other while they decide and change, not while they wait.
   - A server without health checks is ready at once, RV(servers[].checked) says so.
-  - A worker that a reload has left behind cannot be told anything. It answers what an idle keep-alive client sends it
-    once more, with any server that it believes to be up, and tries another one where the connection is refused.
+  - A worker that a reload has left behind cannot be told anything. What an idle keep-alive client sends it once more is
+    handed to the current worker by the configuration of the role C(haproxy). With another configuration it goes to any
+    server that the old worker believes to be up, so a drain waits until such clients have left, which takes as long as
+    C(timeout http-keep-alive).
+  - A request that was under way when HAProxy was reloaded, and fails on its server afterwards, may be tried again on a
+    server that has been drained since.
   - Counters begin with a worker. They are summed over all workers that still run, and end with them.
 seealso:
   - module: mesops.platform.haproxy_config
@@ -256,6 +261,13 @@ servers:
       description: Requests and connections that it works on for workers that a reload has left behind.
       type: int
       sample: 0
+    clients_old_workers:
+      description:
+        - Clients of workers that a reload has left behind, whose next request may go to any server of the backend
+          that such a worker believes to be up. Always 0 with the configuration of the role C(haproxy), where such a
+          request is handed to the current worker.
+      type: int
+      sample: 0
     counters:
       description: Counters since the workers began.
       type: dict
@@ -355,7 +367,7 @@ def main() -> None:
         clock=time.monotonic,
         sleep=time.sleep,
         save=lambda: core.save(ask, params["config"], params["state_file"]),
-        lock=lambda: core.file_lock(core.LOCK, time.monotonic, time.sleep),
+        lock=lambda: core.file_lock(state.LOCK, time.monotonic, time.sleep),
         superseded=fence.superseded,
     )
     try:
