@@ -75,6 +75,8 @@ class Settings:
     min_healthy_time: float = 10.0
     drain_deadline: float = 60.0
     drain_on_timeout: str = "fail"
+    condemned_deadline: float = 10.0
+    """Seconds for which sessions on a release that was judged bad may end by themselves before they are shut down."""
     gates: Mapping[str, GateSpec] = field(default_factory=dict)
     pause_timeout: float = 3600.0
     prove_stop: bool = False
