@@ -25,6 +25,7 @@ from ansible_collections.mesops.platform.plugins.module_utils.rollout_history im
     way_closed,
 )
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import PlanError, Settings, make_batches
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_record_check import read_record, usable
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import HostRecord, Record
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_world import Node, Opened, Server, Sight
 
@@ -52,21 +53,29 @@ class Decision:
 
 def decide(opened: Opened, sight: Sight, settings: Settings, blank: Record) -> Decision:
     """What a run of the kind of ``blank``, a new record without hosts, does; PlanError is its refusal."""
-    if opened.record is None:
+    history, told = usable(opened.history, settings.service.name)
+    decision = _decided(opened.record, history, sight, settings, blank)
+    return replace(decision, told=[*told, *decision.told])
+
+
+def _decided(
+    unfinished: Mapping[str, Any] | None, history: History, sight: Sight, settings: Settings, blank: Record
+) -> Decision:
+    if unfinished is None:
         begin = begin_rollback if blank.kind == "rollback" else begin_rollout
-        return Decision(begin(blank, settings, sight, opened.history))
-    found = Record.from_dict(opened.record)
+        return Decision(begin(blank, settings, sight, history))
+    found = read_record(unfinished, settings.service.name)
     if blank.kind == "rollback":
-        return _revert(found, sight, settings, opened.history, blank.by)
+        return _revert(found, sight, settings, history, blank.by)
     if (found.kind, found.version) == ("rollout", settings.version):
-        return _take_up(found, sight, settings, opened.history)
+        return _take_up(found, sight, settings, history)
     if found.status != state.FROZEN:
         raise PlanError(
             f"The {found.kind} {found.id} of {found.service} to {found.version} is unfinished ({found.status}). Finish "
             "it by running it again with that version, or revert it: ansible-playbook mesops.platform.rollback -e "
             f"rollout_service={found.service}"
         )
-    return _supersede(found, sight, settings, opened.history, blank)
+    return _supersede(found, sight, settings, history, blank)
 
 
 def _revert(found: Record, sight: Sight, settings: Settings, history: History, by: str) -> Decision:

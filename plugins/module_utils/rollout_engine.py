@@ -26,7 +26,7 @@ from ansible_collections.mesops.platform.plugins.module_utils import rollout_sta
 from ansible_collections.mesops.platform.plugins.module_utils.gates import READY, TRAFFIC
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_begin import Decision, decide
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import PlanError, Settings, check_migrations
-from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import Migration, Record
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import Record
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_steps import Aborted, Halt, Steps, Stuck
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_watch import STAGES_OF, ReleaseFailure, Watch
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_world import (
@@ -275,8 +275,8 @@ class Engine:
             checked = check_migrations(carried, "The release's mesops.json: migrations")
         except PlanError as why:
             raise ReleaseFailure("prepare", str(why)) from why
-        for name, step in checked.items():
-            record.migrations.setdefault(name, Migration(**step))
+        if found or self.settings.migrations:
+            record.bring(checked)
 
     def _turn(self, hosts: Sequence[str]) -> None:
         """Bring one batch from its old version to the new one."""

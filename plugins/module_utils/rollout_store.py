@@ -394,7 +394,10 @@ def to_text(value: Mapping[str, Any]) -> str:
 
 def to_object(text: str | bytes) -> dict[str, Any]:
     """A JSON object, or ValueError."""
-    value = json.loads(text)
+    try:
+        value = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is too deep for JSON") from error
     if not isinstance(value, dict):
         raise ValueError("it is no JSON object")
     return value
