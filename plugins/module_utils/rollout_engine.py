@@ -150,7 +150,7 @@ class Engine:
         record.condemned = record.condemned or not isinstance(failure, Aborted)
         self.steps.event(record.reason)
         if isinstance(failure, Aborted):
-            self.steps.used_up()
+            self._obey_abort()
         if record.kind == "rollback":
             self._end_rollback(aborted=True)
         elif not record.touched():
@@ -161,6 +161,14 @@ class Engine:
             self._freeze()
         else:
             self._roll_back()
+
+    def _obey_abort(self) -> None:
+        """Use the flag up, once it is on record that the rollout goes back: it must not be lost in between."""
+        record = self.record
+        if record.kind == "rollout" and record.touched() and not record.frozen_by:
+            record.direction, record.status = state.BACK, state.ROLLING_BACK
+            self.steps.save()
+        self.steps.used_up()
 
     def _freeze(self) -> None:
         """The way back is closed: keep what is not healthy out of traffic, and let a person decide."""
