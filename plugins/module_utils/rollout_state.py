@@ -14,6 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
+from ansible_collections.mesops.platform.plugins.module_utils.release_archive import without_credentials
+
 SCHEMA = 1
 
 PENDING = "pending"
@@ -167,6 +169,10 @@ class Record:
     gates: list[dict[str, Any]] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
     schema: int = SCHEMA
+
+    def __post_init__(self) -> None:
+        """A record is read by more people than the ones who may fetch the artifact."""
+        self.artifact = without_credentials(self.artifact)
 
     @property
     def finished(self) -> bool:

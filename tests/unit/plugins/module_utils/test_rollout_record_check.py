@@ -10,10 +10,12 @@ from contextlib import suppress
 from copy import deepcopy
 from dataclasses import fields
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_record_check as check
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_state as state
+from ansible_collections.mesops.platform.plugins.module_utils.release_archive import without_credentials
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import PlanError
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import HostRecord, Migration, Record
 from hypothesis import given
@@ -268,3 +270,42 @@ def test_a_contract_is_not_forgotten_when_every_host_is_done() -> None:
     estate, record = killed("migrate contract", migrations=steps)
     assert {one["phase"] for one in record["hosts"].values()} == {"done"}
     assert roll_out(estate, settings(estate, "2")).migrations["contract"].state == "done"
+
+
+# ------------------------------------------------------------------------------------------------- secrets of addresses
+
+ADDRESS = "https://deploy:s3cret@nexus.example.com:8443/catalog-2.tar.gz?X-Amz-Signature=abc#frag"
+
+
+def test_credentials_of_an_artifact_are_kept_nowhere() -> None:
+    estate = Estate.of(2)
+    done = roll_out(estate, settings(estate, "2", artifact=ADDRESS, checksum="sha256:" + "0" * 64))
+    assert done.status == state.SUCCEEDED
+    assert estate.history[0]["artifact"] == "https://nexus.example.com:8443/catalog-2.tar.gz"
+    for secret in ("s3cret", "deploy", "X-Amz", "abc"):
+        assert secret not in json.dumps([done.to_dict(), estate.history])
+
+
+def test_a_record_that_still_has_them_loses_them_when_it_is_taken_up() -> None:
+    estate, record = killed()
+    estate.open_record = {**record, "artifact": ADDRESS}
+    roll_out(estate, settings(estate, "2"))
+    assert "s3cret" not in json.dumps(estate.history)
+
+
+@given(st.text(max_size=10), st.text(max_size=10), st.text(max_size=20))
+def test_whatever_stands_before_the_at_sign_or_behind_the_path_goes(user: str, password: str, query: str) -> None:
+    login = f"{quote(user, safe='')}:{quote(password, safe='')}@"
+    shown = without_credentials(f"https://{login}host/a/b.tgz?{query}")
+    assert shown == "https://host/a/b.tgz"
+
+
+@pytest.mark.parametrize("artifact", ["", "dist/catalog.tgz", "/srv/a@b?c#d.tgz", "C:relative"])
+def test_a_path_is_kept_as_it_is(artifact: str) -> None:
+    assert without_credentials(artifact) == artifact
+
+
+def test_an_address_without_anything_is_kept_and_one_of_another_kind_is_cut_too() -> None:
+    assert without_credentials("http://host") == "http://host"
+    assert without_credentials("ftp://me:pw@host/x") == "ftp://host/x"
+    assert without_credentials("https://me:p@w@[bad/x?y") == "https://[bad/x"
