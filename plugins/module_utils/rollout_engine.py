@@ -59,6 +59,8 @@ class Engine:
         self.defect = ""
         """The traceback of an exception that nobody expected."""
         self._new_id = new_id
+        self._given_up: set[str] = set()
+        """Hosts that could not be brought back."""
 
     # --------------------------------------------------------------------------------------------- the ways to begin
 
@@ -431,7 +433,7 @@ class Engine:
                 try:
                     self._bring_back_batch(batch)
                 except Stuck as why:
-                    left = [host for host in batch if self.record.phase(host) not in self._at_rest]
+                    left = [host for host in batch if self._on_its_way(host)]
                     stuck.append((left, str(why)))
                     if not last:
                         self.steps.event(f"{', '.join(left)} has to wait, others go on: {why}")
@@ -442,10 +444,10 @@ class Engine:
         self.batch = [host for batch in todo for host in batch]
         raise Halt("; ".join(why for _batch, why in stuck))
 
-    @property
-    def _at_rest(self) -> tuple[str, ...]:
-        """Phases in which a host on the way back needs nothing more."""
-        return (state.DONE if self.record.kind == "rollback" else state.ROLLED_BACK, state.FAILED)
+    def _on_its_way(self, host: str) -> bool:
+        """Whether a host still has to go back, and has not failed to."""
+        end = state.DONE if self.record.kind == "rollback" else state.ROLLED_BACK
+        return self.record.phase(host) != end and host not in self._given_up
 
     def _bring_back_batch(self, batch: Sequence[str]) -> None:
         """As many hosts of a batch at once as may be out of traffic."""
@@ -473,6 +475,7 @@ class Engine:
             good = [host for host in hosts if host not in broken]
             record.enter(good, state.HEALTHY, self.world.now())
             broken.update(self._let_back_in(good))
+        self._given_up.update(broken)
         self.steps.keep_out(list(broken))
         for host, why in broken.items():
             record.hosts[host].note = why

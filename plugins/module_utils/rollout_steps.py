@@ -150,11 +150,9 @@ class Steps:
         A host that takes no traffic anywhere may always be: it takes no capacity with it.
         """
         self.check_store()
-        available = {
-            name: {host for host, server in found.items() if server.serving}
-            for name, found in self.world.servers().items()
-            if name in self.record.balancers
-        }
+        seen = self.world.servers()
+        self.check_store()
+        available = {name: {host for host, server in found.items() if server.serving} for name, found in seen.items()}
         idle = [host for host in hosts if not any(host in found for found in available.values())]
         out, why = list(idle), ""
         for host in hosts:

@@ -251,13 +251,13 @@ class LiveWorld:
         once: dict[str, Any] = {}
         back = version != self.settings.version
         for name, spec in self.settings.gates.items():
-            if spec.stage == READY and place_of(spec.probe) == "node":
-                waits = spec.failure_limit < 0
-                # The version before is not judged by what is said about the new one.
-                if waits or not back:
-                    (until if waits else once)[name] = fill_probe(
-                        spec, self.settings, version, host, hosts=hosts, baseline=()
-                    )
+            # The version before is not judged by what is said about the new one.
+            asked = not back or name == READY or spec.both
+            if asked and spec.stage == READY and place_of(spec.probe) == "node":
+                # Going back nothing is judged by a single look: what is asked then is waited for.
+                (until if back or spec.failure_limit < 0 else once)[name] = fill_probe(
+                    spec, self.settings, version, host, hosts=hosts, baseline=()
+                )
         return until, once
 
     def migrate(self, host: str, version: str, name: str, migration: Migration) -> world.Migrated:
@@ -340,6 +340,7 @@ class LiveWorld:
             for server in result["servers"]:
                 name = server["server"]
                 busy = server["sessions"] + server["queued"] + server["sessions_old_workers"]
+                busy += server.get("clients_old_workers", 0)
                 left[name] = left.get(name, 0) + busy
             for by_host, by_label in ((begun, result["busy_before"]), (killed, result["killed"])):
                 for label, busy in by_label.items():
