@@ -615,6 +615,9 @@ def test_the_first_coordinator_that_answers_is_kept(three: Run, estate: Estate) 
     estate.unreachable = set()
     three.store.save(written())
     assert hosts(three) == ["lb-2"]
+    estate.files.set_control("promote", "ops", "")
+    three.store.save(written())
+    assert hosts(three) == ["lb-2"]
     estate.unreachable = {"lb-2", "lb-3"}
     three.store.clear_control()
     assert hosts(three) == ["lb-2", "lb-3", "lb-1"]

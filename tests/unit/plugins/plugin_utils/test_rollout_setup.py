@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 from ansible import context as cli
 from ansible.playbook.play_context import PlayContext
 from ansible_collections.mesops.platform.plugins.filter.app_service_plan import app_service_plan
@@ -26,8 +27,10 @@ from ansible_collections.mesops.platform.plugins.plugin_utils import rollout_set
 from ansible_collections.mesops.platform.plugins.plugin_utils.direct_store import DirectStore
 from ansible_collections.mesops.platform.plugins.plugin_utils.live_store import LiveStore
 from ansible_collections.mesops.platform.plugins.plugin_utils.live_world import LiveWorld
+from jinja2.nativetypes import NativeEnvironment
 
 APP = app_service_plan({"catalog": {"port": 3000, "command": "bin/catalog"}}, ["catalog"])["services"][0]
+ROLE = Path(__file__).parents[4] / "roles/rollout"
 ARGS: dict[str, Any] = {"app": APP, "hosts": ["app-1", "app-2"], "balancers": ["lb-1", "lb-2"], "version": "1.4.0"}
 HOSTVARS: dict[str, dict[str, Any]] = {name: {} for name in ("app-1", "app-2", "lb-1", "lb-2", "pg-1")}
 
@@ -236,6 +239,47 @@ def test_a_drain_that_is_no_mapping_is_refused_with_a_sentence() -> None:
 def store_of(store: Mapping[str, Any] | None = None, **more: Any) -> Any:
     args = {**ARGS, "store": store, **more}
     return setup.store_of(args, settings_of(), "rollout of catalog 1.4.0", HOSTVARS)
+
+
+def test_load_balancers_that_may_hold_a_store_of_their_own_are_looked_at() -> None:
+    assert store_of()[0].others == ["lb-2"]
+    assert store_of({"coordinators": ["lb-2"]})[0].others == ["lb-1"]
+    etcd = {"backend": "etcd", "endpoints": ["http://pg-1:2379"]}
+    assert store_of(etcd)[0].others == [], "files that were left there are noticed by what hosts remember"
+
+
+def test_a_store_is_given_up_by_its_id() -> None:
+    found = store_of({"adopt": "s0123456789ab"})[0]
+    assert (found.adopt, found.options) == ("s0123456789ab", {"service": "catalog"})
+    for wrong in ("lb-1", True, "s012", "0123456789ab"):
+        with pytest.raises(PlanError, match="give the id of the store that is given up, which stands behind #"):
+            store_of({"adopt": wrong})
+
+
+@pytest.mark.parametrize(
+    ("store", "expected"),
+    [
+        ({}, ["lb-1"]),
+        ({"backend": "file", "coordinators": ["lb-2"]}, ["lb-2"]),
+        ({"backend": "etcd"}, ["lb-1", "lb-2"]),
+        ({"backend": "etcd", "coordinators": ["pg-1", "pg-2"]}, ["pg-1", "pg-2"]),
+    ],
+)
+def test_a_persons_word_is_taken_to_any_coordinator_of_etcd_and_to_the_one_of_files(
+    store: dict[str, Any], expected: list[str]
+) -> None:
+    tasks = ROLE / "tasks"
+    for name in ("control", "unlock"):
+        (over, fails) = yaml.safe_load((tasks / f"{name}.yml").read_text())
+        (asks,) = yaml.safe_load((tasks / f"{name}_at.yml").read_text())
+        assert over["loop"] == "{{ __rollout_coordinators }}"
+        assert asks["delegate_to"] == "{{ %s }}" % over["loop_control"]["loop_var"]
+        assert asks["ignore_unreachable"]
+        assert "run_once" not in asks, "one that is unreachable would end the play"
+        assert all(word in asks["when"] and word in fails["when"] for word in ("unreachable", "store_error"))
+    text = yaml.safe_load((ROLE / "vars/main.yml").read_text())["__rollout_coordinators"]
+    names = {"rollout_store": store, "rollout_balancers": ["lb-1", "lb-2"]}
+    assert NativeEnvironment().from_string(text).render(**names) == expected
 
 
 def test_the_record_is_in_files_on_the_first_load_balancer_unless_told_otherwise() -> None:
