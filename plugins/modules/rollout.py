@@ -127,9 +127,9 @@ options:
   store:
     description:
       - Where the record is kept. C(backend) is V(file), with C(directory) on the first load balancer, or V(etcd), with
-        C(endpoints). C(coordinators) names the hosts that reach it. C(adopt) is the id of a store that is given up, which
-        hosts remember; without it a rollout by another store than the one before is refused. All other keys are options of
+        C(endpoints). C(coordinators) names the hosts that reach it. All other keys are options of
         M(mesops.platform.rollout_record).
+      - Hosts remember the store, and a run by another one is refused. C(adopt) is the id of the store that is given up.
     type: dict
     default: {}
   lock_ttl:

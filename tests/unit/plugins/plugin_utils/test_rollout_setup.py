@@ -273,13 +273,14 @@ def test_a_persons_word_is_taken_to_any_coordinator_of_etcd_and_to_the_one_of_fi
         (over, fails) = yaml.safe_load((tasks / f"{name}.yml").read_text())
         (asks,) = yaml.safe_load((tasks / f"{name}_at.yml").read_text())
         assert over["loop"] == "{{ __rollout_coordinators }}"
-        assert asks["delegate_to"] == "{{ %s }}" % over["loop_control"]["loop_var"]
+        assert asks["delegate_to"] == f"{{{{ {over['loop_control']['loop_var']} }}}}"
         assert asks["ignore_unreachable"]
         assert "run_once" not in asks, "one that is unreachable would end the play"
         assert all(word in asks["when"] and word in fails["when"] for word in ("unreachable", "store_error"))
     text = yaml.safe_load((ROLE / "vars/main.yml").read_text())["__rollout_coordinators"]
     names = {"rollout_store": store, "rollout_balancers": ["lb-1", "lb-2"]}
-    assert NativeEnvironment().from_string(text).render(**names) == expected
+    found: Any = NativeEnvironment().from_string(text).render(**names)
+    assert found == expected
 
 
 def test_the_record_is_in_files_on_the_first_load_balancer_unless_told_otherwise() -> None:
