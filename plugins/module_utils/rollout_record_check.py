@@ -19,6 +19,7 @@ from typing import Any
 from ansible_collections.mesops.platform.plugins.module_utils import release_store
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_state as state
 from ansible_collections.mesops.platform.plugins.module_utils.release_archive import Refused
+from ansible_collections.mesops.platform.plugins.module_utils.release_configuration import DIGEST, parted, version_of
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import (
     PlanError,
     check_migrations,
@@ -121,6 +122,11 @@ def _is_version(value: Any) -> bool:
         return False
 
 
+def _is_target(value: Any) -> bool:
+    version, digest = parted(value) if isinstance(value, str) else ("", "")
+    return _is_version(version) and (value == version or DIGEST.fullmatch(digest) is not None)
+
+
 def _is_versions(value: Any) -> bool:
     return isinstance(value, str) and all(_is_version(one) for one in value.split("/"))
 
@@ -212,14 +218,16 @@ RECORD: dict[str, Rule] = {
     "excluded": HOSTS,
     "migrations": (lambda value: isinstance(value, Mapping), "a mapping"),
     "gates": MAPPINGS,
+    "evidence": (lambda value: isinstance(value, Mapping), "a mapping"),
+    "configuration_only": FLAG,
     "events": (_are_events, "a list of times and texts"),
     "schema": COUNT,
 }
 """For each field of a record."""
 HOST: dict[str, Rule] = {
     "batch": COUNT,
-    "target": (_is_version, "a version"),
-    "previous": (lambda value: value is None or _is_version(value), "a version"),
+    "target": (_is_target, "a version, or one with @ and the digest of a configuration"),
+    "previous": (lambda value: value is None or _is_target(value), "a version, or one with @ and a digest"),
     "left_out": FLAG,
     "phase": _one_of(state.NEXT),
     "history": (_is_history, "a list of phases and times"),
@@ -233,6 +241,7 @@ HOST: dict[str, Rule] = {
     "note": TEXT,
     "down_at": HOSTS,
     "way_closed": TEXT,
+    "changes": TEXT,
 }
 """For each field of a host of a record."""
 MIGRATION: dict[str, Rule] = {
@@ -270,7 +279,7 @@ def _check_hosts(data: Mapping[str, Any]) -> None:
         for name, one in data.get(field, {}).items():
             place = f"{field}.{name}."
             _check_fields(one, HOST, place)
-            if one["target"] not in versions:
+            if version_of(one["target"]) not in versions:
                 raise BadRecord(f"{place}target is {_shown(one['target'])}, but the version is {data['version']}")
             _check_phases(one, place)
     _check_batches(data.get("batches", []), data["hosts"])
