@@ -185,6 +185,7 @@ JSON = st.recursive(
 )
 
 
+@bounded(deadline=None)
 @given(data=st.data())
 def test_whatever_stands_in_a_field_it_is_refused_in_a_sentence_or_makes_a_record(
     written: dict[str, Any], data: st.DataObject
