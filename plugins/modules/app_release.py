@@ -356,7 +356,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 from ansible_collections.mesops.platform.plugins.module_utils import (
     probes,
@@ -367,7 +366,11 @@ from ansible_collections.mesops.platform.plugins.module_utils import (
     rollout_fence,
 )
 from ansible_collections.mesops.platform.plugins.module_utils.quiet_module import QuietModule
-from ansible_collections.mesops.platform.plugins.module_utils.release_archive import Refused
+from ansible_collections.mesops.platform.plugins.module_utils.release_archive import (
+    Refused,
+    is_url,
+    without_credentials,
+)
 from ansible_collections.mesops.platform.plugins.module_utils.release_configuration import Configuration
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_fence import Fence, Fenced
 
@@ -418,17 +421,9 @@ ARGUMENTS: dict[str, Any] = {
 }
 
 
-def is_url(artifact: str | None) -> bool:
-    """Whether the host fetches the artifact itself."""
-    return artifact is not None and artifact.lower().startswith(("http://", "https://"))
-
-
 def shown(artifact: str) -> str:
     """The artifact's name for a message; a password in a URL stays out of it."""
-    if not is_url(artifact):
-        return os.path.basename(artifact)
-    parts = urlsplit(artifact)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    return without_credentials(artifact) if is_url(artifact) else os.path.basename(artifact)
 
 
 def first_word(command: str | None) -> str | None:

@@ -138,6 +138,7 @@ options:
       - Where the record is kept. C(backend) is V(file), with C(directory) on the first load balancer, or V(etcd), with
         C(endpoints). C(coordinators) names the hosts that reach it. All other keys are options of
         M(mesops.platform.rollout_record).
+      - Hosts remember the store, and a run by another one is refused. C(adopt) is the id of the store that is given up.
     type: dict
     default: {}
   lock_ttl:

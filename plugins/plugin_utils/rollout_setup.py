@@ -68,12 +68,15 @@ def artifact_of(given: Any, checksum: Any, base: str) -> tuple[str, str]:
         )
     wanted = plan.check_checksum(checksum)
     artifact = str(given)
-    if artifact.lower().startswith(("http://", "https://")):
+    if release_archive.is_url(artifact):
         return artifact, wanted
     candidates = [os.path.join(where, os.path.expanduser(artifact)) for where in (os.getcwd(), base)]
     path = next((os.path.abspath(one) for one in candidates if os.path.isfile(one)), None)
     if path is None:
-        raise PlanError(f"rollout_artifact {artifact} is no file on this controller; build it, or correct the path.")
+        raise PlanError(
+            f"rollout_artifact {release_archive.without_credentials(artifact)} is no file on this controller; build "
+            "it, or correct the path."
+        )
     found = release_archive.sha256(path)
     if found != wanted:
         raise PlanError(
