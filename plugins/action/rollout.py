@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import traceback
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -24,6 +25,7 @@ from ansible_collections.mesops.platform.plugins.module_utils.rollout_state impo
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_watch import fill_probe, place_of
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_world import (
     BalancerTrouble,
+    LockLost,
     Opened,
     SampleRequest,
     StoreLost,
@@ -62,10 +64,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             if self._task.check_mode:
                 return {**result, **self._plan(world, engine, "rollback" if back else "rollout")}
             record = engine.roll_back() if back else engine.roll_out()
-        except (PlanError, BalancerTrouble, StoreLost, ValueError) as why:
-            return {**result, "failed": True, "changed": False, "msg": f"Refused, nothing was changed: {why}"}
+        except (PlanError, BalancerTrouble, StoreLost, LockLost) as refusal:
+            return {**result, "failed": True, "changed": False, "msg": f"Refused, nothing was changed: {refusal}"}
         except ControllerGone:
             os._exit(1)
+        except Exception as error:
+            # The engine lets out only what came before its first change.
+            DISPLAY.vvv(traceback.format_exc())
+            text = f"an error that nobody expected, {type(error).__name__}: {error}"
+            return {**result, "failed": True, "changed": False, "msg": f"Refused, nothing was changed: {text}"}
         finally:
             world.fleet.end()
         if engine.defect:
@@ -98,7 +105,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             DISPLAY.display(f"Every host of {record.service} runs {record.version} and is in service: nothing to do.")
         else:
             manifest = self._manifest(world, record) if record.direction == state.FORWARD else {}
-            facts += self._samples(world, list(record.hosts))
+            if record.kind == "rollout" and record.direction == state.FORWARD:
+                facts += self._samples(world, list(record.hosts))
             DISPLAY.display(report.plan_text(record, world.settings, manifest, facts))
         return {
             "changed": not decision.nothing,
@@ -138,7 +146,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     # -------------------------------------------------------------------------------------------------------- outcome
 
     def _outcome(self, record: Record, changed: bool, good: bool, path: Any) -> dict[str, Any]:
-        if record.hosts:
+        if record.hosts or record.kept_out:
             DISPLAY.display(report.summary(record, time.time()))
         found: dict[str, Any] = {"changed": changed, "rollout": _brief(record)}
         if path:
@@ -150,6 +158,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             outcome = report.OUTCOMES.get(record.status, record.status).lower()
             found.update(
                 failed=True, msg=f"{record.kind} {record.id} {outcome}: {record.reason.split('. Its journal')[0]}"
+            )
+        elif record.kept_out:
+            found.update(
+                failed=True,
+                msg=f"{record.kind} {record.id} is done and there is nothing to revert, but not every host is in "
+                f"traffic: somebody else keeps out {report.kept_out_text(record)}; put it back with haproxy_server, or "
+                "leave it out of the rollout with rollout_exclude.",
             )
         return found
 

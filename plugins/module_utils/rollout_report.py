@@ -246,10 +246,12 @@ def timeline(host: HostRecord, begin: float) -> str:
 def summary(record: Record, now: float) -> str:
     """One screen about a rollout: what became of it, host by host, the evidence, and how to go on."""
     took = (record.ended_at or record.updated_at or now) - record.started_at
-    head = f"{OUTCOMES.get(record.status, record.status)}: {record.kind} of {record.service} to {record.version}"
+    but = ", BUT NOT ALL IN TRAFFIC" if record.status in state.FINISHED and record.kept_out else ""
+    head = f"{OUTCOMES.get(record.status, record.status)}{but}: {record.kind} of {record.service} to {record.version}"
     lines = ["", clip(f"{head}, {duration(took)}, {record.id}")]
     if record.reason:
         lines += wrap(record.reason, "  ")
+    lines += _not_in_traffic(record)
     if record.hosts:
         lines += ["", *_hosts(record)]
     for name, step in record.migrations.items():
@@ -259,6 +261,25 @@ def summary(record: Record, now: float) -> str:
     if record.advice:
         lines += ["", *wrap(record.advice, "  How to go on: ")]
     return "\n".join(lines)
+
+
+def kept_out_text(record: Record) -> str:
+    """The hosts that somebody else has taken out of traffic, each with the load balancers where; or nothing."""
+    places: dict[str, list[str]] = {}
+    for balancer, hosts in record.kept_out.items():
+        for host in hosts:
+            places.setdefault(host, []).append(balancer)
+    return ", ".join(f"{host} at {' and '.join(where)}" for host, where in places.items())
+
+
+def _not_in_traffic(record: Record) -> list[str]:
+    """Hosts that others keep out, and those that have left the rollout: they are as they are, and not forgotten."""
+    kept = kept_out_text(record)
+    lines = (
+        wrap(f"{kept}, by somebody else; put it back when it is meant to serve", "  kept out    ", 2) if kept else []
+    )
+    left = [f"{host} ({one.phase})" for host, one in record.left.items()]
+    return lines + (listing(left, "  has left    ", 1) if left else [])
 
 
 # The hosts that a person wants to see first: those that need help, then those that moved.
