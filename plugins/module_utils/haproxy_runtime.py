@@ -235,7 +235,7 @@ class OldWorker:
         connections = sum(_number(one.get("scur")) for one in fronts)
         if any(one.get("status") != "STOP" for one in fronts):
             return waiting + max(connections, 1)  # It has not yet begun to stop.
-        if (state.HANDOVER + backend, "BACKEND") in self.proxies:
+        if any(name.startswith(state.HANDOVER) for name, _kind in self.proxies):
             return waiting
         return waiting + max(connections - self.served, 0)
 

@@ -340,6 +340,7 @@ class LiveWorld:
             for server in result["servers"]:
                 name = server["server"]
                 busy = server["sessions"] + server["queued"] + server["sessions_old_workers"]
+                busy += server.get("clients_old_workers", 0)
                 left[name] = left.get(name, 0) + busy
             for by_host, by_label in ((begun, result["busy_before"]), (killed, result["killed"])):
                 for label, busy in by_label.items():
