@@ -165,6 +165,9 @@ def plan_text(record: Record, settings: Settings, manifest: Mapping[str, Any], f
         clip(
             f"Plan: {record.kind} of {service} to {record.version}, {len(record.hosts)} hosts, "
             f"{len(record.batches)} batches"
+            if record.direction == state.FORWARD
+            else f"Plan: {record.kind} of {service} to {record.version} goes back on "
+            f"{sum(map(len, record.touched()))} of {len(record.hosts)} hosts, newest first"
         ),
         "",
         *_batches(record),
@@ -207,18 +210,21 @@ def decision_lines(decision: Decision) -> list[str]:
 
 
 def _batches(record: Record) -> list[str]:
+    back = record.direction == state.BACK
+    batches = record.touched() if back else record.batches
     lines: list[str] = []
-    for number, batch in enumerate(record.batches[:BATCHES_SHOWN], 1):
-        moves = [
-            f"{clip(host, NAME_WIDTH)} {clip(record.hosts[host].previous or 'nothing', VERSION_WIDTH)} -> "
-            f"{clip(record.hosts[host].target, VERSION_WIDTH)}"
-            for host in batch
-        ]
-        lines += listing(moves, f"  batch {number}: ")
-    rest = record.batches[BATCHES_SHOWN:]
+    for number, batch in enumerate(batches[:BATCHES_SHOWN], 1):
+        lines += listing([_move(host, record.hosts[host], back) for host in batch], f"  batch {number}: ")
+    rest = batches[BATCHES_SHOWN:]
     if rest:
         lines.append(f"  and {len(rest)} more batches with {sum(map(len, rest))} hosts")
     return lines
+
+
+def _move(name: str, host: HostRecord, back: bool) -> str:
+    """A host with its version before and after."""
+    ways = [clip(version or "nothing", VERSION_WIDTH) for version in (host.previous, host.target)]
+    return f"{clip(name, NAME_WIDTH)} {' -> '.join(reversed(ways) if back else ways)}"
 
 
 def _some(lines: Sequence[str], most: int, what: str) -> list[str]:

@@ -127,6 +127,8 @@ def test_check_mode_of_a_rollback_of_an_unfinished_rollout_shows_the_way_back(ta
     found = task.run(estate, "", check=True)
     assert (found["diff"]["before"], found["diff"]["after"]) == ({"app-1": "2"}, {"app-1": "1"})
     assert "would go back" in task.shown[0]
+    assert task.shown[0].startswith("Plan: rollout of catalog to 2 goes back on 1 of 3 hosts, newest first")
+    assert "  batch 1: app-1 2 -> 1" in task.shown[0].splitlines()
 
 
 def test_done_rollout_succeeds(task: Task) -> None:
