@@ -87,7 +87,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if engine.defect:
             DISPLAY.vvv(engine.defect)
         good = (state.SUCCEEDED, state.REVERTED) if back else (state.SUCCEEDED,)
-        return {**result, **self._outcome(record, engine.changed, record.status in good, args.get("report"))}
+        found = self._outcome(record, engine.changed, record.status in good, args.get("report"))
+        kept = report.kept_out_text(record)
+        if kept and not found.get("failed"):
+            found.update(_kept_out(record, kept, fails=wanted != "configured"))
+        return {**result, **found}
 
     def _take_configuration(self, world: LiveWorld, by_site: bool) -> dict[str, Any] | None:
         """Set the world to a changed configuration alone; the task's result where there is nothing to roll out."""
@@ -191,13 +195,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             found.update(
                 failed=True, msg=f"{record.kind} {record.id} {outcome}: {record.reason.split('. Its journal')[0]}"
             )
-        elif record.kept_out:
-            found.update(
-                failed=True,
-                msg=f"{record.kind} {record.id} is done and there is nothing to revert, but not every host is in "
-                f"traffic: somebody else keeps out {report.kept_out_text(record)}; put it back with haproxy_server, or "
-                "leave it out of the rollout with rollout_exclude.",
-            )
         return found
 
 
@@ -212,6 +209,18 @@ def _diff(decision: Decision) -> dict[str, Any]:
         "before_header": record.service,
         "after_header": record.id,
     }
+
+
+def _kept_out(record: Record, kept: str, fails: bool) -> dict[str, Any]:
+    """What a task says of hosts that others keep out; site.yml, which rolls out no release, does not fail for them."""
+    text = (
+        f"{record.kind} {record.id} is done and there is nothing to revert, but not every host is in traffic: somebody "
+        f"else keeps out {kept}; put it back with haproxy_server, or leave it out of the rollout with rollout_exclude."
+    )
+    if fails:
+        return {"failed": True, "msg": text}
+    DISPLAY.warning(text)
+    return {}
 
 
 def _brief(record: Record) -> dict[str, Any]:

@@ -64,7 +64,7 @@ class Task:
     ) -> dict[str, Any]:
         """Run it; no version asks for a rollback."""
         outside = Outside(estate, replace(settings(estate, version), **changes), trouble)
-        self.monkeypatch.setattr(rollout_setup, "build", lambda *_args: outside)
+        self.monkeypatch.setattr(rollout_setup, "build", lambda *_args, **_rest: outside)
         action = rollout.ActionModule.__new__(rollout.ActionModule)
         args = {"state": "released" if version else "reverted", "app": {"name": "catalog"}, "version": version}
         action._task = SimpleNamespace(args=args, check_mode=check)
