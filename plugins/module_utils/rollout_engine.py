@@ -284,7 +284,7 @@ class Engine:
         record.enter([host for host in hosts if record.phase(host) == state.PENDING], state.PREPARED, self.world.now())
         if hosts:
             self.world.tell(f"{record.version} is installed", hosts)
-        if record.kind == "rollback" or record.configuration_only:
+        if record.configuration_only:
             return
         carried = self.settings.migrations or next((one.manifest for one in found.values()), {}).get("migrations") or {}
         try:

@@ -73,7 +73,8 @@ class Steps:
     # ------------------------------------------------------------------------------------------------- a person's flags
 
     def promoted(self) -> bool:
-        """Whether a person wants to go on without waiting; obeys pause and abort on the way."""
+        """Whether a person wants to go on without waiting; looks at the lock, obeys pause and abort on the way."""
+        self.check_store()
         if self._obey() != "promote":
             return False
         self.used_up()
