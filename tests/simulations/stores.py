@@ -1,0 +1,127 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The store of a simulation: the product's file store on files in memory, and one run's way to it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.mesops.platform.plugins.module_utils import rollout_store as core
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_store_file import FileStore
+
+
+@dataclass
+class MemoryStore(FileStore):
+    """``FileStore`` with a mapping for its directory. What is read is never changed by the file store, so it is shared."""
+
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    audit: list[dict[str, Any]] = field(default_factory=list)
+    down: bool = False
+
+    def _read(self, name: str) -> dict[str, Any] | None:
+        return self.files.get(name)
+
+    def _write(self, name: str, value: Mapping[str, Any]) -> None:
+        self.files[name] = dict(value)
+
+    def _remove(self, name: str) -> None:
+        self.files.pop(name, None)
+
+    def _read_records(self) -> list[dict[str, Any]]:
+        found = [value for name, value in self.files.items() if name.startswith("records/")]
+        return self._sorted(found)
+
+    def _sorted(self, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return sorted(found, key=lambda one: (core.started_at(one) or 0.0, one["id"]), reverse=True)
+
+    def _read_audit(self, limit: int) -> list[dict[str, Any]]:
+        return self.audit[: -limit - 1 : -1] if limit > 0 else []
+
+    def _append_audit(self, entry: Mapping[str, Any]) -> None:
+        self.audit.append(dict(entry))
+
+    @contextmanager
+    def _alone(self, shared: bool = False, create: bool = False) -> Iterator[bool]:
+        if self.down:
+            raise core.StoreError("the store gives no answer")
+        yield True
+
+    def read(self, history: int = core.HISTORY, audit: int = core.AUDIT) -> core.View:
+        """See everything; what is seen may be changed."""
+        return copy.deepcopy(super().read(history, audit))
+
+
+class Client:
+    """One run's way to the store: its requests and their answers may be lost; implements ``rollout_store.Store``."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self.service = store.service
+        self._store = store
+        self.trouble = ""
+        """What happens to the next request: store fails, store lost or store twice."""
+        self.lost = False
+        """Whether this run was told that it does not hold the lock any more."""
+        self.revision = 0
+        """The number of the lock that this run took, which grows from lock to lock."""
+
+    def _ask(self, act: Callable[[], Any]) -> Any:
+        trouble, self.trouble = self.trouble, ""
+        if trouble == "store fails":
+            raise core.StoreError("the store gave no answer")
+        try:
+            answer = act()
+            if trouble == "store twice":
+                answer = act()
+        except core.LockLost:
+            self.lost = True
+            raise
+        if trouble == "store lost":
+            raise core.StoreError("the store's answer was lost")
+        return answer
+
+    def read(self, history: int = core.HISTORY, audit: int = core.AUDIT) -> core.View:
+        """See everything."""
+        found: core.View = self._ask(lambda: self._store.read(history, audit))
+        return found
+
+    def acquire(self, holder: core.Holder, ttl: float, *, takeover: str | None = None) -> core.Lease:
+        """Take the lock."""
+        lease: core.Lease = self._ask(lambda: self._store.acquire(holder, ttl, takeover=takeover))
+        self.revision = self._store.files["lock.json"]["revision"]
+        return lease
+
+    def renew(self, token: str, ttl: float) -> core.Lease:
+        """Hold it for longer."""
+        lease: core.Lease = self._ask(lambda: self._store.renew(token, ttl))
+        return lease
+
+    def release(self, token: str) -> bool:
+        """Let go of it."""
+        released: bool = self._ask(lambda: self._store.release(token))
+        return released
+
+    def break_lock(self, by: str, reason: str) -> core.Lease | None:
+        """Not for runs."""
+        raise AssertionError("a run breaks no lock")
+
+    def write(self, record: Mapping[str, Any] | None, token: str, ttl: float) -> core.Written:
+        """Write the record."""
+        written: core.Written = self._ask(lambda: self._store.write(record, token, ttl))
+        return written
+
+    def close(self, record: Mapping[str, Any], token: str, keep: int = core.KEEP) -> None:
+        """Write the final record."""
+        self._ask(lambda: self._store.close(record, token, keep))
+
+    def set_control(self, flag: str, by: str, note: str) -> core.Change:
+        """Not for runs."""
+        raise AssertionError("a run sets no flag")
+
+    def clear_control(self, token: str) -> core.Control | None:
+        """Forget a promotion that was obeyed."""
+        left: core.Control | None = self._ask(lambda: self._store.clear_control(token))
+        return left
