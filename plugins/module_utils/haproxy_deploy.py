@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.mesops.platform.plugins.module_utils import directories
 from ansible_collections.mesops.platform.plugins.module_utils import haproxy_state as state
 
 DIGEST_NAME = "MESOPS_CONFIG_SHA256"
@@ -172,7 +173,7 @@ def differs(wanted: File) -> bool:
 
 def write(wanted: File) -> None:
     """Install one file, its directory included."""
-    os.makedirs(os.path.dirname(wanted.path), mode=0o755, exist_ok=True)
+    directories.make(os.path.dirname(wanted.path))
     state.write_atomically(wanted.path, wanted.content, wanted.mode, wanted.gid)
 
 

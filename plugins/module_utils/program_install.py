@@ -21,7 +21,7 @@ import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ansible_collections.mesops.platform.plugins.module_utils import release_archive
+from ansible_collections.mesops.platform.plugins.module_utils import directories, release_archive
 from ansible_collections.mesops.platform.plugins.module_utils.release_archive import Refused
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def unpack(path: str, checksum: str, place: Place, archive: Archive) -> None:
             raise Refused(f"{archive.file} holds no {member}; it is no archive of {archive.name} {archive.version}")
     target = place.version(archive)
     parent = os.path.dirname(target)
-    os.makedirs(parent, mode=0o755, exist_ok=True)
+    directories.make(parent)
     with tempfile.TemporaryDirectory(prefix=".unpack-", dir=parent) as scratch:
         whole, chosen = os.path.join(scratch, "whole"), os.path.join(scratch, "chosen")
         os.mkdir(whole)
@@ -160,7 +160,7 @@ def unpack(path: str, checksum: str, place: Place, archive: Archive) -> None:
 
 def use(place: Place, archive: Archive) -> None:
     """Let the commands lead to this version."""
-    os.makedirs(place.bin, mode=0o755, exist_ok=True)
+    directories.make(place.bin)
     for command in archive.members:
         path = place.link(command)
         beside = f"{path}.mesops-new"

@@ -150,9 +150,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mesops.platform.plugins.module_utils import haproxy_deploy as core
 from ansible_collections.mesops.platform.plugins.module_utils import haproxy_state as state
+from ansible_collections.mesops.platform.plugins.module_utils.quiet_module import QuietModule
 
 
 def group_id(name: str) -> int | None:
@@ -183,7 +183,7 @@ def wanted_from(params: dict[str, Any], check_mode: bool) -> core.Wanted:
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
+    module = QuietModule(
         argument_spec={
             "content": {"type": "str", "required": True},
             "path": {"type": "path", "default": "/etc/haproxy/haproxy.cfg"},

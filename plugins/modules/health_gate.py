@@ -128,13 +128,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mesops.platform.plugins.module_utils import (
     haproxy_requests,
     haproxy_runtime,
     haproxy_state,
     probes,
 )
+from ansible_collections.mesops.platform.plugins.module_utils.quiet_module import QuietModule
 
 VALUES_SHIPPED = 4000
 """Latencies per server that one sample carries at most."""
@@ -194,7 +194,7 @@ def serves(server: Mapping[str, Any]) -> bool:
 
 def main() -> None:
     """Take one sample of each probe."""
-    module = AnsibleModule(
+    module = QuietModule(
         argument_spec={"gates": {"type": "dict", "default": {}}, "probes": {"type": "dict", "default": {}}},
         supports_check_mode=True,
     )

@@ -121,19 +121,8 @@ import pwd
 import subprocess
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mesops.platform.plugins.module_utils import postgres_access as core
-
-
-class QuietModule(AnsibleModule):  # type: ignore[misc]
-    """A module that writes that it ran, but not with what, to the system log.
-
-    Ansible logs a list as one string and masks passwords in that. A password with a quote or a backslash looks
-    different there, so it would not be masked.
-    """
-
-    def _log_invocation(self) -> None:
-        self.log("Invoked")
+from ansible_collections.mesops.platform.plugins.module_utils.quiet_module import QuietModule
 
 
 def main() -> None:

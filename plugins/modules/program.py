@@ -117,7 +117,7 @@ import os
 import pwd
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mesops.platform.plugins.module_utils import program_catalog, program_install
+from ansible_collections.mesops.platform.plugins.module_utils import directories, program_catalog, program_install
 from ansible_collections.mesops.platform.plugins.module_utils.release_archive import Refused
 
 
@@ -172,7 +172,7 @@ def main() -> None:
                 if status != 0:
                     raise Refused(f"user {params['user']} cannot be created: {(err or out).strip()}")
             if bare:
-                os.mkdir(settings, 0o750)
+                directories.make(settings, 0o750)
                 os.chown(settings, 0, pwd.getpwnam(params["user"]).pw_gid)
             if not have:
                 program_install.unpack(params["archive"], params["expected"], place, archive)

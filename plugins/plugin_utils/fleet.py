@@ -239,11 +239,12 @@ class Fleet:
         **_of_the_wrapper: Any,
     ) -> dict[str, Any]:
         """What ``ActionBase._execute_module`` does, without Ansible's wrapper."""
-        told = handler._templar.template(variables.get("ansible_python_interpreter") or "")
-        interpreter = told if str(told).startswith("/") else "python3"
+        wanted = variables.get("ansible_python_interpreter") or C.config.get_config_value("INTERPRETER_PYTHON")
+        told = str(handler._templar.template(wanted))
+        interpreter = "python3" if told.startswith("auto") else told
         arguments = handler._task.args if module_args is None else module_args
         code = lean.program(module, arguments, handler._task.check_mode)
-        done = handler._low_level_execute_command(lean.command(str(interpreter)), in_data=code)
+        done = handler._low_level_execute_command(lean.command(interpreter), in_data=code)
         return lean.result(int(done["rc"]), str(done["stdout"]), str(done["stderr"]))
 
     def _handler(self, call: Call) -> tuple[ActionBase, dict[str, Any]]:

@@ -12,6 +12,7 @@ first one on a host leaves a fork server behind (``lean_server``), which the nex
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import hashlib
 import json
@@ -21,9 +22,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.mesops.platform.plugins.plugin_utils import lean_sources
 from ansible_collections.mesops.platform.plugins.plugin_utils.lean_server import NAME, PATIENCE
 
-NAMESPACE = "ansible_collections.mesops.platform."
 PLUGINS = Path(__file__).resolve().parent.parent
 MARK = NAME
 """What the program says first. A host that does not say it has not run it."""
@@ -33,14 +34,11 @@ IDLE = 60.0
 """Seconds without a request after which a fork server ends."""
 ROOT_SOCKETS, USER_SOCKETS = "/run", "/run/user/%d"
 """Where its socket is, for root and for a user by number. Nobody else may write there; without it no server is."""
-_IMPORT = re.compile(
-    r"^\s*from " + re.escape(NAMESPACE) + r"plugins\.module_utils(?:\.(\w+))? import (\([^)]*\)|[^\n]*)", re.MULTILINE
-)
 _PROGRAM = """
 import sys
 print({mark!r}, flush=True)
 if sys.version_info < (3, 9):
-    sys.exit("Python 3.9 or newer is needed, this is " + sys.version.split()[0])
+    sys.exit("Python 3.9 or newer is needed, this is %s; set ansible_python_interpreter" % sys.version.split()[0])
 import os, _socket
 ARGUMENTS = {arguments!r}
 def greeted():
@@ -101,34 +99,27 @@ def _read(kind: str, name: str) -> str:
     return (PLUGINS / kind / f"{name}.py").read_text(encoding="utf-8")
 
 
-def relatives(source: str) -> set[str]:
-    """The modules of this collection's ``module_utils`` that a source imports."""
-    found = set()
-    for module, names in _IMPORT.findall(source):
-        if module:
-            found.add(module)
-        else:
-            words = (re.sub(r"#.*", "", one).split(" as ")[0].strip() for one in names.strip("()").split(","))
-            found.update(word for word in words if word)
-    return found
+def _read_relative(full: str) -> str | None:
+    """The source of a module in ``module_utils``, or in a package of it."""
+    package, _dot, name = full.rpartition(".")
+    inside = package.removeprefix(lean_sources.PACKAGE).replace(".", "/")
+    try:
+        return _read(f"module_utils{inside}", name)
+    except FileNotFoundError:
+        return None
 
 
 @functools.cache
 def packed_sources(module: str) -> str:
-    """A module and all that it needs on a host; made once in a process."""
+    """A module and all that it needs on a host; made once in a process. ``NotCarried`` when a host lacks some of it."""
     sources = {
         "mesops_module": _read("modules", module),
-        "ansible.module_utils.basic": _read("plugin_utils", "lean_module"),
+        lean_sources.BASIC: _read("plugin_utils", "lean_module"),
         "mesops_server": _read("plugin_utils", "lean_server"),
     }
-    left = relatives(sources["mesops_module"])
-    while left:
-        name = left.pop()
-        full = f"{NAMESPACE}plugins.module_utils.{name}"
-        if full not in sources:
-            sources[full] = _read("module_utils", name)
-            left |= relatives(sources[full])
-    # Names in a set come in another order in every process, and the next rollout is to find the same fork server.
+    for source in list(sources.values()):
+        sources.update(lean_sources.closure(f"modules/{module}.py", source, _read_relative))
+    # The next rollout is to find the same fork server, in whatever order the imports stand.
     return _packed(dict(sorted(sources.items())))
 
 
@@ -159,14 +150,24 @@ def command(interpreter: str) -> str:
 
 
 def result(status: int, output: str, errors: str) -> dict[str, Any]:
-    """What the program has said; a host that did not run it counts as unreachable."""
-    first, _newline, rest = output.partition("\n")
-    if first.strip() != MARK:
-        reason = " ".join((errors or output).split()) or f"exit status {status}"
-        return {"unreachable": True, "msg": reason}
-    try:
-        found: dict[str, Any] = json.loads(rest)
-    except ValueError:
-        last = (errors or rest).strip().splitlines()[-1:] or [f"exit status {status}"]
-        return {"failed": True, "msg": f"the module ended without a result: {last[0]}"}
-    return found
+    """What the program has said; a host that did not run it counts as unreachable.
+
+    A login shell, a message of the day or a ``.pth`` file may say something before, between and after.
+    """
+    started = re.search(f"{MARK}\r?\n", output)
+    if started is None:
+        return {"unreachable": True, "msg": _not_started(status, " ".join((errors or output).split()))}
+    for line in reversed(output[started.end() :].splitlines()):
+        with contextlib.suppress(ValueError):
+            found = json.loads(line)
+            if isinstance(found, dict):
+                return found
+    last = (errors or output[started.end() :]).strip().splitlines()[-1:] or [f"exit status {status}"]
+    return {"failed": True, "msg": f"the module ended without a result: {last[0]}"}
+
+
+def _not_started(status: int, said: str) -> str:
+    """Why the program did not begin."""
+    if status in (126, 127):
+        return f"its Python did not start ({said or status}); set ansible_python_interpreter to one that does"
+    return said or f"exit status {status}"

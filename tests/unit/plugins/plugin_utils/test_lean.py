@@ -5,7 +5,10 @@
 from __future__ import annotations
 
 import ast
+import hashlib
+import http.server
 import inspect
+import io
 import json
 import os
 import signal
@@ -13,6 +16,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tarfile
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -22,17 +26,16 @@ from typing import Any
 import estate
 import pytest
 from ansible_collections.mesops.platform.plugins.plugin_utils import lean, lean_module
+from http_server import served
 
 ROOT = Path(__file__).parents[4]
-USED = [
-    "app_migration",
-    "app_release",
-    "haproxy_server",
-    "health_gate",
-    "rollout_control",
-    "rollout_lock",
-    "rollout_record",
+MODULES = {path.stem for path in (ROOT / "plugins/modules").glob("*.py")} - {"rollout", "rollout_info"}
+CONTROLLER = [*(ROOT / "plugins/plugin_utils").glob("*.py"), *(ROOT / "plugins/action").glob("*.py")]
+WORDS = [
+    node for path in CONTROLLER for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)
 ]
+USED = sorted(MODULES.intersection(str(node.value) for node in WORDS))
+"""Modules that the fleet runs: the controller's code names them."""
 
 
 @pytest.fixture(autouse=True)
@@ -131,6 +134,39 @@ def test_release_is_installed_and_looked_at_alike(tmp_path: Path) -> None:
     assert not same("app_release", {**base, "state": "prepared"})["changed"]
 
 
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077], ids=oct)
+@pytest.mark.parametrize("runner", ["lean", "wrapper"])
+def test_release_from_an_address_is_installed(tmp_path: Path, umask: int, runner: str) -> None:
+    """However the module gets to the host, and whatever the login there takes off the modes of new files."""
+    archive = tmp_path / "catalog.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        member = tarfile.TarInfo("bin/catalog")
+        member.size, member.mode = 2, 0o755
+        tar.addfile(member, io.BytesIO(b"#!"))
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments, directory=str(tmp_path))
+
+    root = tmp_path / "opt"
+    root.mkdir()
+    base = {"service": "catalog", "root": str(root), "state": "active", "version": "1"}
+    before = os.umask(umask)
+    try:
+        with served(Handler) as port:
+            source = {"artifact": f"http://127.0.0.1:{port}/catalog.tar.gz", "checksum": f"sha256:{digest}"}
+            found = (run if runner == "lean" else with_wrapper)("app_release", {**base, **source})
+    finally:
+        os.umask(before)
+    assert found["current"] == "1", found
+    modes = {
+        str(path.relative_to(root)): oct(stat.S_IMODE(path.stat().st_mode)) for path in root.rglob("*") if path.is_dir()
+    }
+    assert modes.pop("catalog/shared") == "0o750"
+    assert set(modes.values()) == {"0o755"}
+
+
 def test_record_is_written_by_one_and_read_by_the_other(tmp_path: Path) -> None:
     base = {"service": "catalog", "directory": str(tmp_path)}
     holder = {"user": "deploy", "host": "ci-7", "what": "rollout of catalog 1"}
@@ -169,7 +205,24 @@ def test_balancer_that_is_not_there_is_named_alike(tmp_path: Path) -> None:
 def test_host_that_did_not_run_it_is_unreachable() -> None:
     assert lean.result(1, "", "Error response from daemon: container is not running")["unreachable"]
     assert lean.result(255, "Permission denied\n", "")["unreachable"]
-    assert lean.result(127, "", "")["msg"] == "exit status 127"
+    assert lean.result(139, "", "")["msg"] == "exit status 139"
+
+
+@pytest.mark.parametrize("before", ["", "Welcome to app-1\n", "no newline", "{}\n", "\x1b[1mmotd\x1b[0m\r\n"])
+@pytest.mark.parametrize("between", ["", "said by a .pth file\n"])
+@pytest.mark.parametrize("after", ["", "bye\n", "logout"])
+def test_login_shell_may_talk(before: str, between: str, after: str) -> None:
+    said = json.dumps({"changed": False, "text": f"{lean.MARK}\n{{}}"})
+    found = lean.result(0, f"{before}{lean.MARK}\n{between}{said}\n{after}", "")
+    assert found == {"changed": False, "text": f"{lean.MARK}\n{{}}"}
+
+
+@pytest.mark.parametrize("status", [126, 127])
+def test_python_that_does_not_start_is_named(status: int) -> None:
+    found = lean.result(status, "", "/bin/sh: 1: /opt/py/bin/python3: not found\n")
+    assert found["unreachable"]
+    assert "/opt/py/bin/python3: not found" in found["msg"]
+    assert "ansible_python_interpreter" in found["msg"]
 
 
 def test_module_that_crashes_has_failed_with_its_last_words() -> None:
@@ -202,8 +255,6 @@ def test_stand_in_has_all_that_modules_use(module: str) -> None:
 @pytest.mark.parametrize("module", USED)
 def test_program_carries_every_relative(module: str) -> None:
     """It runs without this collection: whatever it imports, it brings along."""
-    source = (ROOT / f"plugins/modules/{module}.py").read_text()
-    assert lean.relatives(source)
     found = run(
         module, {"service": "../x", "backend": ["x"], "version": "1", "step": "expand", "command": "x", "flag": "pause"}
     )

@@ -1,0 +1,27 @@
+# Copyright: (c) 2026, The mesops.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Directories that are as wanted whatever the umask of the login is. No Ansible in here."""
+
+from __future__ import annotations
+
+import os
+
+
+def make(path: str, mode: int = 0o755) -> None:
+    """Make a directory and the parents that are missing, all with this very mode; what is there stays as it is.
+
+    ``os.makedirs`` takes the umask off the mode, and gives it to the last directory only. Under a umask of 077, which
+    hardened hosts have, other users could not enter.
+    """
+    missing = []
+    while not os.path.isdir(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    for one in reversed(missing):
+        try:
+            os.mkdir(one, 0o700)
+        except FileExistsError:
+            # Another process was faster, and gives it its mode.
+            continue
+        os.chmod(one, mode)
