@@ -114,7 +114,7 @@ class Estate:
         """A version's release; one that nothing is said about is good."""
         return self.releases.get(str(version)) or Release(str(version))
 
-    # -------------------------------------------------------------------------------------------------- how it behaves
+    # --------------------------------------------------------------------------------------------------- how it behaves
 
     def fault(self, service: str, host: str) -> str:
         """What the process does wrong now."""
@@ -161,7 +161,7 @@ class Estate:
             if one.alive
         )
 
-    # ------------------------------------------------------------------------------------------------ what is done to it
+    # ----------------------------------------------------------------------------------------------- what is done to it
 
     def activate(self, service: str, host: str, version: str) -> None:
         """Swap the link and start the process anew, as the module app_release does."""

@@ -46,7 +46,8 @@ def story_of(seed: int) -> Story:
     balancers = draw.choice((1, 1, 2, 2, 2, 3))
     services = tuple(_wishes(draw) for _one in range(draw.choice((1, 1, 1, 2))))
     releases = tuple(_release(draw, version, hosts) for version in VERSIONS)
-    commands = tuple(_command(draw, number, hosts, balancers, len(services)) for number in range(draw.choice((1, 2, 2, 3, 3, 4))))
+    count = draw.choice((1, 2, 2, 3, 3, 4))
+    commands = tuple(_command(draw, number, hosts, balancers, len(services)) for number in range(count))
     calm = draw.random() < 0.15
     if calm:
         return Story(hosts, balancers, services, releases, tuple(_calm(command) for command in commands))
@@ -70,7 +71,7 @@ def _wishes(draw: Random) -> Wishes:
         drain_on_timeout=draw.choice(("fail", "fail", "kill", "wait")),
         pause_timeout=draw.choice((60.0, 120.0)),
         prove_stop=draw.random() < 0.2,
-        errors_gate=draw.choice(("default", "rollback", "rollback", "pause", "off")),
+        errors_gate=draw.choice(("continue", "rollback", "rollback", "pause", "off")),
         session=draw.choice((1.0, 0.0, 4.0, 20.0, 60.0)),
     )
 

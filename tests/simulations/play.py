@@ -5,20 +5,25 @@
 from __future__ import annotations
 
 import contextlib
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_plan as plan
+from ansible_collections.mesops.platform.plugins.module_utils import rollout_store, rollout_store_options
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_world as world
 from ansible_collections.mesops.platform.plugins.module_utils.release_archive import Refused
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_engine import Engine
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import PlanError, Service, Settings
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import Record
 from ansible_collections.mesops.platform.plugins.plugin_utils import direct_store
 from simulations import promises
-from simulations.acts import Ended, Run, Story as Over, Watched
+from simulations.acts import Ended, Run, Watched
+from simulations.acts import Story as Over
 from simulations.clock import Clock
 from simulations.estate import Estate
+from simulations.plain import record_as_dict
 from simulations.stores import Client, MemoryStore
 from simulations.story import Command, Event, Story, Wishes, service_name
 from simulations.worlds import Endless, Killed, StoryWorld
@@ -47,10 +52,14 @@ class _Time:
 
 @contextlib.contextmanager
 def _simulated(clock: Clock) -> Iterator[None]:
-    """Let the product's way to the store use the simulated clock and store."""
-    names = (direct_store, "time"), (direct_store.options, "open_store")
+    """Let the product's way to the store use the simulated clock and store, and write its records fast."""
+    names: tuple[tuple[Any, str], ...] = (
+        (direct_store, "time"),
+        (rollout_store_options, "open_store"),
+        (Record, "to_dict"),
+    )
     kept = [getattr(place, name) for place, name in names]
-    for (place, name), value in zip(names, (_Time(clock), lambda given: given["client"])):
+    for (place, name), value in zip(names, (_Time(clock), lambda given: given["client"], record_as_dict)):
         setattr(place, name, value)
     try:
         yield
@@ -76,7 +85,7 @@ class Play:
         self._busy = False
         self._memory: dict[str, Any] = {"quiet": story.quiet}
 
-    # ------------------------------------------------------------------------------------------------------ from outside
+    # ----------------------------------------------------------------------------------------------------- from outside
 
     def play(self) -> list[Broken]:
         """All that was broken, in order."""
@@ -110,7 +119,7 @@ class Play:
         """The number by which load balancers and nodes tell an older run from a newer one."""
         return int((run.began_at + run.command.skew + 10**6) * 1000)
 
-    # ---------------------------------------------------------------------------------------------------------- commands
+    # --------------------------------------------------------------------------------------------------------- commands
 
     def _plan(self, number: int) -> None:
         """Let a command begin when it is time."""
@@ -174,8 +183,6 @@ class Play:
             self._break_by_hand(run, promises.ENDS, f"{type(error).__name__}: {error}")
             run.killed = True
             if self._tells:
-                import traceback
-
                 self.notes += traceback.format_exc().splitlines()
         run.changed = engine.changed
         run.ended_at = self.clock.time
@@ -205,7 +212,8 @@ class Play:
 
     def _until_done(self, command: Command) -> Run:
         """Give a command in peace, again as long as that helps."""
-        command = replace(command, troubles=(), excluded=(), hosts=None, balancers=None, beside=False, machine="control-9")
+        plain = Command(troubles=(), machine="control-9")
+        command = replace(plain, what=command.what, version=command.version, service=command.service)
         for _attempt in range(FINAL_RUNS):
             # As a person would, once what is there has warmed up and old locks have run out.
             self.clock.wait(100)
@@ -214,7 +222,7 @@ class Play:
                 break
         return run
 
-    # ------------------------------------------------------------------------------------------------------------ events
+    # ----------------------------------------------------------------------------------------------------------- events
 
     def _happen(self, event: Event, run: Run | None) -> None:
         self._note(f"EVENT {event.what} app-{event.host + 1} {event.balancer}")
@@ -232,7 +240,7 @@ class Play:
 
     def _speak(self, flag: str, service: str) -> None:
         store = self.stores[service]
-        with contextlib.suppress(Refused, direct_store.core.StoreError):
+        with contextlib.suppress(Refused, rollout_store.StoreError):
             if flag == "unlock":
                 store.break_lock(PERSON, "it hangs")
                 return
@@ -285,16 +293,18 @@ def settings_of(story: Story, command: Command) -> Settings:
     wishes: Wishes = story.services[command.service]
     name = service_name(command.service)
     service = Service(
-        name, 3000 + command.service, f"{name}.service", f"bin/{name}", name, ready_timeout=READY_TIMEOUT, stop_timeout=5
+        name,
+        3000,
+        f"{name}.service",
+        f"bin/{name}",
+        name,
+        ready_timeout=READY_TIMEOUT,
+        stop_timeout=5,
     )
     everybody = [f"app-{number + 1}" for number in range(command.hosts or story.hosts)]
     excluded = tuple(f"app-{number + 1}" for number in command.excluded if number < len(everybody))
     balancers = range(story.balancers) if command.balancers is None else command.balancers
-    gates: dict[str, Any] = {
-        "off": {"errors": {"enabled": False}},
-        "rollback": {"errors": {"on_inconclusive": "rollback"}},
-        "pause": {"errors": {"on_inconclusive": "pause"}},
-    }.get(wishes.errors_gate, {})
+    gates = {"errors": {"enabled": False} if wishes.errors_gate == "off" else {"on_inconclusive": wishes.errors_gate}}
     return Settings(
         service=service,
         hosts=tuple(host for host in everybody if host not in excluded),

@@ -58,7 +58,7 @@ def capacity(act: TakenOut, memory: Memory) -> str | None:
     return None
 
 
-# ------------------------------------------------------------------------------------------------------ people's word
+# -------------------------------------------------------------------------------------------------------- people's word
 
 
 @promise("what a person took out stays out", PutIn)
@@ -123,7 +123,7 @@ def only_with_the_lock(act: Act, memory: Memory) -> str | None:
     return None
 
 
-# ---------------------------------------------------------------------------------------------------------- the way back
+# --------------------------------------------------------------------------------------------------------- the way back
 
 
 @promise("no version that failed is ever put into full traffic again", PutIn)
@@ -141,10 +141,11 @@ def never_again(act: PutIn, memory: Memory) -> str | None:
 def note_failed(act: Ended, memory: Memory) -> str | None:
     """Remember what was judged, where the judgement was right."""
     record = act.run.record
-    gone_back = record is not None and (record.direction == state.BACK or record.status == state.BROKEN)
-    if record is not None and record.kind == "rollout" and gone_back and _judged(record.reason):
-        if act.estate.release(record.version).fault:
-            memory.setdefault("failed", set()).add((act.run.service, record.version))
+    if record is None or record.kind != "rollout" or not _judged(record.reason):
+        return None
+    gone_back = record.direction == state.BACK or record.status == state.BROKEN
+    if gone_back and act.estate.release(record.version).fault:
+        memory.setdefault("failed", set()).add((act.run.service, record.version))
     return None
 
 
@@ -190,10 +191,19 @@ def bad_is_never_done(act: Ended, memory: Memory) -> str | None:
     ready_fault = release.fault in ("never-starts", "never-ready", "corrupt", "dies")
     gates = act.run.settings.gates
     seen = ready_fault or (release.fault in ("errors", "hangs") and "errors" in gates)
-    in_traffic = any(act.estate.serving(act.run.service, host, name) for host in record.hosts for name in record.balancers)
+    in_traffic = any(
+        act.estate.serving(act.run.service, host, name) for host in record.hosts for name in record.balancers
+    )
     patient = act.run.settings.min_healthy_time >= 10
     promoted = any("promote" in event["text"] for event in record.events)
-    if seen and release.after == 0 and release.only is None and (in_traffic or ready_fault) and patient and not promoted:
+    if (
+        seen
+        and release.after == 0
+        and release.only is None
+        and (in_traffic or ready_fault)
+        and patient
+        and not promoted
+    ):
         return f"{record.version}, which is {release.fault}, was called done"
     return None
 
@@ -205,9 +215,9 @@ def good_is_done(act: Ended, memory: Memory) -> str | None:
     peaceful = memory.get("quiet") and run.command.what == "rollout" and act.estate.release(run.command.version).good
     if not peaceful or (run.record is not None and run.record.status == state.SUCCEEDED):
         return None
-    if "rollout_min_available" in run.refusal or "unfinished" in run.refusal:
-        return None
-    return run.refusal or f"{run.record.status if run.record else 'nothing'}: {run.record.reason if run.record else ''}"
+    said = run.refusal or f"{run.record.status if run.record else 'nothing'}: {run.record.reason if run.record else ''}"
+    expected = ("rollout_min_available", "unfinished", "outlived the drain deadline")
+    return None if any(reason in said for reason in expected) else said
 
 
 @promise("no host ends worse than it was found, unless the report says so by name", Ended)
@@ -225,11 +235,9 @@ def as_found(act: Ended, memory: Memory) -> str | None:
 def healthy_is_in(act: Ended, memory: Memory) -> str | None:
     """What is out when a record is closed is out for a reason of its own."""
     run = act.run
-    if run.killed or run.client.lost or run.record is None or not run.record.finished:
+    if run.killed or run.troubles or run.client.lost or run.record is None or not run.record.finished:
         return None
-    wronged = [
-        host for host in _worse(act) if act.estate.well(run.service, host) and host not in run.troubled and not run.troubles
-    ]
+    wronged = [host for host in _worse(act) if act.estate.well(run.service, host) and host not in run.troubled]
     return f"{', '.join(wronged)} is well and out of traffic" if wronged else None
 
 

@@ -62,9 +62,7 @@ def _without_one(items: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
 def _fewer_commands(story: Story) -> Iterator[Story]:
     for number in range(len(story.commands) if len(story.commands) > 1 else 0):
         kept = tuple(event for event in story.events if event.during != number or event.at < 0)
-        moved = tuple(
-            replace(event, during=event.during - 1) if event.during > number else event for event in kept
-        )
+        moved = tuple(replace(event, during=event.during - 1) if event.during > number else event for event in kept)
         commands = story.commands[:number] + story.commands[number + 1 :]
         if commands[0].beside:
             commands = (replace(commands[0], beside=False), *commands[1:])
@@ -96,4 +94,5 @@ def _plainer(story: Story, name: str, kind: Any) -> Iterator[Story]:
             plain = one.default
             if getattr(item, one.name) != plain and one.name not in ("version", "what", "troubles", "service"):
                 changed = replace(item, **{one.name: plain})
-                yield replace(story, **{name: (*items[:number], changed, *items[number + 1 :])})
+                more: dict[str, Any] = {name: (*items[:number], changed, *items[number + 1 :])}
+                yield replace(story, **more)

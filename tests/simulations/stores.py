@@ -4,14 +4,14 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_store as core
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_store_file import FileStore
+from simulations.plain import copied
 
 
 @dataclass
@@ -52,7 +52,8 @@ class MemoryStore(FileStore):
 
     def read(self, history: int = core.HISTORY, audit: int = core.AUDIT) -> core.View:
         """See everything; what is seen may be changed."""
-        return copy.deepcopy(super().read(history, audit))
+        view = super().read(history, audit)
+        return replace(view, open_record=copied(view.open_record), history=copied(view.history))
 
 
 class Client:

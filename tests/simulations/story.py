@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A story: an estate, the releases that are brought to it, the commands that people give, and all that happens.
 
-Everything in it is plain data, so that a story can be drawn from a seed, made shorter, printed, and kept as code. Hosts,
-load balancers and services go by their number; times are seconds.
+Everything in it is plain data, so that a story can be drawn from a seed, made shorter, printed, and kept as code.
+Hosts, load balancers and services go by their number; times are seconds.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ class StoryWorld:
         holder = lock["holder"]
         return holder["host"] == self.run.command.machine and holder["pid"] in self.play.dead
 
-    # ----------------------------------------------------------------------------------------------- time and trouble
+    # ------------------------------------------------------------------------------------------------- time and trouble
 
     def now(self) -> float:
         """The controller's clock."""
@@ -417,7 +417,9 @@ class StoryWorld:
             failed: dict[str, str] = {}
             self._round(
                 save,
-                lambda: self._everywhere(where, what, lambda name: failed.update(self._enter(name, where[name], percent))),
+                lambda: self._everywhere(
+                    where, what, lambda name: failed.update(self._enter(name, where[name], percent))
+                ),
             )
             return failed
 
@@ -476,4 +478,6 @@ class StoryWorld:
             return world.Taken(Phase.FAILURE, "12 of 240 requests failed (5.0 %)")
         balancers = [name for name in self.settings.balancers if self.estate.balancers[name].answers]
         busy = any(self.estate.serving(self.service, host, name) for host in request.canary for name in balancers)
-        return world.Taken(Phase.SUCCESS, "0 of 240 requests failed") if busy else world.Taken(Phase.NO_DATA, "none yet")
+        return (
+            world.Taken(Phase.SUCCESS, "0 of 240 requests failed") if busy else world.Taken(Phase.NO_DATA, "none yet")
+        )
