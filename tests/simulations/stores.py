@@ -16,7 +16,7 @@ from simulations.plain import copied
 
 @dataclass
 class MemoryStore(FileStore):
-    """``FileStore`` with a mapping for its directory. What is read is never changed by the file store, so it is shared."""
+    """``FileStore`` with a mapping for its directory. It changes nothing that it reads, so that is shared."""
 
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     audit: list[dict[str, Any]] = field(default_factory=list)
