@@ -148,11 +148,20 @@ def unit_text(step: Step, service_unit: str) -> str:
 class Runner:
     """One step on one host."""
 
-    def __init__(self, step: Step, run: Run, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
+    def __init__(
+        self,
+        step: Step,
+        run: Run,
+        clock: Callable[[], float],
+        sleep: Callable[[float], None],
+        allowed: Callable[[], None] = lambda: None,
+    ) -> None:
         self.step = step
         self.run = run
         self.clock = clock
         self.sleep = sleep
+        self.allowed = allowed
+        """Raises when this run may not start anything any more; asked right before the step is started."""
 
     def state(self) -> dict[str, str]:
         """What systemd says of the step's unit; nothing when it does not say."""
@@ -209,6 +218,7 @@ class Runner:
         except OSError as error:
             raise Refused(f"{source} cannot be read ({error.strerror}); run site.yml for this host first") from error
         os.makedirs(step.runtime_units, exist_ok=True)
+        self.allowed()
         with open(step.path, "w", encoding="utf-8") as stream:
             stream.write(text)
         for command in (["daemon-reload"], ["start", "--no-block", "--", step.own_unit]):

@@ -128,7 +128,7 @@ def listing(items: Sequence[str], head: str, most: int = 2) -> list[str]:
 def probe_text(probe: Mapping[str, Any]) -> str:
     """What a probe looks at."""
     kind = probe["type"]
-    if kind == "http":
+    if kind in ("http", "readiness"):
         method = probe.get("method") or ("GET" if probe.get("body") is None else "POST")
         return f"{str(method).upper()} {probe.get('url')}"
     if kind == "tcp":

@@ -76,6 +76,8 @@ class Opened:
 
     record: Mapping[str, Any] | None
     history: Sequence[Mapping[str, Any]] = ()
+    fence: int = 0
+    """The number of the lock, higher than that of every lock before it; hosts refuse a lower one."""
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ description:
     do.
 extends_documentation_fragment:
   - mesops.platform.attributes
+  - mesops.platform.rollout_fence
 attributes:
   check_mode:
     support: full
@@ -86,6 +87,10 @@ step_state:
   returned: success
   type: str
   sample: done
+fenced:
+  description: Whether the failure is that another run, or one of another store, changes this service here.
+  returned: on failure, when it is
+  type: bool
 output:
   description: The last 20 lines that it wrote.
   returned: when it has ended
@@ -97,8 +102,9 @@ import time
 from collections.abc import Sequence
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mesops.platform.plugins.module_utils import app_migration, release_store
+from ansible_collections.mesops.platform.plugins.module_utils import app_migration, release_store, rollout_fence
 from ansible_collections.mesops.platform.plugins.module_utils.release_archive import Refused
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_fence import Fence, Fenced
 
 
 def main() -> None:
@@ -113,6 +119,7 @@ def main() -> None:
             "wait": {"type": "float", "default": 300.0},
             "unit": {"type": "str"},
             "root": {"type": "path", "default": "/opt"},
+            **rollout_fence.ARGUMENTS,
         },
         supports_check_mode=True,
     )
@@ -133,11 +140,16 @@ def main() -> None:
             root=params["root"],
         )
         app_migration.check(step, params["wait"])
+        fence = Fence.of(step.service, params)
+        fence.claim(write=not module.check_mode)
         if module.check_mode:
             module.exit_json(changed=True, step_state="running")
-        result = app_migration.Runner(step, run, time.monotonic, time.sleep).carry_out(params["wait"])
+        runner = app_migration.Runner(step, run, time.monotonic, time.sleep, fence.check)
+        result = runner.carry_out(params["wait"])
     except Refused as why:
         module.fail_json(msg=f"{why}.")
+    except Fenced as why:
+        module.fail_json(msg=str(why), fenced=True)
     except OSError as error:
         module.fail_json(msg=f"{params['step']} of {params['service']} cannot be started: {error}.")
     if result.state == "failed":

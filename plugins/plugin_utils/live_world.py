@@ -48,7 +48,6 @@ class LiveWorld:
         self._signal_places = list(settings.balancers)
         self._reference: dict[str, samples.Counters] = {}
         self._entered_at = time.monotonic()
-        self._fence = int(time.time() * 1000)
 
     # -------------------------------------------------------------------------------------------------- time and people
 
@@ -119,20 +118,35 @@ class LiveWorld:
         for place in list(self._signal_places):
             yield Call(place, "rollout_signal", {**told, **times}, timeout=SIGNAL_TIMEOUT)
 
-    def _round(self, calls: Mapping[str, Call], save: Record | None = None) -> dict[str, Answer]:
-        """Run calls at once, the write of the record among them."""
+    def _round(
+        self, calls: Mapping[str, Call], save: Record | None = None, *, unrecorded: bool = False
+    ) -> dict[str, Answer]:
+        """Run calls at once, the write of the record among them.
+
+        Nothing is sent for a run that is known to have lost the lock, or whose record could not be written before; with
+        ``unrecorded`` the latter is no obstacle.
+        """
+        self.store.confirm()
         writes = self.store.begin_save(save) if save is not None else {}
+        self.store.confirm()
+        if save is not None and not unrecorded and (error := self.store.error()):
+            raise error
         answers = self.fleet.run({**writes, **{f"host {name}": call for name, call in calls.items()}})
         self.store.note(answers)
         if save is not None:
             self._announce(save)
-        return {name: answers[f"host {name}"] for name in calls}
+        found = {name: answers[f"host {name}"] for name in calls}
+        fenced = next((f"{name}: {one.reason}" for name, one in found.items() if one.result.get("fenced")), "")
+        if fenced:
+            self.store.lose(fenced)
+            self.store.confirm()
+        return found
 
     # ---------------------------------------------------------------------------------------------------------- looking
 
     def look(self) -> tuple[dict[str, Answer], dict[str, Answer]]:
         """What every node and every load balancer answers, silence included."""
-        nodes = {f"node {host}": self._release_call(host, "prepared", {}, check=True) for host in self.settings.hosts}
+        nodes = {f"node {host}": self._release_call(host, "read", {}) for host in self.settings.hosts}
         balancers = {f"balancer {name}": self._server_call(name, {}) for name in self.settings.balancers}
         answers = self.fleet.run({**nodes, **balancers})
         return (
@@ -143,6 +157,9 @@ class LiveWorld:
     def observe(self) -> world.Sight:
         """Look at every node and every load balancer; load balancers have to answer."""
         nodes, balancers = self.look()
+        for name, answer in {**nodes, **balancers}.items():
+            if answer.result.get("fenced"):
+                raise PlanError(f"{name}: {answer.reason}")
         everybody = (*self.settings.hosts, *self.settings.excluded)
         servers = {name: servers_of(result, everybody) for name, result in _obeyed(balancers).items()}
         for name, seen in servers.items():
@@ -153,6 +170,11 @@ class LiveWorld:
                     "haproxy_services and run site.yml, or leave it out with rollout_exclude."
                 )
         return world.Sight({host: node_of(answer) for host, answer in nodes.items()}, servers)
+
+    @property
+    def _fence(self) -> dict[str, Any]:
+        """How this run shows itself to a host, as soon as it knows its store."""
+        return self.store.fence.options if self.store.fence.store else {}
 
     # ------------------------------------------------------------------------------------------------------------ nodes
 
@@ -167,7 +189,14 @@ class LiveWorld:
         action: bool = False,
     ) -> Call:
         service = self.settings.service
-        arguments = {"service": service.name, "state": state, "unit": service.unit, "group": service.user, **more}
+        arguments = {
+            "service": service.name,
+            "state": state,
+            "unit": service.unit,
+            "group": service.user,
+            **self._fence,
+            **more,
+        }
         return Call(host, "app_release", arguments, timeout=timeout, check=check, action=action)
 
     def prepare(self, targets: Mapping[str, str], check: bool = False) -> dict[str, world.Prepared]:
@@ -234,6 +263,7 @@ class LiveWorld:
             "command": migration.command,
             "timeout": migration.timeout,
             "wait": MIGRATION_WAIT,
+            **self._fence,
         }
         answer = self._round({host: Call(host, "app_migration", arguments)})[host]
         output = str(answer.result.get("output", ""))
@@ -252,18 +282,24 @@ class LiveWorld:
     # -------------------------------------------------------------------------------------------------------- balancers
 
     def _server_call(self, balancer: str, options: Mapping[str, Any], patience: float = 0) -> Call:
-        arguments = {"backend": list(self.settings.backends), **options}
+        service = {"service": self.settings.service.name} if self._fence else {}
+        arguments = {"backend": list(self.settings.backends), **service, **self._fence, **options}
         return Call(balancer, "haproxy_server", arguments, timeout=60 + patience)
 
     def _change(
-        self, where: world.Where, options: Mapping[str, Any], patience: float, save: Record | None
+        self,
+        where: world.Where,
+        options: Mapping[str, Any],
+        patience: float,
+        save: Record | None,
+        unrecorded: bool = False,
     ) -> dict[str, Mapping[str, Any]]:
         """Change servers at all load balancers at once."""
-        options = {**options, "wait": patience, "fence": self._fence}
+        options = {**options, "wait": patience}
         calls = {
             name: self._server_call(name, {**options, "server": list(hosts)}, patience) for name, hosts in where.items()
         }
-        return _obeyed(self._round(calls, save))
+        return _obeyed(self._round(calls, save, unrecorded=unrecorded))
 
     def drain(
         self, where: world.Where, *, patience: float, least: int, kill: bool = False, save: Record | None = None
@@ -271,7 +307,8 @@ class LiveWorld:
         """Take hosts out of traffic at all load balancers at once."""
         on_timeout = "kill" if kill else "report"
         options = {"state": "drain", "on_timeout": on_timeout, "min_available": least}
-        found = self._change(where, options, patience, save)
+        # Out of traffic is where a host does no harm, so this does not wait for the store.
+        found = self._change(where, options, patience, save, unrecorded=True)
         left: dict[str, int] = {}
         begun: dict[str, int] = {}
         killed: dict[str, int] = {}

@@ -285,7 +285,7 @@ def test_rollback_keeps_out_what_somebody_else_has_taken_out() -> None:
 
 def test_rollback_minds_the_capacity() -> None:
     text = refused(lambda: roll_back([done("2", "1")], min_available=3))
-    assert "which leaves 2 at lb-1, but rollout_min_available is 3 (3 of 3)" in text
+    assert "which leaves 2 at lb-1, but min_available is 3 (3 of 3)" in text
 
 
 def test_rollback_of_a_first_release_is_refused() -> None:

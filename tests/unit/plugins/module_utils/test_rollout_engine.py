@@ -511,7 +511,7 @@ def test_excluded_host_keeps_its_version() -> None:
 @pytest.mark.parametrize(("hosts", "least", "batches"), [(2, 2, (1,)), (4, "75%", (2,)), (1, "50%", (1,))])
 def test_capacity_guard_refuses_the_plan_and_says_the_numbers(hosts: int, least: int | str, batches: Any) -> None:
     estate = Estate.of(hosts)
-    with pytest.raises(PlanError, match=r"which leaves \d+ at lb-1, but rollout_min_available is"):
+    with pytest.raises(PlanError, match=r"which leaves \d+ at lb-1, but min_available is"):
         roll_out(estate, settings(estate, min_available=least, batches=batches))
     assert all_in_service(estate)
     assert estate.lock is None
