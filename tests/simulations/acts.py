@@ -37,8 +37,10 @@ class Run:
     """Hosts and load balancers with which something went wrong that is not the release's fault."""
     flags: list[tuple[float, str]] = field(default_factory=list)
     """What people have asked of it, and when."""
-    looked_at: dict[str, float] = field(default_factory=dict)
-    """When it last looked at each load balancer."""
+    deaf_at: float = -1.0
+    """When a load balancer's answer last did not reach it."""
+    took_out: set[tuple[str, str]] = field(default_factory=set)
+    """Load balancers and hosts where it has taken traffic away and not given it back."""
     operations: list[str] = field(default_factory=list)
 
     @property

@@ -31,7 +31,6 @@ class App:
     running: str | None = OLDEST
     started_at: float = -1000.0
     installed: set[str] = field(default_factory=lambda: {OLDEST})
-    fence: int = 0
 
     @property
     def previous(self) -> str | None:
@@ -49,6 +48,8 @@ class Host:
     """Whether a controller reaches it."""
     full: bool = False
     """Whether its disk is full."""
+    fence: dict[str, int] = field(default_factory=dict)
+    """By service: the highest number of a lock that it has seen."""
 
     @property
     def answers(self) -> bool:
@@ -104,6 +105,7 @@ class Estate:
         self.migrated: dict[str, dict[tuple[str, str], float]] = {service: {} for service in self.wishes}
         """By service: when each step of each version has ended, or will; infinity is never."""
         self.prometheus = True
+        self.healed = False
 
     @property
     def now(self) -> float:
@@ -184,7 +186,7 @@ class Estate:
         server = self.balancers[balancer].servers[service, host]
         if server.admin == "ready":
             hangs = self.fault(service, host) == "hangs"
-            longest = HANGS if hangs else self.wishes[service].session
+            longest = HANGS if hangs else 1.0 if self.healed else self.wishes[service].session
             server.busy_until = self.now + longest
         server.admin = admin
 
@@ -202,4 +204,5 @@ class Estate:
         for balancer in self.balancers.values():
             balancer.alive = balancer.reachable = True
             balancer.cut.clear()
+        self.healed = True
         self.prometheus = True

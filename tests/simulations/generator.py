@@ -44,7 +44,7 @@ def story_of(seed: int) -> Story:
     # Most trouble needs few hosts; some needs many.
     hosts = draw.choice((1, 2, 2, 3, 3, 3, 4, 5, 6, 9, 12))
     balancers = draw.choice((1, 1, 2, 2, 2, 3))
-    services = tuple(_wishes(draw) for _one in range(draw.choice((1, 1, 1, 2))))
+    services = tuple(_wishes(draw, hosts) for _one in range(draw.choice((1, 1, 1, 2))))
     releases = tuple(_release(draw, version, hosts) for version in VERSIONS)
     count = draw.choice((1, 2, 2, 3, 3, 4))
     commands = tuple(_command(draw, number, hosts, balancers, len(services)) for number in range(count))
@@ -61,11 +61,13 @@ def _calm(command: Command) -> Command:
     return Command(command.what, command.version, command.service, rides=command.rides, skew=command.skew)
 
 
-def _wishes(draw: Random) -> Wishes:
+def _wishes(draw: Random, hosts: int) -> Wishes:
+    # Mostly what can be had: a plan that is refused tells little.
+    enough = (0, 1, "50%", "25%") if hosts > 1 else (0,)
     return Wishes(
-        batches=draw.choice(((1, "25%"), (1,), (2,), (1, "50%"), ("100%",), (1, 4))),
+        batches=draw.choice(((1, "25%"), (1, "25%"), (1,), (2,), (1, "50%"), ("100%",), (1, 4))),
         weights=draw.choice(((10, 100), (10, 100), (100,), (5, 30, 100))),
-        min_available=draw.choice(("50%", "50%", 1, 0, "75%", 2)),
+        min_available=draw.choice(enough if draw.random() < 0.9 else ("75%", 2)),
         min_healthy_time=draw.choice((10.0, 10.0, 10.0, 0.0, 30.0)),
         drain_deadline=draw.choice((30.0, 10.0)),
         drain_on_timeout=draw.choice(("fail", "fail", "kill", "wait")),

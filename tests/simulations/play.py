@@ -17,7 +17,7 @@ from ansible_collections.mesops.platform.plugins.module_utils.release_archive im
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_engine import Engine
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import PlanError, Service, Settings
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import Record
-from ansible_collections.mesops.platform.plugins.plugin_utils import direct_store
+from ansible_collections.mesops.platform.plugins.plugin_utils import direct_store, live_store
 from simulations import promises
 from simulations.acts import Ended, Run, Watched
 from simulations.acts import Story as Over
@@ -55,11 +55,13 @@ def _simulated(clock: Clock) -> Iterator[None]:
     """Let the product's way to the store use the simulated clock and store, and write its records fast."""
     names: tuple[tuple[Any, str], ...] = (
         (direct_store, "time"),
+        (live_store, "time"),
+        (live_store, "slept"),
         (rollout_store_options, "open_store"),
         (Record, "to_dict"),
     )
     kept = [getattr(place, name) for place, name in names]
-    for (place, name), value in zip(names, (_Time(clock), lambda given: given["client"], record_as_dict)):
+    for (place, name), value in zip(names, (_Time(clock), _Time(clock), lambda: clock.time, lambda given: given["client"], record_as_dict)):
         setattr(place, name, value)
     try:
         yield
@@ -114,10 +116,6 @@ class Play:
     def _note(self, text: str) -> None:
         if self._tells:
             self.notes.append(f"{self.clock.time:8.1f} {text}")
-
-    def fence(self, run: Run) -> int:
-        """The number by which load balancers and nodes tell an older run from a newer one."""
-        return int((run.began_at + run.command.skew + 10**6) * 1000)
 
     # --------------------------------------------------------------------------------------------------------- commands
 
@@ -198,8 +196,9 @@ class Play:
     def _finally(self) -> None:
         """Everything works again, nobody does anything, and the last command of each service is given once more."""
         self.estate.heal()
-        for store in self.stores.values():
+        for service, store in self.stores.items():
             store.down = False
+            self._speak("resume", service)
         self._note("everything works again")
         self._busy = True
         last = []
@@ -207,6 +206,8 @@ class Play:
             mine = [run for run in self.runs if run.service == service]
             if mine:
                 last.append(self._until_done(mine[-1].command))
+                if not _over(last[-1]):
+                    last[-1] = self._until_done(replace(mine[-1].command, what="rollback", version=""))
         opened = {name: store.read().open_record for name, store in self.stores.items()}
         self.watch(Over(self.estate, tuple(self.runs), tuple(last), opened))
 
@@ -218,7 +219,7 @@ class Play:
             # As a person would, once what is there has warmed up and old locks have run out.
             self.clock.wait(100)
             run = self._perform(self._new_run(command))
-            if run.record is not None and run.record.finished and not run.refusal:
+            if _over(run):
                 break
         return run
 
@@ -226,7 +227,7 @@ class Play:
 
     def _happen(self, event: Event, run: Run | None) -> None:
         self._note(f"EVENT {event.what} app-{event.host + 1} {event.balancer}")
-        service, name = service_name(event.service), f"app-{event.host + 1}"
+        service, name = service_name(event.service), f"app-{min(event.host + 1, self.story.hosts)}"
         if event.what in ("pause", "resume", "promote", "abort", "unlock"):
             self._speak(event.what, service)
         elif event.what in ("drain", "maint", "put back"):
@@ -288,6 +289,10 @@ class Play:
                 run.troubled.add(name)
 
 
+def _over(run: Run) -> bool:
+    return run.record is not None and run.record.finished and not run.refusal
+
+
 def settings_of(story: Story, command: Command) -> Settings:
     """What the user of a command asks for."""
     wishes: Wishes = story.services[command.service]
@@ -301,7 +306,7 @@ def settings_of(story: Story, command: Command) -> Settings:
         ready_timeout=READY_TIMEOUT,
         stop_timeout=5,
     )
-    everybody = [f"app-{number + 1}" for number in range(command.hosts or story.hosts)]
+    everybody = [f"app-{number + 1}" for number in range(min(command.hosts or story.hosts, story.hosts))]
     excluded = tuple(f"app-{number + 1}" for number in command.excluded if number < len(everybody))
     balancers = range(story.balancers) if command.balancers is None else command.balancers
     gates = {"errors": {"enabled": False} if wishes.errors_gate == "off" else {"on_inconclusive": wishes.errors_gate}}
@@ -309,7 +314,7 @@ def settings_of(story: Story, command: Command) -> Settings:
         service=service,
         hosts=tuple(host for host in everybody if host not in excluded),
         excluded=excluded,
-        balancers=tuple(f"lb-{number + 1}" for number in balancers if number < story.balancers),
+        balancers=tuple(f"lb-{number + 1}" for number in balancers if number < story.balancers) or ("lb-1",),
         backends=(name,),
         version=command.version if command.what == "rollout" else "",
         artifact=f"{name}.tar.gz",

@@ -63,8 +63,9 @@ def capacity(act: TakenOut, memory: Memory) -> str | None:
 
 @promise("what a person took out stays out", PutIn)
 def stays_out(act: PutIn, memory: Memory) -> str | None:
-    """Nobody but a person puts back a server that a person has taken out."""
-    if act.by_person and act.at - act.person_at > NOTICED:
+    """Nobody but a person puts back a server that a person has taken out, if it could know."""
+    told = act.run.deaf_at < act.person_at
+    if act.by_person and told and act.at - act.person_at > NOTICED:
         return f"{act.host} was put back at {act.balancer}"
     return None
 
@@ -117,9 +118,9 @@ def only_with_the_lock(act: Act, memory: Memory) -> str | None:
     newest: dict[Any, int] = memory.setdefault("newest", {})
     if act.run.client.lost:
         return f"{what[1]} was changed by a run that had been told that its lock is lost"
-    if act.run.client.revision < newest.get(what, 0):
+    if act.run.client.number < newest.get(what, 0):
         return f"{what[1]} was changed by a run whose successor had changed it already"
-    newest[what] = act.run.client.revision
+    newest[what] = act.run.client.number
     return None
 
 
@@ -216,7 +217,7 @@ def good_is_done(act: Ended, memory: Memory) -> str | None:
     if not peaceful or (run.record is not None and run.record.status == state.SUCCEEDED):
         return None
     said = run.refusal or f"{run.record.status if run.record else 'nothing'}: {run.record.reason if run.record else ''}"
-    expected = ("rollout_min_available", "unfinished", "outlived the drain deadline")
+    expected = ("min_available is", "unfinished", "outlived the drain deadline")
     return None if any(reason in said for reason in expected) else said
 
 
@@ -243,11 +244,13 @@ def healthy_is_in(act: Ended, memory: Memory) -> str | None:
 
 def _worse(act: Ended) -> list[str]:
     """Hosts that took their whole share somewhere when the run began, and do not now, because of the run."""
-    found = []
-    for (name, host), before in act.run.in_traffic.items():
+    found: list[str] = []
+    run = act.run
+    for (name, host), before in run.in_traffic.items():
         server = act.estate.balancers[name].servers[act.run.service, host]
         now = server.admin == "ready" and server.percent >= 100
-        if before and not now and not server.by_person and host not in found:
+        mine = (name, host) in run.took_out and not server.by_person
+        if before and not now and mine and host not in found:
             found.append(host)
     return found
 
@@ -264,14 +267,14 @@ def _told(run: Run) -> str:
 def converges(act: Story, memory: Memory) -> str | None:
     """When everything works again the last command succeeds, or says why it is not needed."""
     for run in act.last:
-        how = _unfinished(act.estate, run)
+        how = _unfinished(act, run)
         if how:
             return how
     return None
 
 
 _ALLOWED = (
-    "rollout_min_available",
+    "min_available is",
     "cannot be undone",
     "nothing to revert",
     "none to go back to",
@@ -281,8 +284,8 @@ _ALLOWED = (
 )
 
 
-def _unfinished(estate: Estate, run: Run) -> str | None:
-    record = run.record
+def _unfinished(act: Story, run: Run) -> str | None:
+    estate, record = act.estate, run.record
     if run.refusal:
         return None if any(reason in run.refusal for reason in _ALLOWED) else f"refused: {run.refusal}"
     if record is None:
@@ -290,14 +293,24 @@ def _unfinished(estate: Estate, run: Run) -> str | None:
     release = estate.release(record.version)
     if not record.finished:
         frozen = record.status == state.FROZEN and not release.good
-        return None if frozen else f"{record.status} for ever: {record.reason}"
+        unseen = "nobody went on" in record.reason and any(_by_person(estate, run, host) for host in record.hosts)
+        return None if frozen or unseen else f"{record.status} for ever: {record.reason}"
     out = [
         host
         for host in record.hosts
-        if estate.well(run.service, host) and not estate.whole(run.service, host) and not _by_person(estate, run, host)
+        if estate.well(run.service, host)
+        and not estate.whole(run.service, host)
+        and not (_by_person(estate, run, host) or _forgotten(act, run, host))
     ]
     return f"{', '.join(out)} is well and out of traffic after the last command ({record.status})" if out else None
 
 
 def _by_person(estate: Estate, run: Run, host: str) -> bool:
     return any(one.servers[run.service, host].by_person for one in estate.balancers.values())
+
+
+def _forgotten(act: Story, run: Run, host: str) -> bool:
+    """Whether a load balancer where it is out was no part of some run, which so left it as it was, and is named now."""
+    narrow = {name for one in act.runs for name in act.estate.balancers if name not in one.settings.balancers}
+    kept = run.record.kept_out if run.record is not None else {}
+    return any(host in hosts for name, hosts in kept.items() if name in narrow)

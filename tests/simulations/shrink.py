@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from simulations.play import Play
-from simulations.story import Command, Release, Story, Wishes
+from simulations.story import Command, Event, Release, Story, Wishes
 
 MOST_TRIES = 1500
 
@@ -50,7 +50,7 @@ def shorter(story: Story) -> Iterator[Story]:
         yield replace(story, balancers=story.balancers - 1)
     for releases in _without_one(story.releases):
         yield replace(story, releases=releases)
-    for name, plain in (("releases", Release), ("services", Wishes), ("commands", Command)):
+    for name, plain in (("events", Event), ("releases", Release), ("services", Wishes), ("commands", Command)):
         yield from _plainer(story, name, plain)
 
 
@@ -92,7 +92,7 @@ def _plainer(story: Story, name: str, kind: Any) -> Iterator[Story]:
     for number, item in enumerate(items):
         for one in fields(kind):
             plain = one.default
-            if getattr(item, one.name) != plain and one.name not in ("version", "what", "troubles", "service"):
+            if getattr(item, one.name) != plain and one.name not in ("version", "what", "troubles", "service", "during"):
                 changed = replace(item, **{one.name: plain})
                 more: dict[str, Any] = {name: (*items[:number], changed, *items[number + 1 :])}
                 yield replace(story, **more)

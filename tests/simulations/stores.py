@@ -4,14 +4,30 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_store as core
+from ansible_collections.mesops.platform.plugins.module_utils import rollout_store_file
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_store_file import FileStore
 from simulations.plain import copied
+
+
+class _Directory:
+    """What the file store takes for the module os while it lists the records."""
+
+    class path:  # noqa: N801
+        join = staticmethod(os.path.join)
+        isdir = staticmethod(lambda _folder: True)
+
+    def __init__(self, files: Mapping[str, Any]) -> None:
+        self._files = files
+
+    def listdir(self, _folder: str) -> list[str]:
+        return [name.partition("/")[2] for name in self._files if name.startswith("records/")]
 
 
 @dataclass
@@ -32,11 +48,12 @@ class MemoryStore(FileStore):
         self.files.pop(name, None)
 
     def _read_records(self) -> list[dict[str, Any]]:
-        found = [value for name, value in self.files.items() if name.startswith("records/")]
-        return self._sorted(found)
-
-    def _sorted(self, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        return sorted(found, key=lambda one: (core.started_at(one) or 0.0, one["id"]), reverse=True)
+        kept: Any = rollout_store_file.os
+        setattr(rollout_store_file, "os", _Directory(self.files))
+        try:
+            return super()._read_records()
+        finally:
+            setattr(rollout_store_file, "os", kept)
 
     def _read_audit(self, limit: int) -> list[dict[str, Any]]:
         return self.audit[: -limit - 1 : -1] if limit > 0 else []
@@ -66,7 +83,7 @@ class Client:
         """What happens to the next request: store fails, store lost or store twice."""
         self.lost = False
         """Whether this run was told that it does not hold the lock any more."""
-        self.revision = 0
+        self.number = 0
         """The number of the lock that this run took, which grows from lock to lock."""
 
     def _ask(self, act: Callable[[], Any]) -> Any:
@@ -92,7 +109,7 @@ class Client:
     def acquire(self, holder: core.Holder, ttl: float, *, takeover: str | None = None) -> core.Lease:
         """Take the lock."""
         lease: core.Lease = self._ask(lambda: self._store.acquire(holder, ttl, takeover=takeover))
-        self.revision = self._store.files["lock.json"]["revision"]
+        self.number = lease.number
         return lease
 
     def renew(self, token: str, ttl: float) -> core.Lease:

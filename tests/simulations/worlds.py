@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_store as core
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_world as world
 from ansible_collections.mesops.platform.plugins.module_utils.judge import Phase
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import PlanError
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import Migration, Record
 from ansible_collections.mesops.platform.plugins.plugin_utils.direct_store import DirectStore
 from ansible_collections.mesops.platform.plugins.plugin_utils.live_store import StoreSettings
 from simulations.acts import Migrates, PutIn, Run, Slept, Switched, TakenOut
+from simulations.estate import Balancer, Host, Server
 from simulations.story import STORE_TROUBLES, Step, Trouble
 
 if TYPE_CHECKING:
@@ -32,6 +34,10 @@ MIGRATION_WAIT = 4.0
 
 class Killed(BaseException):
     """Nothing catches it, as nothing catches SIGKILL."""
+
+
+class Fenced(Exception):
+    """A host has seen a newer run."""
 
 
 class Endless(BaseException):
@@ -50,7 +56,7 @@ class StoryWorld:
         self._troubles = {one.operation: one for one in run.command.troubles}
         self._dead = False
         holder = core.Holder("tester", run.command.machine, 1000 + run.number, "boot", "1", run.command.what)
-        options = {"client": run.client}
+        options = {"client": run.client, "service": run.service}
         settings = StoreSettings(options, ["lb-1"], asdict(holder), LEASE, self._is_dead)
         self.store = DirectStore(self, settings, self.tell)  # type: ignore[arg-type]
 
@@ -125,7 +131,7 @@ class StoryWorld:
         try:
             answer = act(what)
             if what == "twice":
-                answer = act(what)
+                act(what)
         finally:
             self._wait(seconds / 2)
             self._end(what)
@@ -166,17 +172,31 @@ class StoryWorld:
         if not self._dead:
             self.store.release()
 
-    def _round(self, save: Record | None, act: Callable[[], Any]) -> Any:
-        """A step, and the write that rides along with it: at the same time, or before it."""
-        if save is None:
-            return act()
-        self.run.record = save
-        if self.run.command.rides:
-            answer = act()
+    def _round(self, save: Record | None, act: Callable[[], Any], unrecorded: bool = False) -> Any:
+        """A step, and the write that goes with it, as ``LiveWorld._round`` does it: at the same time, or before it."""
+        self.store.confirm()
+        if save is not None:
+            self.run.record = save
+        if save is not None and not self.run.command.rides:
             self.store.begin_save(save)
-            return answer
-        self.store.begin_save(save)
-        return act()
+            self.store.confirm()
+            if not unrecorded and (error := self.store.error()):
+                raise error
+        try:
+            answer = act()
+        except Fenced as why:
+            self.store.lose(str(why))
+        if save is not None and self.run.command.rides:
+            self.store.begin_save(save)
+        self.store.confirm()
+        return answer
+
+    def _claim(self, place: Host | Balancer) -> None:
+        """A host obeys no run that is older than the newest that it has seen."""
+        number = self.run.client.number
+        if number < place.fence.get(self.service, 0):
+            raise Fenced("a newer run changes this service here now")
+        place.fence[self.service] = number
 
     # ---------------------------------------------------------------------------------------------------------- looking
 
@@ -184,6 +204,10 @@ class StoryWorld:
         """Look at everything."""
 
         def act(what: str) -> world.Sight:
+            try:
+                self._show_up()
+            except Fenced as why:
+                raise PlanError(str(why)) from why
             self._obey(self.settings.balancers, what)
             return world.Sight(
                 {host: self._node(host) for host in self.settings.hosts},
@@ -192,6 +216,31 @@ class StoryWorld:
 
         found: world.Sight = self._operation("observe", act)
         return found
+
+    def _show_up(self) -> None:
+        for host in self.settings.hosts:
+            if self.estate.hosts[host].answers:
+                self._claim(self.estate.hosts[host])
+        for name in self.settings.balancers:
+            if self.estate.balancers[name].answers:
+                self._claim(self.estate.balancers[name])
+
+    def servers(self) -> dict[str, dict[str, world.Server]]:
+        """Look at the load balancers alone."""
+
+        def act(what: str) -> dict[str, dict[str, world.Server]]:
+            def look() -> dict[str, dict[str, world.Server]]:
+                for name in self.settings.balancers:
+                    if self.estate.balancers[name].answers:
+                        self._claim(self.estate.balancers[name])
+                self._obey(self.settings.balancers, what)
+                return {name: self._servers(name) for name in self.settings.balancers}
+
+            found: dict[str, dict[str, world.Server]] = self._round(None, look)
+            return found
+
+        seen: dict[str, dict[str, world.Server]] = self._operation("servers", act)
+        return seen
 
     def _node(self, name: str) -> world.Node:
         host = self.estate.hosts[name]
@@ -202,7 +251,6 @@ class StoryWorld:
         return world.Node(app.current, app.previous, app.running if host.alive else None)
 
     def _servers(self, balancer: str) -> dict[str, world.Server]:
-        self.run.looked_at[balancer] = self.estate.now
         everybody = (*self.settings.hosts, *self.settings.excluded)
         found = self.estate.balancers[balancer].servers
         return {
@@ -217,6 +265,8 @@ class StoryWorld:
     def _obey(self, balancers: Collection[str], what: str) -> None:
         silent = [name for name in balancers if not self.estate.balancers[name].answers]
         self.run.troubled.update(silent)
+        if silent or what in ("fails", "lost"):
+            self.run.deaf_at = self.estate.now
         if silent:
             raise world.BalancerTrouble(f"load balancer {', '.join(silent)} gives no answer")
         if what in ("fails", "lost"):
@@ -227,9 +277,14 @@ class StoryWorld:
 
     def prepare(self, targets: Mapping[str, str]) -> dict[str, world.Prepared]:
         """Install versions."""
-        answer: dict[str, world.Prepared] = self._operation(
-            "prepare", lambda what: {host: self._prepare(host, targets[host], what) for host in targets}, 2
-        )
+
+        def act(what: str) -> dict[str, world.Prepared]:
+            found: dict[str, world.Prepared] = self._round(
+                None, lambda: {host: self._prepare(host, targets[host], what) for host in targets}
+            )
+            return found
+
+        answer: dict[str, world.Prepared] = self._operation("prepare", act, 2)
         return answer
 
     def _prepare(self, name: str, version: str, what: str) -> world.Prepared:
@@ -237,6 +292,7 @@ class StoryWorld:
         if not host.answers or what == "fails":
             self.run.troubled.add(name)
             return world.Prepared("no route to host")
+        self._claim(host)
         if host.full:
             self.run.troubled.add(name)
             return world.Prepared("no space left on device")
@@ -277,6 +333,7 @@ class StoryWorld:
         if not host.answers or what == "fails":
             self.run.troubled.add(name)
             return world.Activated("no route to host", "unreachable")
+        self._claim(host)
         if host.full and app.current != version:
             self.run.troubled.add(name)
             return world.Activated("no space left on device")
@@ -306,15 +363,31 @@ class StoryWorld:
 
     def migrate(self, host: str, version: str, name: str, migration: Migration) -> world.Migrated:
         """Begin a migration, or look at the one that was begun."""
-        answer: world.Migrated = self._operation(
-            f"migrate {name}", lambda what: self._migrate(host, version, name, what)
-        )
+
+        def act(what: str) -> world.Migrated:
+            found: world.Migrated = self._round(None, lambda: self._migrate(host, version, name, what))
+            return found
+
+        answer: world.Migrated = self._operation(f"migrate {name}", act)
+        return answer
+
+    def look_at_migration(self, host: str, version: str, name: str, migration: Migration) -> world.Migrated:
+        """Whether a migration runs; never begins one."""
+
+        def act(what: str) -> world.Migrated:
+            if not self.estate.hosts[host].answers or what in ("fails", "lost"):
+                return world.Migrated(lost="no route to host")
+            end = self.estate.migrated[self.service].get((version, name))
+            return world.Migrated(running=end is not None and end > self.estate.now)
+
+        answer: world.Migrated = self._operation(f"look at {name}", act)
         return answer
 
     def _migrate(self, host: str, version: str, name: str, what: str) -> world.Migrated:
         if not self.estate.hosts[host].answers or what == "fails":
             self.run.troubled.add(host)
-            return world.Migrated(reason="no route to host")
+            return world.Migrated(lost="no route to host")
+        self._claim(self.estate.hosts[host])
         release = self.estate.release(version)
         step = (release.expand if name == "expand" else release.contract) or Step()
         begun = self.estate.migrated[self.service]
@@ -326,7 +399,7 @@ class StoryWorld:
             self._wait(min(left, MIGRATION_WAIT))
         if what == "lost" or not self.estate.hosts[host].answers:
             self.run.troubled.add(host)
-            return world.Migrated(reason="the connection was lost")
+            return world.Migrated(lost="the connection was lost")
         if left > MIGRATION_WAIT:
             return world.Migrated(running=True)
         if step.fails:
@@ -342,12 +415,25 @@ class StoryWorld:
     # -------------------------------------------------------------------------------------------------------- balancers
 
     def drain(
-        self, where: world.Where, *, patience: float, least: int, kill: bool = False, save: Record | None = None
+        self,
+        where: world.Where,
+        *,
+        patience: float,
+        least: int,
+        mine: Collection[str] = (),
+        kill: bool = False,
+        save: Record | None = None,
     ) -> world.Drained:
         """Take hosts out of traffic."""
 
         def act(what: str) -> world.Drained:
-            self._round(save, lambda: self._everywhere(where, what, lambda name: self._drain(name, where[name], least)))
+            kept: dict[str, list[str]] = {}
+
+            def change(name: str) -> None:
+                kept[name] = self._left_alone(name, where[name], mine)
+                self._drain(name, [host for host in where[name] if host not in kept[name]], least)
+
+            self._round(save, lambda: self._everywhere(where, what, change), unrecorded=True)
             begun, waited = self._sessions(where), 0.0
             while waited < patience and any(self._sessions(where).values()):
                 slice_s = min(1.0, patience - waited)
@@ -355,7 +441,7 @@ class StoryWorld:
                 waited += slice_s
             killed = self._kill(where) if kill else {}
             left = self._sessions(where)
-            return world.Drained(not any(left.values()), left, begun, waited, killed)
+            return world.Drained(not any(left.values()), left, begun, waited, killed, _given(kept))
 
         names = ",".join(sorted({host for hosts in where.values() for host in hosts}))
         answer: world.Drained = self._operation(f"drain {names}", act)
@@ -375,8 +461,14 @@ class StoryWorld:
         if troubles:
             raise world.BalancerTrouble("; ".join(troubles))
 
+    def _left_alone(self, balancer: str, hosts: Sequence[str], mine: Collection[str]) -> list[str]:
+        """Hosts that somebody else has taken out: in maint, or in drain unless it is this rollout that has drained them."""
+        found = self.estate.balancers[balancer].servers
+        states = {host: ("maint",) if host in mine else ("maint", "drain") for host in hosts}
+        return [host for host in hosts if found[self.service, host].admin in states[host]]
+
     def _drain(self, balancer: str, hosts: Sequence[str], least: int) -> None:
-        self._claim(balancer)
+        self._claim(self.estate.balancers[balancer])
         served = [host for host in hosts if self.estate.serving(self.service, host, balancer)]
         left = self.estate.available(self.service, balancer) - len(served)
         if served and left < least:
@@ -386,15 +478,8 @@ class StoryWorld:
             self.estate.take_out(self.service, host, balancer)
             left = self.estate.available(self.service, balancer)
             at = self.estate.now
+            self.run.took_out.add((balancer, host))
             self.play.watch(TakenOut(self.run, self.estate, at, balancer, host, host in served, well, left))
-
-    def _claim(self, balancer: str) -> None:
-        """A load balancer obeys no run that is older than the last one that has changed this service there."""
-        fence = self.play.fence(self.run)
-        found = self.estate.balancers[balancer].fence
-        if fence < found.get(self.service, 0):
-            raise world.BalancerTrouble("a newer run changes these servers now, so nothing was changed")
-        found[self.service] = fence
 
     def _sessions(self, where: world.Where) -> dict[str, int]:
         left: dict[str, int] = {}
@@ -410,43 +495,56 @@ class StoryWorld:
                 self.estate.balancers[name].servers[self.service, host].busy_until = self.estate.now
         return killed
 
-    def enter(self, where: world.Where, percent: int, *, save: Record | None = None) -> dict[str, str]:
-        """Put hosts into traffic once they are up."""
+    def enter(
+        self,
+        where: world.Where,
+        percent: int,
+        *,
+        mine: Collection[str] = (),
+        wait: bool = True,
+        save: Record | None = None,
+    ) -> world.Entered:
+        """Put hosts into traffic once they are up; without waiting, as they are."""
 
-        def act(what: str) -> dict[str, str]:
-            failed: dict[str, str] = {}
-            self._round(
-                save,
-                lambda: self._everywhere(
-                    where, what, lambda name: failed.update(self._enter(name, where[name], percent))
-                ),
-            )
-            return failed
+        def act(what: str) -> world.Entered:
+            down: dict[str, dict[str, str]] = {}
+            kept: dict[str, list[str]] = {}
+
+            def change(name: str) -> None:
+                kept[name] = self._left_alone(name, where[name], mine)
+                meant = [host for host in where[name] if host not in kept[name]]
+                for host, why in self._enter(name, meant, percent, wait).items():
+                    down.setdefault(host, {})[name] = why
+
+            self._round(save, lambda: self._everywhere(where, what, change))
+            return world.Entered(down, _given(kept))
 
         names = ",".join(sorted({host for hosts in where.values() for host in hosts}))
-        answer: dict[str, str] = self._operation(f"enter {names} {percent}", act)
+        answer: world.Entered = self._operation(f"enter {names} {percent}", act)
         return answer
 
-    def _enter(self, balancer: str, hosts: Sequence[str], percent: int) -> dict[str, str]:
-        self._claim(balancer)
-        for _second in range(10):
+    def _enter(self, balancer: str, hosts: Sequence[str], percent: int, wait: bool) -> dict[str, str]:
+        self._claim(self.estate.balancers[balancer])
+        for _second in range(10 if wait else 0):
             if all(self.estate.up(self.service, host, balancer) for host in hosts):
                 break
             self._wait(1)
-        failed = {}
+        down = [host for host in hosts if not self.estate.up(self.service, host, balancer)]
         for host in hosts:
-            if not self.estate.up(self.service, host, balancer):
-                failed[host] = f"is DOWN at {balancer}"
-                if self.estate.ready(self.service, host):
-                    self.run.troubled.add(host)
-                continue
             server = self.estate.balancers[balancer].servers[self.service, host]
-            act = PutIn(
-                self.run, self.estate, self.estate.now, balancer, host, percent, server.by_person, server.person_at
-            )
-            server.admin, server.percent, server.by_person = "ready", percent, False
-            self.play.watch(act)
-        return failed
+            server.percent = percent
+            if host not in down or not wait:
+                self._let_in(server, balancer, host)
+        # Up by its own account, and not by a load balancer's: that is no fault of the release.
+        self.run.troubled.update(host for host in down if self.estate.ready(self.service, host))
+        return {host: f"is DOWN at {balancer}" for host in down}
+
+    def _let_in(self, server: Server, balancer: str, host: str) -> None:
+        by_person, person_at = server.by_person, server.person_at
+        server.admin, server.by_person = "ready", False
+        at = self.estate.now
+        (self.run.took_out.discard if server.percent >= 100 else self.run.took_out.add)((balancer, host))
+        self.play.watch(PutIn(self.run, self.estate, at, balancer, host, int(server.percent), by_person, person_at))
 
     # ---------------------------------------------------------------------------------------------------------- samples
 
@@ -481,3 +579,7 @@ class StoryWorld:
         return (
             world.Taken(Phase.SUCCESS, "0 of 240 requests failed") if busy else world.Taken(Phase.NO_DATA, "none yet")
         )
+
+
+def _given(kept: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    return {name: hosts for name, hosts in kept.items() if hosts}
