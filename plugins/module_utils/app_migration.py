@@ -86,7 +86,7 @@ class Result:
     """Where the step stands."""
 
     state: str
-    """running, done or failed."""
+    """running, done or failed; running or idle when it was only looked at."""
     reason: str = ""
     output: str = ""
 
@@ -145,6 +145,10 @@ def unit_text(step: Step, service_unit: str) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+class Silent(Exception):
+    """Nobody says how the step stands, which is no outcome of it."""
+
+
 class Runner:
     """One step on one host."""
 
@@ -173,7 +177,7 @@ class Runner:
         """The state, as soon as systemd says it: silence means nothing about the step, which may well go on."""
         while not (found := self.state()):
             if self.clock() >= deadline:
-                raise Refused(f"systemd says nothing of {self.step.own_unit}; look at it there, then try again")
+                raise Silent(f"systemd says nothing of {self.step.own_unit}; look at it there, then try again")
             self.sleep(POLL)
         return found
 
@@ -196,6 +200,10 @@ class Runner:
         told = " | ".join(output.splitlines()[-3:])
         why = f"'{self.step.command}' of {self.step.version} failed ({self._why(found)}): {told or 'it wrote nothing'}"
         return Result("failed", why, output)
+
+    def look(self, wait: float) -> Result:
+        """Whether the step runs now; nothing is begun or cleared away."""
+        return Result("running" if _under_way(self._ask(self.clock() + wait)) else "idle")
 
     def _why(self, found: Mapping[str, str]) -> str:
         if found.get("Result") == "timeout":

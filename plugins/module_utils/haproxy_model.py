@@ -516,16 +516,24 @@ def _extra(value: Any, services: Mapping[str, Any], frontends: Mapping[str, Any]
     return extra
 
 
-def _handover(frontends: Sequence[Mapping[str, Any]], extra: Mapping[str, Any], timeouts: Mapping[str, str]) -> Any:
-    """How a worker that a reload has left behind reaches the current one; nothing where raw text has its own routes.
+def _handover(
+    services: Mapping[str, Any], frontends: Mapping[str, Any], extra: Mapping[str, Any], timeouts: Mapping[str, str]
+) -> dict[str, dict[str, str]] | None:
+    """Timeouts between a worker that a reload has left behind and the current one, which has those of the service.
 
-    Its routes could not be followed there, and one worker must not hand over some requests and not others.
+    Nothing where raw text has its own routes, which the current worker could not follow, or another chroot, where it
+    would not be found.
     """
-    raw = [extra["defaults"], extra["sections"], *extra["frontends"].values()]
-    if any(re.search(r"^\s*(use|default)_backend\b", str(text), re.MULTILINE) for text in raw):
+    raw = [extra["global"], extra["defaults"], extra["sections"], *extra["frontends"].values()]
+    if any(re.search(r"^\s*(use_backend|default_backend|chroot)\b", str(text), re.MULTILINE) for text in raw):
         return None
-    clients = [timeouts["client"], *(one["timeouts"].get("client", "0") for one in frontends if one["mode"] == "http")]
-    return {"client": max(clients, key=milliseconds)}
+
+    def longest(of: Mapping[str, Any], key: str) -> str:
+        own = [str(one["timeouts"].get(key, "0")) for one in of.values() if one["mode"] == "http"]
+        return max([timeouts[key], *own], key=milliseconds)
+
+    backend = {key: longest(services, key) for key in ("server", "tunnel")}
+    return {"frontend": {"client": longest(frontends, "client")}, "backend": backend}
 
 
 def _check_hard_stop(hard_stop: Any, services: Mapping[str, Any], timeouts: Mapping[str, str]) -> None:
@@ -582,6 +590,6 @@ def build(services: Any, frontends: Any, extra: Any, hostvars: Hostvars, setting
         "peers": peers,
         "trusted_proxies": [word(one, "haproxy_trusted_proxies") for one in proxies],
         "extra": texts,
-        "handover": _handover(list(fronts.values()), texts, timeouts),
+        "handover": _handover(backends, fronts, texts, timeouts),
         "files": files,
     }

@@ -235,7 +235,7 @@ class OldWorker:
         connections = sum(_number(one.get("scur")) for one in fronts)
         if any(one.get("status") != "STOP" for one in fronts):
             return waiting + max(connections, 1)  # It has not yet begun to stop.
-        if (state.HANDOVER + backend, "BACKEND") in self.proxies:
+        if any(name.startswith(state.HANDOVER) for name, _kind in self.proxies):
             return waiting
         return waiting + max(connections - self.served, 0)
 
@@ -353,6 +353,8 @@ class Wanted:
     min_available: int = 0
     fresh: bool = True
     check_mode: bool = False
+    unless: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Server to administrative states in which somebody else has put it, so that it is left alone."""
 
     @property
     def reads_only(self) -> bool:
@@ -382,6 +384,8 @@ class Outcome:
     """Of every server of the backends, whether it was named or not, by name and over all backends."""
     available: dict[str, int] = field(default_factory=dict)
     busy_before: dict[str, int] = field(default_factory=dict)
+    left_alone: dict[str, str] = field(default_factory=dict)
+    """Servers that were not touched, with the administrative state that somebody else has given them."""
     before: dict[str, Goal] = field(default_factory=dict)
     after: dict[str, Goal] = field(default_factory=dict)
 
@@ -391,6 +395,7 @@ class Outcome:
             "changed": self.changed,
             "done": self.done,
             "killed": dict(self.killed),
+            "left_alone": dict(self.left_alone),
             "waited_s": round(self.waited_s, 3),
             "workers": self.workers,
             "servers": [one.public() for one in self.servers],
@@ -509,7 +514,7 @@ class Change:
             return self._finish(select(self.look(), wanted))
         with nullcontext() if wanted.check_mode else self.tools.lock():
             view = self.look()
-            targets = select(view, wanted)
+            targets = self._leave_alone(select(view, wanted))
             self.goals = goals(targets, wanted)
             self.outcome.before = {one.label: Goal(one.admin, one.weight) for one in targets}
             self.outcome.busy_before = {one.label: one.busy for one in targets}
@@ -524,6 +529,13 @@ class Change:
             return self.outcome
         self._wait()
         return self._finish(self.look().of(self.goals))
+
+    def _leave_alone(self, targets: Sequence[Server]) -> list[Server]:
+        """The servers that are to be changed; what somebody else has put elsewhere in any backend is not."""
+        unless = self.wanted.unless
+        alone = {one.name: one.admin for one in targets if one.admin in unless.get(one.name, ())}
+        self.outcome.left_alone = alone
+        return [one for one in targets if one.name not in alone]
 
     # -- single steps
 

@@ -39,7 +39,7 @@ LOCK = "/run/mesops-haproxy-server.lock"
 LOCK_TIMEOUT = 10.0
 """Seconds for which a reload waits for it; nobody holds it for longer than a few commands take."""
 HANDOVER = "handover:"
-"""How the backends' names begin by which a worker that a reload has left behind reaches the current one."""
+"""How the names begin of what a worker that a reload has left behind has only to reach the current one."""
 
 # "show servers state" version 1, the same in HAProxy 2.6 and 3.0.
 STATE_FIELDS = [
@@ -414,6 +414,11 @@ def judged(row: dict[str, str]) -> bool:
     return not _as_int(row["srv_check_state"]) & 0x02 or row["srv_check_result"] not in {"0", "1"}
 
 
+def passed(row: dict[str, str]) -> bool:
+    """Whether a server has no checks, or its last one has passed; a moment after a failed one it is still called up."""
+    return row["srv_op_state"] == "2" and (not _as_int(row["srv_check_state"]) & 0x02 or row["srv_check_result"] > "2")
+
+
 def asleep(saved: str, healthy: dict[tuple[str, str], bool]) -> set[str]:
     """The backends of which nobody is healthy, although somebody was when the state was saved."""
     up = {backend for (backend, _name), row in parse_state(saved).items() if row["srv_op_state"] == "2"}
@@ -450,10 +455,12 @@ def _watch(process: subprocess.Popen[bytes], path: str, saved: str) -> dict[tupl
             rows = parse_state(ask(path, "show servers state", timeout=REHEARSAL))
         except OSError:
             rows = {}
-        healthy = {key: judged(row) and row["srv_op_state"] == "2" for key, row in rows.items()}
-        done = bool(rows) and all(map(judged, rows.values())) and not asleep(saved, healthy)
-        if done or took > WAKING or (took > REHEARSAL and rows and not asleep(saved, healthy)):
+        healthy = {key: passed(row) for key, row in rows.items()}
+        patience = WAKING if asleep(saved, healthy) else 0 if all(map(judged, rows.values())) else REHEARSAL
+        if rows and took > patience:
             return healthy
+        if not rows and took > WAKING:
+            break
         time.sleep(0.02)
     raise OSError("a HAProxy that only checks the servers does not start with this configuration")
 
@@ -559,6 +566,15 @@ def guard_for_ever(config_file: str) -> None:
         time.sleep(GUARD_INTERVAL)
 
 
+def _save(config: str, marked: bool) -> None:
+    lock = take_lock(LOCK, LOCK_TIMEOUT)
+    try:
+        text = next_state(config, running_state(lambda command: ask(MASTER_SOCKET, command)))
+        write_atomically(STATE_FILE, f"{text}{FRESH_MARK}\n" if marked else keep_mark(text, read_text(STATE_FILE)))
+    finally:
+        os.close(lock)
+
+
 def main(arguments: list[str]) -> int:
     """Serve the systemd units: "before-reload", "save" (at stop), "before-start", and "guard", which does not end."""
     action = arguments[0] if arguments else ""
@@ -570,16 +586,11 @@ def main(arguments: list[str]) -> int:
         guard_for_ever(config_file)
     config = read_text(config_file)
     try:
-        lock = take_lock(LOCK, LOCK_TIMEOUT)
-        try:
-            if action == "before-start":
-                text = start_state(config)
-            else:
-                text = next_state(config, running_state(lambda command: ask(MASTER_SOCKET, command)))
-                text = f"{text}{FRESH_MARK}\n" if action == "save" else keep_mark(text, read_text(STATE_FILE))
-            write_atomically(STATE_FILE, text)
-        finally:
-            os.close(lock)
+        if action == "before-start":
+            # Without the lock: whoever has it now waits for the HAProxy that is to start.
+            write_atomically(STATE_FILE, start_state(config))
+        else:
+            _save(config, marked=action == "save")
     except OSError as error:
         sys.stderr.write(f"The server state of HAProxy was not kept ({error}).\n")
         return 1

@@ -14,15 +14,22 @@ chance each time, which is why the default is 0.01 and not the customary 0.05.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import statistics
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Optional, Union
 
-from ansible_collections.mesops.platform.plugins.module_utils.sequential import WORSE, Wager, one_group, two_groups
+from ansible_collections.mesops.platform.plugins.module_utils.sequential import (
+    BETTER,
+    WORSE,
+    Wager,
+    bets_on_one,
+    bets_on_two,
+)
 
 Evidence = Mapping[str, Optional[Union[float, int, str]]]
 
@@ -72,18 +79,15 @@ class Counts:
     total: int
 
     def __post_init__(self) -> None:
-        _demand(
-            0 <= self.bad <= self.total,
-            f"{self.bad} of {self.total} requests cannot be bad; the first number must be between 0 and the second.",
-        )
+        if not 0 <= self.bad <= self.total:
+            raise JudgeError(
+                f"{self.bad} of {self.total} requests cannot be bad; the first number must be between 0 and the second."
+            )
 
     @property
     def ratio(self) -> float:
         """The share of bad requests, 0 when there were none at all."""
         return self.bad / self.total if self.total else 0.0
-
-    def __add__(self, other: Counts) -> Counts:
-        return Counts(self.bad + other.bad, self.total + other.total)
 
 
 @dataclass(frozen=True)
@@ -446,7 +450,10 @@ MISSED = 0.05
 """The chance that "provably within the tolerance" is said of a release that is not."""
 FEWEST = 5
 """So many bad requests at least make a failure: one request and its three retries prove nothing about a release."""
-TOLERATED_ODDS = 1.5
+CLEARLY = math.log(1.5)
+"""Errors are above ``max_ratio`` when what was seen lately is 1.5 times as likely to come from its own share of bad
+requests as from the tolerated one: of releases just within the tolerance fewer are condemned so."""
+TOLERATED_ODDS = WORSE[0]
 """Up to so many times the baseline's odds of a bad request, a release whose baseline fails as well is within the
 tolerance."""
 FAR = 3.0
@@ -455,11 +462,60 @@ BEYOND_REASON = 0.1
 """A baseline of which nobody knows what it was before is none when more than this share of its requests is bad."""
 LEAST_SHARE = 0.001
 """A smaller ``max_ratio`` counts as this one where there is no baseline: no finite number of requests proves zero."""
+_LEAST_FACTOR = 1e-300
 KEPT = 10
 """How many times more than is needed the proof of being within the tolerance may grow: what goes wrong later takes it
 back at once."""
-BETTER = (0.1, 0.4)
-"""Odds ratios on which "within the tolerance" is staked."""
+
+
+@contextlib.contextmanager
+def _readable(what: str) -> Iterator[None]:
+    """Refuse a state that is none, in one sentence."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as why:
+        raise JudgeError(
+            f"What the record says of the evidence about {what} cannot be read ({why}); begin a new rollout."
+        ) from why
+
+
+class _Tally:
+    """Counts that grow."""
+
+    __slots__ = ("bad", "total")
+
+    def __init__(self, pair: Sequence[int] = (0, 0)) -> None:
+        counts = Counts(*(int(one) for one in pair))
+        self.bad, self.total = counts.bad, counts.total
+
+    def add(self, counts: Counts) -> None:
+        """These came in."""
+        self.bad += counts.bad
+        self.total += counts.total
+
+    def clear(self) -> None:
+        """None of them counts any more."""
+        self.bad = self.total = 0
+
+    @property
+    def counts(self) -> Counts:
+        """As they are now."""
+        return Counts(self.bad, self.total)
+
+    @property
+    def ratio(self) -> float:
+        """The share of bad ones."""
+        return self.bad / self.total if self.total else 0.0
+
+    def is_above(self, allowed: float, by: float) -> bool:
+        """Whether the share is above the allowed one; ``by``: ln of how much more likely it has to be."""
+        ratio = self.ratio
+        if ratio <= allowed:
+            return False
+        if not allowed or ratio == 1:
+            return True
+        good = (self.total - self.bad) * math.log((1 - ratio) / (1 - allowed))
+        return self.bad * math.log(ratio / allowed) + good >= by
 
 
 class _Track:
@@ -469,85 +525,85 @@ class _Track:
         given = state or {}
         self.worse = Wager(len(WORSE), state=given.get("worse"))
         self.within = Wager(2 * len(BETTER), KEPT / MISSED, given.get("within"))
-        self.canary = Counts(*given.get("canary", (0, 0)))
+        nothing = (0, 0)
+        self.canary = _Tally(given.get("canary", nothing))
         """Since the batch began."""
-        self.baseline = Counts(*given.get("baseline", (0, 0)))
-        self.recent = Counts(*given.get("recent", (0, 0)))
+        self.baseline = _Tally(given.get("baseline", nothing))
+        self.recent = _Tally(given.get("recent", nothing))
         """The canary's since evidence last was in its favour: what is wrong now, undiluted by a good time before."""
-        self.beside = Counts(*given.get("beside", (0, 0)))
+        self.beside = _Tally(given.get("beside", nothing))
         """The baseline's since the same moment."""
-        self._alone = Counts(*given.get("alone", (0, 0)))
+        self._alone = _Tally(given.get("alone", nothing))
         """What the canary had while the baseline got no request at all."""
         self._lead = float(given.get("lead", 0.0))
 
     def state(self) -> dict[str, Any]:
         """As JSON."""
-        pairs = {name: [counts.bad, counts.total] for name, counts in self._counts().items()}
-        return {"worse": self.worse.state(), "within": self.within.state(), "lead": self._lead, **pairs}
-
-    def _counts(self) -> dict[str, Counts]:
-        return {
+        tallies = {
             "canary": self.canary,
             "baseline": self.baseline,
             "recent": self.recent,
             "beside": self.beside,
             "alone": self._alone,
         }
+        pairs = {name: [tally.bad, tally.total] for name, tally in tallies.items()}
+        return {"worse": self.worse.state(), "within": self.within.state(), "lead": self._lead, **pairs}
 
     def begin(self) -> None:
         """Other hosts from now on."""
         self.worse.begin()
         self.within.begin()
-        self.canary = self.baseline = self._alone = Counts(0, 0)
+        for tally in (self.canary, self.baseline, self._alone):
+            tally.clear()
         self._restart()
 
     def _restart(self) -> None:
-        self.recent = self.beside = Counts(0, 0)
+        self.recent.clear()
+        self.beside.clear()
         self._lead = 0.0
 
     def note(self, canary: Counts, baseline: Counts | None) -> None:
         """Count what came in."""
-        self.canary += canary
-        self.baseline += baseline or Counts(0, 0)
+        self.canary.add(canary)
+        if baseline is not None:
+            self.baseline.add(baseline)
 
     def weigh(self, canary: Counts, baseline: Counts | None, allowed: float, enough: int) -> None:
         """Stake on what came in; ``allowed`` is the share of bad requests that is tolerated, above 0 and below 1.
 
         A baseline without a request says nothing; when the canary alone has ``enough`` meanwhile, it counts as none.
         """
-        if baseline is None or baseline.total:
-            self._alone = Counts(0, 0)
-            self._stake(canary, baseline, allowed)
-            return
-        self._alone += canary
-        if self._alone.total >= enough:
-            self._stake(self._alone, None, allowed)
-            self._alone = Counts(0, 0)
-
-    def _stake(self, canary: Counts, baseline: Counts | None, allowed: float) -> None:
-        alone = one_group(canary.bad, canary.total, allowed, BETTER)
         if baseline is None:
-            self._accuse(canary, Counts(0, 0), one_group(canary.bad, canary.total, allowed, WORSE))
-            self.within.look([*alone, *alone])
-            return
-        table = (canary.bad, canary.total, baseline.bad, baseline.total)
-        self._accuse(canary, baseline, two_groups(*table, WORSE))
-        within = two_groups(*table, (TOLERATED_ODDS, *(TOLERATED_ODDS * ratio for ratio in BETTER)))
-        self.within.look([*alone, *(one - within[0] for one in within[1:])])
-
-    def _accuse(self, canary: Counts, baseline: Counts, logs: Sequence[float]) -> None:
-        self.worse.look(logs)
-        step = math.log(math.fsum(math.exp(min(log, 600.0)) for log in logs) / len(logs))
-        self._lead = max(0.0, self._lead + step)
-        if self._lead:
-            self.recent += canary
-            self.beside += baseline
+            self._stake_alone(canary, allowed)
+        elif baseline.total:
+            self._alone.clear()
+            worse, better = bets_on_two(canary.bad, canary.total, baseline.bad, baseline.total)
+            self._accuse(canary, baseline, worse)
+            self.within.look([*bets_on_one(canary.bad, canary.total, allowed, BETTER), *better])
         else:
-            self._restart()
+            self._alone.add(canary)
+            if self._alone.total >= enough:
+                self._stake_alone(self._alone.counts, allowed)
 
-    def condemned(self, alpha: float, allowed: float) -> bool:
+    def _stake_alone(self, canary: Counts, allowed: float) -> None:
+        self._alone.clear()
+        self._accuse(canary, None, bets_on_one(canary.bad, canary.total, allowed, WORSE))
+        better = bets_on_one(canary.bad, canary.total, allowed, BETTER)
+        self.within.look([*better, *better])
+
+    def _accuse(self, canary: Counts, baseline: Counts | None, factors: Sequence[float]) -> None:
+        self.worse.look(factors)
+        self._lead += math.log(max(sum(factors) / len(factors), _LEAST_FACTOR))
+        if self._lead <= 0:
+            self._restart()
+            return
+        self.recent.add(canary)
+        if baseline is not None:
+            self.beside.add(baseline)
+
+    def condemned(self, alpha: float, allowed: float, by: float = 0.0) -> bool:
         """Whether the canary is provably worse, and by what was seen lately worse than is tolerated."""
-        return self.worse.wealth >= 1 / alpha and self.recent.bad >= FEWEST and self.recent.ratio > allowed
+        return self.worse.wealth >= 1 / alpha and self.recent.bad >= FEWEST and self.recent.is_above(allowed, by)
 
     def forgo(self, before: Mapping[str, Any]) -> None:
         """Without a baseline: give back what was won against the canary in this look, and take nothing for it."""
@@ -585,8 +641,9 @@ class ErrorProcess:
         given = state or {}
         self._limits = limits
         self._alpha = alpha
-        self._track = _Track(given.get("track"))
-        self._hold = _Hold(alpha, given.get("hold"))
+        with _readable("errors"):
+            self._track = _Track(given.get("track"))
+            self._hold = _Hold(alpha, given.get("hold"))
 
     def state(self) -> dict[str, Any]:
         """All that a later run needs to go on within the same budget, as JSON."""
@@ -603,25 +660,34 @@ class ErrorProcess:
         ``baseline``: the hosts beside the canary over the same time; None when there are none. ``usual``: what those
         hosts had before the rollout, all of it each time; None when nobody knows.
         """
-        known = usual if usual is not None and usual.total >= self._limits.min_samples else None
+        phase = self.take(canary, baseline, usual)
+        known = self._known(usual)
+        return Judgement(phase, self._text(phase, known), self._evidence(known))
+
+    def take(self, canary: Counts, baseline: Counts | None, usual: Counts | None = None) -> Phase:
+        """What ``look`` does, without the words."""
+        known = self._known(usual)
         held = self._hold.on
-        before = self._track.worse.state()
         self._track.note(canary, baseline)
         if baseline is not None:
             self._hold.look(baseline, _too_bad(known, self._limits.max_ratio))
+        before = self._track.worse.state() if self._hold.on else None
         if not held:
             allowed = _allowed(known, self._limits.max_ratio)
             self._track.weigh(canary, baseline, allowed, self._limits.min_samples)
-        if self._hold.on:
+        if before is not None:
             self._track.forgo(before)
-        phase = self._phase()
-        return Judgement(phase, self._text(phase, known), self._evidence(known))
+        return self._phase()
+
+    def _known(self, usual: Counts | None) -> Counts | None:
+        """What was usual, if there is enough of it."""
+        return usual if usual is not None and usual.total >= self._limits.min_samples else None
 
     def _phase(self) -> Phase:
         seen = self._track.canary
         if self._hold.on:
             return Phase.HOLD
-        if self._track.condemned(self._alpha, self._limits.max_ratio):
+        if self._track.condemned(self._alpha, self._limits.max_ratio, CLEARLY):
             return Phase.FAILURE
         if seen.total < self._limits.min_samples:
             return Phase.INCONCLUSIVE if seen.bad else Phase.NO_DATA
@@ -676,7 +742,7 @@ class _Hold:
         self._wager.begin()
 
     def look(self, baseline: Counts, too_bad: float) -> None:
-        self._wager.look(one_group(baseline.bad, baseline.total, too_bad, WORSE))
+        self._wager.look(bets_on_one(baseline.bad, baseline.total, too_bad, WORSE))
 
 
 def _allowed(usual: Counts | None, max_ratio: float) -> float:
@@ -703,7 +769,7 @@ class _Values:
     """Response times, remembered coarsely: how many there were in each range, the newest counting most."""
 
     def __init__(self, state: Mapping[str, float] | None) -> None:
-        self._weights: dict[float, float] = {float(place): weight for place, weight in (state or {}).items()}
+        self._weights: dict[float, float] = {float(place): float(weight) for place, weight in (state or {}).items()}
 
     def state(self) -> dict[str, float]:
         return {f"{place:g}": round(weight, 2) for place, weight in self._weights.items()}
@@ -785,8 +851,8 @@ class LatencyProcess:
     - Failure: provably more often above a threshold than the baseline, and by what was seen lately so often that the
       percentile itself is above it. For ``max_ms``, and without a baseline: provably so often.
     - Success: the percentile is provably below the threshold, and below ``max_ms``.
-    - Hold: the baseline's own percentile is provably above three times what it was before the rollout; where that is
-      not known, a tenth of its response times are infinite.
+    - Hold: the baseline's own percentile is provably above three times what it was before the rollout (where that is
+      not known: before the batch), or a tenth of its response times are infinite.
     - No data, inconclusive: as with errors.
 
     An infinite time is a very slow request, what is no number (or negative) is no measurement. A request without an
@@ -797,10 +863,13 @@ class LatencyProcess:
 
     def __init__(self, limits: LatencyLimits, alpha: float, state: Mapping[str, Any] | None = None) -> None:
         _check_common(alpha, limits.min_samples)
-        given = state or {}
         self._limits = limits
         self._names = ["percentile", "median", *(["max_ms"] if limits.max_ms is not None else [])]
         self._alpha = alpha / len(self._names)
+        with _readable("latency"):
+            self._restore(state or {}, alpha)
+
+    def _restore(self, given: Mapping[str, Any], alpha: float) -> None:
         tracks = given.get("tracks", {})
         self._tracks = {name: _Track(tracks.get(name)) for name in self._names}
         self._hold = _Hold(alpha, given.get("hold"))
@@ -808,12 +877,13 @@ class LatencyProcess:
         """The baseline's times until the last look."""
         self._ours = _Values(given.get("ours"))
         """The canary's since the batch began, for the report."""
-        self._usual: list[float] | None = given.get("usual")
-        """Percentile and median of the baseline's hosts before the rollout."""
-        self._owed: dict[str, list[int]] = {name: list(pair) for name, pair in given.get("owed", {}).items()}
+        usual = given.get("usual")
+        self._usual: list[float] | None = None if usual is None else [float(one) for one in usual]
+        """Percentile and median of the baseline's hosts before the rollout, or before this batch."""
+        self._owed = {str(name): [int(one) for one in pair] for name, pair in given.get("owed", {}).items()}
         """Question to the waiting requests of canary and baseline that were counted already."""
         self._total = int(given.get("total", 0))
-        """The canary's requests since the batch began that were answered, or waited too long."""
+        """The canary's requests since the batch began that were answered."""
 
     def state(self) -> dict[str, Any]:
         """All that a later run needs to go on within the same budget, as JSON."""
@@ -874,14 +944,22 @@ class LatencyProcess:
         return self._judgement(bool(waiting[0]), baseline is None)
 
     def _remember_usual(self, usual: Sequence[float] | None) -> None:
-        if self._usual is None and usual is not None:
-            ordered = sorted(_measured(usual))
-            if len(ordered) >= self._limits.min_samples:
-                self._usual = [percentile(ordered, percent) for percent in (self._limits.percentile, 50)]
+        """Once for each batch: from what is given, else from what the baseline has shown since the rollout began."""
+        if self._usual is not None:
+            return
+        percents = (self._limits.percentile, 50)
+        ordered = sorted(_measured(usual or ()))
+        found: list[float] = []
+        if len(ordered) >= self._limits.min_samples:
+            found = [percentile(ordered, percent) for percent in percents]
+        elif self._normal.size >= 2 * self._limits.min_samples:
+            found = [self._normal.quantile(percent) for percent in percents]
+        if found and math.isfinite(max(found)):
+            self._usual = found
 
     def _look_at_baseline(self, side: _Side) -> None:
         far, too_bad = math.inf, BEYOND_REASON
-        if self._usual is not None and math.isfinite(self._usual[0]):
+        if self._usual is not None:
             far, too_bad = FAR * self._usual[0] + self._limits.tolerance_ms, self._share
         self._hold.look(self._count("hold", far, (_Side((), ()), side))[1], too_bad)
 
@@ -1000,7 +1078,7 @@ def _conclusion(phase: Phase, p: float, needed: int) -> str:
     }.get(phase, "not enough to tell")
 
 
-def _of(what: str, counts: Counts) -> str:
+def _of(what: str, counts: Counts | _Tally) -> str:
     """For instance "12 of 240 requests failed (5.0 %)", or without a verb "12 of 240 (5.0 %)"."""
     verb = f" requests {what}" if what in ("failed", "too slow") else f" {what}" if what else ""
     return f"{counts.bad:,} of {counts.total:,}{verb} ({_percent(counts.ratio)})"
@@ -1012,6 +1090,8 @@ def _percent(ratio: float) -> str:
 
 
 def _ms(value: float) -> str:
+    if math.isinf(value):
+        return "infinite"
     return f"{value:.0f} ms" if value >= 10 else f"{value:.2g} ms"
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 import socket
-import ssl
 import time
 from collections.abc import Sequence
 from urllib.parse import SplitResult, urlsplit
@@ -55,6 +54,9 @@ def _connect(url: SplitResult, timeout: float) -> socket.socket:
     if url.scheme != "https":
         return link
     try:
+        # Loaded where it is needed: it costs what a look at HAProxy does.
+        import ssl  # noqa: PLC0415
+
         return ssl._create_unverified_context().wrap_socket(link, server_hostname=url.hostname)
     except BaseException:
         link.close()

@@ -24,17 +24,23 @@ from typing import Any
 
 WORSE = (1.5, 3.0, 6.0, 12.0, 30.0)
 """Odds ratios on which "worse" is staked: little is lost between them, and less than 1.2 is held against nobody."""
-FIRST_STAKE = 0.75
-"""The part of the wealth that is staked at the first evidence of a batch."""
+BETTER = (0.1, 0.4)
+"""Odds ratios on which "within the tolerance" is staked."""
+BATCH_PART = 0.75
+"""The part of the wealth that may be staked on one batch; the rest is kept for later ones."""
+FIRST_STAKE = 0.85
+"""The part of that which is staked at the first evidence."""
 NEXT_STAKE = 0.03
-"""The part of what is left that is staked anew at each later look: for what begins to go wrong in the middle."""
+"""The part of what is left of it that is staked anew at each later look: for what begins to go wrong in the middle."""
 
 _ENUMERATED = 512
 """Up to so many possible tables all are added up; of more, evenly spaced ones."""
 _SPREAD = 12
 """How many standard deviations around its peak a distribution is added up."""
-_LARGEST = 1e12
-"""Wealth is not counted beyond this: it is enough for every alpha, and stays a number."""
+_HIGHEST = 400.0
+"""ln of the largest factor."""
+_LARGEST = 1e100
+"""Wealth is not counted beyond this: it is enough for every alpha, and times a factor it is still a number."""
 
 
 def two_groups(bad_a: int, total_a: int, bad_b: int, total_b: int, odds: Sequence[float]) -> list[float]:
@@ -47,7 +53,7 @@ def two_groups(bad_a: int, total_a: int, bad_b: int, total_b: int, odds: Sequenc
     bad = bad_a + bad_b
     if min(total_a, total_b, bad, total_a + total_b - bad) <= 0:
         return [0.0] * len(odds)
-    sums = _log_sums(bad, total_a, total_b, [math.log(ratio) for ratio in (1.0, *odds)])
+    sums = _log_sums(bad, total_a, total_b, (1.0, *odds))
     return [bad_a * math.log(ratio) - (total - sums[0]) for ratio, total in zip(odds, sums[1:])]
 
 
@@ -60,16 +66,25 @@ def one_group(bad: int, total: int, share: float, odds: Sequence[float]) -> list
     return [bad * math.log(ratio) - total * math.log1p(share * (ratio - 1)) for ratio in odds]
 
 
-def _log_sums(bad: int, total_a: int, total_b: int, slopes: Sequence[float]) -> list[float]:
-    """ln of the sum of ``w(x) * exp(slope * x)`` over all tables; w(x) ways lead to x bad ones in a."""
+def _log_sums(bad: int, total_a: int, total_b: int, odds: Sequence[float]) -> list[float]:
+    """For each odds ratio ln of the sum of ``w(x) * ratio ** x`` over all tables; w(x) ways lead to x bad ones in a."""
     low, high = max(0, bad - total_b), min(bad, total_a)
     if high - low > _ENUMERATED:
-        return [_spaced_sum(bad, total_a, total_b, slope) for slope in slopes]
-    weights = [0.0]
+        return [_spaced_sum(bad, total_a, total_b, ratio) for ratio in odds]
+    ways = [1.0]
     for x in range(low, high):
-        step = ((bad - x) * (total_a - x)) / ((x + 1) * (total_b - bad + x + 1))
-        weights.append(weights[-1] + math.log(step))
-    return [_log_sum([weight + slope * x for x, weight in enumerate(weights, low)]) for slope in slopes]
+        ways.append(ways[-1] * ((bad - x) * (total_a - x)) / ((x + 1) * (total_b - bad + x + 1)))
+    sums = [_polynomial(ways, ratio) for ratio in odds]
+    if math.inf in sums:
+        return [_spaced_sum(bad, total_a, total_b, ratio) for ratio in odds]
+    return [math.log(total) + low * math.log(ratio) for total, ratio in zip(sums, odds)]
+
+
+def _polynomial(ways: Sequence[float], ratio: float) -> float:
+    total = 0.0
+    for number in reversed(ways):
+        total = total * ratio + number
+    return total
 
 
 def _log_sum(logs: Sequence[float]) -> float:
@@ -77,16 +92,16 @@ def _log_sum(logs: Sequence[float]) -> float:
     return most + math.log(math.fsum(math.exp(one - most) for one in logs))
 
 
-def _spaced_sum(bad: int, total_a: int, total_b: int, slope: float) -> float:
+def _spaced_sum(bad: int, total_a: int, total_b: int, ratio: float) -> float:
     """The same sum from evenly spaced terms: for so smooth a curve that is exact to far below what is of interest."""
     low, high = max(0, bad - total_b), min(bad, total_a)
-    peak = _peak(bad, total_a, total_b, math.exp(slope))
+    peak = _peak(bad, total_a, total_b, ratio)
     bend = sum(1 / max(1, n) for n in (bad - peak, total_a - peak, peak, total_b - bad + peak))
     deviation = max(1.0, bend**-0.5)
     stride = max(1, int(deviation / 4))
     reach = int(_SPREAD * deviation / stride) + 2
     places = (peak + stride * number for number in range(-reach, reach + 1))
-    logs = [_log_ways(bad, total_a, total_b, x) + slope * x for x in places if low <= x <= high]
+    logs = [_log_ways(bad, total_a, total_b, x) + x * math.log(ratio) for x in places if low <= x <= high]
     return _log_sum(logs) + math.log(stride)
 
 
@@ -110,59 +125,87 @@ def _log_choose(n: int, k: int) -> float:
     return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
 
 
+def bets_on_two(bad_a: int, total_a: int, bad_b: int, total_b: int) -> tuple[list[float], list[float]]:
+    """What the stakes on "a is worse than b" are multiplied by, and those on "a is within the tolerance of b".
+
+    The first are fair where a's odds are at most b's (see WORSE), the second where they are at least ``WORSE[0]`` times
+    as high (see BETTER).
+    """
+    odds = (*WORSE, *(WORSE[0] * ratio for ratio in BETTER))
+    logs = two_groups(bad_a, total_a, bad_b, total_b, odds)
+    worse, better = logs[: len(WORSE)], logs[len(WORSE) :]
+    return _factors(worse), _factors([log - worse[0] for log in better])
+
+
+def bets_on_one(bad: int, total: int, share: float, odds: Sequence[float]) -> list[float]:
+    """What the stakes on some odds ratios (WORSE or BETTER) to the odds of ``share`` are multiplied by."""
+    return _factors(one_group(bad, total, share, odds))
+
+
+def _factors(logs: Sequence[float]) -> list[float]:
+    return [math.exp(min(log, _HIGHEST)) for log in logs]
+
+
 class Wager:
     """Wealth that is staked against an innocent explanation, a part at once and the rest little by little.
 
     It begins with 1 and is lost or multiplied; if the explanation is true, it ever exceeds ``1 / alpha`` with a chance
     of at most ``alpha``. What is staked later has not suffered from what was seen before, so a long good time does not
     shield what goes wrong after it. ``most``: wealth beyond this is given away, which lets the wager be lost again as
-    quickly as it was won.
+    quickly as it was won. ``state``: of a wager that is to go on; ValueError, KeyError or TypeError when it is none.
     """
 
     def __init__(self, kinds: int, most: float = _LARGEST, state: Mapping[str, Any] | None = None) -> None:
+        given = {"kept": 1.0, "cash": 0.0, "stakes": [0.0] * kinds, "fresh": True} if state is None else state
         self._most = most
-        self._cash = 1.0
-        self._stakes = [0.0] * kinds
-        self._fresh = True
-        if state is not None:
-            self._cash, self._fresh = float(state["cash"]), bool(state["fresh"])
-            self._stakes = [float(one) for one in state["stakes"]]
+        self._kept = float(given["kept"])
+        """For later batches."""
+        self._cash = float(given["cash"])
+        """For later looks at this one."""
+        self._stakes = [float(one) for one in given["stakes"]]
+        self._fresh = bool(given["fresh"])
+        parts = (self._kept, self._cash, *self._stakes)
+        if len(self._stakes) != kinds or not all(0 <= part < math.inf for part in parts):
+            raise ValueError(f"a wager on {kinds} kinds of evidence cannot go on from {given!r}")
 
     @property
     def wealth(self) -> float:
         """All that there is, staked or not: the evidence against the innocent explanation."""
-        return self._cash + math.fsum(self._stakes)
+        return self._kept + self._cash + sum(self._stakes)
 
     def begin(self) -> None:
-        """Other hosts from now on: take back what is staked. A gain is given away, a loss stays a loss."""
-        self._cash = min(1.0, self.wealth)
+        """Another batch: take back what is staked. A gain is given away, a loss stays a loss."""
+        self._kept = min(1.0, self.wealth)
+        self._cash = 0.0
         self._stakes = [0.0] * len(self._stakes)
         self._fresh = True
 
-    def look(self, logs: Sequence[float]) -> None:
-        """Take new evidence: ln of the factor for each kind of stake. What says nothing (all zeros) costs nothing."""
-        if not any(logs):
+    def look(self, factors: Sequence[float]) -> None:
+        """Take new evidence: a factor for each kind of stake. What says nothing (all are 1) costs nothing."""
+        if factors.count(1.0) == len(factors):
             return
+        if self._fresh:
+            self._cash = self._kept * BATCH_PART
+            self._kept -= self._cash
         moved = self._cash * (FIRST_STAKE if self._fresh else NEXT_STAKE)
         self._fresh = False
         self._cash -= moved
         part = moved / len(self._stakes)
-        pairs = zip(self._stakes, logs)
-        self._stakes = [min(_LARGEST, (stake + part) * math.exp(min(log, 600.0))) for stake, log in pairs]
-        self._shrink(self._most)
+        self._stakes = [(stake + part) * factor for stake, factor in zip(self._stakes, factors)]
+        self._shrink()
 
     def forgo(self, before: Mapping[str, Any]) -> None:
         """Give back what was won since ``before`` (a state); what was lost stays lost."""
-        pairs = zip(self._stakes, before["stakes"])
-        self._cash = min(self._cash, before["cash"])
-        self._stakes = [min(now, then) for now, then in pairs]
+        self._stakes = [min(now, then) for now, then in zip(self._stakes, before["stakes"])]
 
-    def _shrink(self, most: float) -> None:
+    def _shrink(self) -> None:
         wealth = self.wealth
-        if wealth > most:
-            self._cash *= most / wealth
-            self._stakes = [stake * most / wealth for stake in self._stakes]
+        if wealth > self._most:
+            part = self._most / wealth
+            self._kept *= part
+            self._cash *= part
+            self._stakes = [stake * part for stake in self._stakes]
 
     def state(self) -> dict[str, Any]:
         """What another process needs to go on, as JSON."""
-        return {"cash": self._cash, "stakes": list(self._stakes), "fresh": self._fresh}
+        return {"kept": self._kept, "cash": self._cash, "stakes": list(self._stakes), "fresh": self._fresh}

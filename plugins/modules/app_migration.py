@@ -26,7 +26,7 @@ attributes:
   check_mode:
     support: full
     details:
-      - Reports that the step would run.
+      - Begins nothing, and reports with RV(step_state=running) or V(idle) whether the step runs now.
   diff_mode:
     support: none
   idempotent:
@@ -83,8 +83,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 step_state:
-  description: Where the step stands, V(running) or V(done).
-  returned: success
+  description:
+    - Where the step stands, V(running) or V(done), and V(running) or V(idle) in check mode.
+    - A module that fails says V(failed) when the step did, and V(refused) when it cannot be run. One that fails without
+      a word about it does not know, so the step may still run.
+  returned: when it is known
   type: str
   sample: done
 fenced:
@@ -142,18 +145,22 @@ def main() -> None:
         app_migration.check(step, params["wait"])
         fence = Fence.of(step.service, params)
         fence.claim(write=not module.check_mode)
-        if module.check_mode:
-            module.exit_json(changed=True, step_state="running")
         runner = app_migration.Runner(step, run, time.monotonic, time.sleep, fence.check)
+        if module.check_mode:
+            module.exit_json(changed=True, step_state=runner.look(params["wait"]).state)
         result = runner.carry_out(params["wait"])
-    except Refused as why:
+    except app_migration.Silent as why:
         module.fail_json(msg=f"{why}.")
+    except Refused as why:
+        module.fail_json(msg=f"{why}.", step_state="refused")
     except Fenced as why:
         module.fail_json(msg=str(why), fenced=True)
     except OSError as error:
-        module.fail_json(msg=f"{params['step']} of {params['service']} cannot be started: {error}.")
+        module.fail_json(
+            msg=f"{params['step']} of {params['service']} cannot be started: {error}.", step_state="refused"
+        )
     if result.state == "failed":
-        module.fail_json(msg=result.reason, output=result.output)
+        module.fail_json(msg=result.reason, output=result.output, step_state="failed")
     module.exit_json(changed=True, step_state=result.state, output=result.output)
 
 

@@ -82,6 +82,13 @@ options:
         changed.
     type: int
     default: 0
+  unless:
+    description:
+      - Administrative states, for servers of O(server) by name, in which somebody else may have put them. A server that
+        is in one of its states, in any of the backends, is left alone and named in RV(left_alone).
+      - It is looked at and changed in one step, so that nobody's word is overwritten.
+    type: dict
+    default: {}
   fresh:
     description:
       - Whether a server that comes back must be seen healthy by checks made after the module began.
@@ -162,6 +169,11 @@ killed:
   returned: always
   type: dict
   sample: {catalog/app-1: 2}
+left_alone:
+  description: The servers that were left alone because of O(unless), with their administrative state.
+  returned: always
+  type: dict
+  sample: {app-2: maint}
 waited_s:
   description: Seconds that were waited.
   returned: always
@@ -331,6 +343,7 @@ def wanted_from(params: dict[str, Any], check_mode: bool) -> core.Wanted:
         on_timeout=params["on_timeout"],
         min_available=params["min_available"],
         fresh=params["fresh"],
+        unless=params["unless"],
         check_mode=check_mode,
     )
 
@@ -347,6 +360,7 @@ def main() -> None:
             "on_timeout": {"type": "str", "choices": core.ON_TIMEOUT, "default": "fail"},
             "min_available": {"type": "int", "default": 0},
             "fresh": {"type": "bool", "default": True},
+            "unless": {"type": "dict", "default": {}},
             "service": {"type": "str", "default": ""},
             **rollout_fence.ARGUMENTS,
             "master_socket": {"type": "path", "default": state.MASTER_SOCKET},

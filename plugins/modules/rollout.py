@@ -105,6 +105,7 @@ options:
     description:
       - How a host is taken out of traffic. C(deadline) for its sessions (V(60s)) and C(on_timeout) for those that
         outlive it, V(fail) (put it back and halt, as when nothing is given), V(kill) or V(wait).
+      - Sessions on a release that was judged bad get C(condemned) (V(10s)) and are then shut down.
     type: dict
   gates:
     description:

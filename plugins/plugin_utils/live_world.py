@@ -160,6 +160,13 @@ class LiveWorld:
         for name, answer in {**nodes, **balancers}.items():
             if answer.result.get("fenced"):
                 raise PlanError(f"{name}: {answer.reason}")
+        return world.Sight({host: node_of(answer) for host, answer in nodes.items()}, self._seen(balancers))
+
+    def servers(self) -> dict[str, dict[str, world.Server]]:
+        """Look at the load balancers alone, which have to answer."""
+        return self._seen(self._round({name: self._server_call(name, {}) for name in self.settings.balancers}))
+
+    def _seen(self, balancers: Mapping[str, Answer]) -> dict[str, dict[str, world.Server]]:
         everybody = (*self.settings.hosts, *self.settings.excluded)
         servers = {name: servers_of(result, everybody) for name, result in _obeyed(balancers).items()}
         for name, seen in servers.items():
@@ -169,7 +176,7 @@ class LiveWorld:
                     f"{', '.join(missing)} is no server of {', '.join(self.settings.backends)} at {name}; add it to "
                     "haproxy_services and run site.yml, or leave it out with rollout_exclude."
                 )
-        return world.Sight({host: node_of(answer) for host, answer in nodes.items()}, servers)
+        return servers
 
     @property
     def _fence(self) -> dict[str, Any]:
@@ -244,17 +251,24 @@ class LiveWorld:
         once: dict[str, Any] = {}
         back = version != self.settings.version
         for name, spec in self.settings.gates.items():
-            if spec.stage == READY and place_of(spec.probe) == "node":
-                waits = spec.failure_limit < 0
-                # The version before is not judged by what is said about the new one.
-                if waits or not back:
-                    (until if waits else once)[name] = fill_probe(
-                        spec, self.settings, version, host, hosts=hosts, baseline=()
-                    )
+            # The version before is not judged by what is said about the new one.
+            asked = not back or name == READY or spec.both
+            if asked and spec.stage == READY and place_of(spec.probe) == "node":
+                # Going back nothing is judged by a single look: what is asked then is waited for.
+                (until if back or spec.failure_limit < 0 else once)[name] = fill_probe(
+                    spec, self.settings, version, host, hosts=hosts, baseline=()
+                )
         return until, once
 
     def migrate(self, host: str, version: str, name: str, migration: Migration) -> world.Migrated:
         """Begin a migration, or look at the one that was begun."""
+        return self._migration(host, version, name, migration, look=False)
+
+    def look_at_migration(self, host: str, version: str, name: str, migration: Migration) -> world.Migrated:
+        """Whether a migration runs; never begins one."""
+        return self._migration(host, version, name, migration, look=True)
+
+    def _migration(self, host: str, version: str, name: str, migration: Migration, look: bool) -> world.Migrated:
         arguments = {
             "service": self.settings.service.name,
             "unit": self.settings.service.unit,
@@ -265,8 +279,11 @@ class LiveWorld:
             "wait": MIGRATION_WAIT,
             **self._fence,
         }
-        answer = self._round({host: Call(host, "app_migration", arguments)})[host]
+        answer = self._round({host: Call(host, "app_migration", arguments, check=look)})[host]
         output = str(answer.result.get("output", ""))
+        if answer.unreachable or (answer.failed and not {"step_state", "output"} & set(answer.result)):
+            # Who has not said how it stands may not even know: the step goes on without a connection.
+            return world.Migrated(lost=answer.reason)
         if answer.failed:
             return world.Migrated(reason=answer.reason, output=output)
         return world.Migrated(running=answer.result.get("step_state") == "running", output=output)
@@ -302,13 +319,20 @@ class LiveWorld:
         return _obeyed(self._round(calls, save, unrecorded=unrecorded))
 
     def drain(
-        self, where: world.Where, *, patience: float, least: int, kill: bool = False, save: Record | None = None
+        self,
+        where: world.Where,
+        *,
+        patience: float,
+        least: int,
+        mine: Collection[str] = (),
+        kill: bool = False,
+        save: Record | None = None,
     ) -> world.Drained:
         """Take hosts out of traffic at all load balancers at once."""
         on_timeout = "kill" if kill else "report"
         options = {"state": "drain", "on_timeout": on_timeout, "min_available": least}
         # Out of traffic is where a host does no harm, so this does not wait for the store.
-        found = self._change(where, options, patience, save, unrecorded=True)
+        found = self._change(where, {**options, **_unless(where, mine)}, patience, save, unrecorded=True)
         left: dict[str, int] = {}
         begun: dict[str, int] = {}
         killed: dict[str, int] = {}
@@ -316,6 +340,7 @@ class LiveWorld:
             for server in result["servers"]:
                 name = server["server"]
                 busy = server["sessions"] + server["queued"] + server["sessions_old_workers"]
+                busy += server.get("clients_old_workers", 0)
                 left[name] = left.get(name, 0) + busy
             for by_host, by_label in ((begun, result["busy_before"]), (killed, result["killed"])):
                 for label, busy in by_label.items():
@@ -327,22 +352,31 @@ class LiveWorld:
             begun=begun,
             waited_s=max((float(result["waited_s"]) for result in found.values()), default=0.0),
             killed=killed,
+            kept=_left_alone(found),
         )
 
-    def enter(self, where: world.Where, percent: int, *, save: Record | None = None) -> dict[str, str]:
+    def enter(
+        self,
+        where: world.Where,
+        percent: int,
+        *,
+        mine: Collection[str] = (),
+        wait: bool = True,
+        save: Record | None = None,
+    ) -> world.Entered:
         """Put hosts into traffic once every load balancer's own checks have seen them up."""
-        limit = self.settings.service.ready_timeout
+        limit = self.settings.service.ready_timeout if wait else 0
         options = {"state": "ready", "weight": f"{percent}%", "on_timeout": "report"}
-        found = self._change(where, options, limit, save)
+        found = self._change(where, {**options, **_unless(where, mine)}, limit, save)
         self._reference = {**self._reference, **{name: result["counters"] for name, result in found.items()}}
         self._entered_at = time.monotonic()
-        failed: dict[str, list[str]] = {}
+        down: dict[str, dict[str, str]] = {}
         for name, result in found.items():
             for server in result["servers"]:
                 if not server_of(server).serving:
                     reason = f"is {server['status']} at {name} after {limit:g} s ({server['check']})"
-                    failed.setdefault(server["server"], []).append(reason)
-        return {host: ", ".join(reasons) for host, reasons in failed.items()}
+                    down.setdefault(server["server"], {})[name] = reason
+        return world.Entered(down, _left_alone(found))
 
     # ---------------------------------------------------------------------------------------------------------- samples
 
@@ -396,6 +430,18 @@ def _obeyed(answers: Mapping[str, Answer]) -> dict[str, Mapping[str, Any]]:
     return {name: answer.result for name, answer in answers.items()}
 
 
+def _unless(where: world.Where, mine: Collection[str]) -> dict[str, dict[str, list[str]]]:
+    """What is left alone: a server in maint, and one in drain unless it is this rollout that has drained it."""
+    hosts = sorted({host for meant in where.values() for host in meant})
+    return {"unless": {host: ["maint"] if host in mine else ["maint", "drain"] for host in hosts}}
+
+
+def _left_alone(found: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Load balancer to the hosts that somebody else has taken out there."""
+    kept = {name: list(result.get("left_alone") or ()) for name, result in found.items()}
+    return {name: hosts for name, hosts in kept.items() if hosts}
+
+
 def node_of(answer: Answer) -> world.Node:
     """What a host of the service has said."""
     if answer.failed:
@@ -407,7 +453,8 @@ def node_of(answer: Answer) -> world.Node:
 def server_of(server: Mapping[str, Any]) -> world.Server:
     """One server at one load balancer."""
     share = 100 * float(server["weight"]) / (float(server["weight_configured"]) or 1.0)
-    return world.Server(str(server["admin"]), bool(server["up"] or not server["checked"]), share)
+    said = ", ".join(str(server[key]) for key in ("status", "check") if server.get(key))
+    return world.Server(str(server["admin"]), bool(server["up"] or not server["checked"]), share, said)
 
 
 def servers_of(result: Mapping[str, Any], hosts: Collection[str]) -> dict[str, world.Server]:

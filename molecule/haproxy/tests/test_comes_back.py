@@ -23,6 +23,7 @@ import pytest
 
 from .helpers import (
     BALANCERS,
+    RESTORE,
     STUBS,
     Answer,
     echoes,
@@ -50,7 +51,7 @@ def _as_before() -> Iterator[None]:
     yield
     for stub, (host, _port, _role) in STUBS.items():
         shell(host, f"rm -f /run/stub/{stub}.*; systemctl start {unit(stub)}")
-    on_both(haproxy_server, "catalog", server=list(STUBS), state="ready", weight="100%")
+    on_both(program, RESTORE)
 
 
 def unready(stub: str) -> None:
@@ -134,7 +135,7 @@ def only_three_serves(balancer: str, begin: Callable[[str], None], times: int) -
     """Make a balancer start again and again under load, with one of its servers drained and another one unhealthy."""
     haproxy_server(balancer, "catalog", server=["one"], state="drain")
     wait_until(lambda: servers(balancer, "catalog")["two"]["srv_op_state"] == "0", "two is seen down")
-    with load(balancer) as counts:
+    with load(balancer, seconds=60 * times) as counts:
         wait_until(lambda: counts["three"] > 50, "there is load")
         counts.clear()
         for _ in range(times):

@@ -266,13 +266,18 @@ def test_a_tcp_session_may_be_idle_after_a_reload_for_as_long_as_before_it() -> 
 
 
 def test_old_workers_hand_requests_over_unless_raw_text_has_routes_of_its_own() -> None:
-    assert build()["handover"] == {"client": "30s"}
+    assert build()["handover"] == {"frontend": {"client": "30s"}, "backend": {"server": "30s", "tunnel": "1h"}}
     slow = {"binds": [{"port": 81}], "service": "catalog", "timeouts": {"client": "2m"}}
-    assert build(frontends={"slow": slow})["handover"] == {"client": "2m"}
+    services = {"catalog": {**CATALOG, "timeouts": {"server": "5m"}}, "db": {**CATALOG, "mode": "tcp"}}
+    assert build(services, {"slow": slow})["handover"] == {
+        "frontend": {"client": "2m"},
+        "backend": {"server": "5m", "tunnel": "1h"},
+    }
     harmless = {"frontends": {"edge": "  http-request deny if { path /use_backend }"}}
     assert build(frontends={"edge": EDGE}, extra=harmless)["handover"]
     for extra in (
         {"frontends": {"edge": "use_backend catalog if TRUE"}},
+        {"global": "    chroot /var/empty"},
         {"sections": "frontend mine\n    bind *:82\n    default_backend catalog"},
     ):
         assert build(frontends={"edge": EDGE}, extra=extra)["handover"] is None

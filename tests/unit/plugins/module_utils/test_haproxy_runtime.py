@@ -239,11 +239,11 @@ class Balancer:
         connections = len(self.idle.get(pid, [])) + sum(len(one.sessions) for one in self.workers[pid].values())
         rows: list[list[object]] = [[*PROXY_COLUMNS]]
         rows.append(["edge", "FRONTEND", "", connections, "STOP" if stopped else "OPEN", "http"])
+        if self.hands_over:
+            rows.append([f"{state.HANDOVER}edge", "BACKEND", 0, 0, "UP", "http"])
         for backend in dict.fromkeys(backend for backend, _name in self.workers[pid]):
             mode = "tcp" if backend == "database" else "http"
             rows.append([backend, "BACKEND", self.waiting.get(pid, 0), 0, "UP", mode])
-            if self.hands_over and mode == "http":
-                rows.append([f"{state.HANDOVER}{backend}", "BACKEND", 0, 0, "UP", mode])
         return "# " + "".join(",".join(str(one) for one in row) + ",\n" for row in rows) + "\n"
 
     @staticmethod

@@ -244,6 +244,23 @@ def test_a_server_is_judged_when_its_first_check_has_ended(check_state: str, res
     assert state.judged({"srv_check_state": check_state, "srv_check_result": result}) is judged
 
 
+@pytest.mark.parametrize(
+    ("up", "check_state", "result", "passed"),
+    [
+        ("2", "6", "3", True),
+        ("2", "6", "4", True),
+        ("2", "6", "2", False),  # Its check has failed, and it is not yet called down.
+        ("2", "7", "0", False),
+        ("0", "6", "2", False),
+        ("0", "6", "3", False),
+        ("2", "0", "0", True),
+    ],
+)
+def test_a_server_is_healthy_when_a_check_has_passed(up: str, check_state: str, result: str, passed: bool) -> None:
+    row = {"srv_op_state": up, "srv_check_state": check_state, "srv_check_result": result}
+    assert state.passed(row) is passed
+
+
 def test_a_service_that_was_up_and_has_nobody_now_is_waited_for() -> None:
     healthy = {("catalog", "one"): False, ("catalog", "two"): False}
     assert state.asleep(running(), healthy) == {"catalog"}
@@ -286,11 +303,15 @@ def test_checks_before_a_start_wait_for_the_first_ones_and_for_a_service_that_wa
     begin = time.monotonic()
     assert state.checked_now("", "") == {("catalog", "one"): True}
     assert time.monotonic() - begin > 0.3
-    checker(tmp_path, monkeypatch, running("0", "2"), running("2", "3"), 0.5)
-    assert state.checked_now("", "") == {("catalog", "one"): False}
+    checker(tmp_path, monkeypatch, running("0", "2"), running("2", "3"), 0.3)
     assert state.checked_now("", running()) == {("catalog", "one"): True}
-    monkeypatch.setattr(state, "WAKING", 0.2)
+    checker(tmp_path, monkeypatch, running("0", "2"), "", 3600)
+    assert state.checked_now("", "") == {("catalog", "one"): False}
+    monkeypatch.setattr(state, "WAKING", 0.5)
     assert state.checked_now("", running()) == {("catalog", "one"): False}
+    checker(tmp_path, monkeypatch, "", "", 3600)
+    with pytest.raises(OSError, match="does not start"):
+        state.checked_now("", "")
     # Nothing is left of it.
     assert sorted(one.name for one in tmp_path.iterdir()) == ["early", "haproxy", "late"]
 
@@ -408,6 +429,7 @@ def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     held = state.take_lock(state.LOCK, 1)
     assert state.main(["before-reload"]) == 1
     assert "held by somebody else" in capsys.readouterr().err
+    assert state.main(["before-start"]) == 0
     os.close(held)
     monkeypatch.setattr(state, "ask", dead)
     assert state.main(["save"]) == 1

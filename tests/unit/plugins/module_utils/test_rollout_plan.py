@@ -153,7 +153,7 @@ EVERYTHING: dict[str, Any] = {
     "min_available": 1,
     "weights": [5, 100],
     "min_healthy_time": 60,
-    "drain": {"deadline": "5m", "on_timeout": "kill"},
+    "drain": {"deadline": "5m", "on_timeout": "kill", "condemned": "20s"},
     "gates": {"errors": {"enabled": False}},
     "prove_stop": True,
     "migrations": {"expand": {"command": "bin/migrate"}},
@@ -173,6 +173,7 @@ def test_a_service_says_how_it_is_rolled_out() -> None:
         "weights": (5, 100),
         "min_healthy_time": 60,
         "drain_deadline": 300,
+        "condemned_deadline": 20,
         "drain_on_timeout": "kill",
         "prove_stop": True,
         "pause_timeout": 60,
@@ -310,8 +311,8 @@ def test_default_gates_follow_the_service() -> None:
 
 
 def test_gate_of_the_same_name_changes_some_keys() -> None:
-    found = plan.check_gates({"errors": {"count": 7}, "ready": {"timeout": 90}}, SERVICE)
-    assert (found["errors"].count, found["errors"].on_inconclusive) == (7, "continue")
+    found = plan.check_gates({"errors": {"count": 5}, "ready": {"timeout": 90}}, SERVICE)
+    assert (found["errors"].count, found["errors"].on_inconclusive) == (5, "continue")
     assert found["errors"].probe == plan.default_gates(SERVICE)["errors"]["probe"]
     assert (found["ready"].timeout, found["ready"].failure_limit) == (90, -1)
     assert found["errors"].name == "errors"
@@ -337,10 +338,10 @@ def test_null_is_as_good_as_not_written() -> None:
 
 
 def test_checking_gates_changes_neither_them_nor_the_defaults() -> None:
-    given_gates = {"errors": {"count": 7}}
+    given_gates = {"errors": {"timeout": 70}}
     plan.check_gates(given_gates, SERVICE)
-    assert given_gates == {"errors": {"count": 7}}
-    assert plan.check_gates({}, SERVICE)["errors"].count == plan.default_gates(SERVICE)["errors"]["count"] != 7
+    assert given_gates == {"errors": {"timeout": 70}}
+    assert plan.check_gates({}, SERVICE)["errors"].timeout == plan.default_gates(SERVICE)["errors"]["timeout"] != 70
 
 
 @pytest.mark.parametrize(

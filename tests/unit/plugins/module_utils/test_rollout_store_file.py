@@ -255,6 +255,7 @@ def test_process_that_is_really_killed(tmp_path: Path) -> None:
     """SIGKILL in the middle of writes and closes, over and over: it always reads, and its number only grows."""
     last = -1
     for attempt in range(15):
+        begun, begins = os.pipe()
         child = os.fork()
         if child == 0:
             try:
@@ -264,11 +265,15 @@ def test_process_that_is_really_killed(tmp_path: Path) -> None:
                 step = last + 1
                 while True:
                     own.write(record("open", step=step), token, TTL)
+                    os.write(begins, b".")
                     own.write(ended(f"done-{step % 3}", started_at=float(step)), token, TTL)
                     step += 1
             finally:
                 os._exit(1)
-        time.sleep(0.005 + 0.002 * attempt)
+        os.close(begins)
+        os.read(begun, 1)
+        os.close(begun)
+        time.sleep(0.002 * attempt)
         os.kill(child, signal.SIGKILL)
         assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
         view = FileStore("catalog", str(tmp_path)).read()

@@ -240,6 +240,10 @@ def test_the_version_before_is_not_judged_by_what_is_said_about_the_new_one() ->
         ({"step_state": "running", "output": "1 of 2"}, world.Migrated(True, "", "1 of 2")),
         ({"step_state": "done"}, world.Migrated(False, "", "")),
         ({"failed": True, "msg": "it failed", "output": "boom"}, world.Migrated(False, "it failed", "boom")),
+        ({"failed": True, "msg": "no such file", "step_state": "refused"}, world.Migrated(False, "no such file", "")),
+        # A lost connection, or a module that ended without a result, says nothing of the migration.
+        ({"failed": True, "unreachable": True, "msg": "gone"}, world.Migrated(lost="gone")),
+        ({"failed": True, "msg": "killed"}, world.Migrated(lost="killed")),
     ],
 )
 def test_where_a_migration_stands(site: Site, answer: dict[str, Any], expected: world.Migrated) -> None:
@@ -296,7 +300,7 @@ def test_hosts_get_their_share_once_every_load_balancer_sees_them_up(site: Site)
     down = server("app-1", up=False, status="DOWN", check="L4CON")
     answers = {"lb-1": balancer(server("app-1")), "lb-2": balancer(down)}
     site.reply("haproxy_server", lambda call: answers[call.host])
-    assert site.world.enter(BOTH, 10) == {"app-1": "is DOWN at lb-2 after 40 s (L4CON)"}
+    assert site.world.enter(BOTH, 10).down == {"app-1": {"lb-2": "is DOWN at lb-2 after 40 s (L4CON)"}}
     call = site.hosts.asked("haproxy_server")["lb-1"]
     expected = {"server": ["app-1"], "state": "ready", "weight": "10%", "wait": 40, "on_timeout": "report"}
     assert expected.items() <= call.arguments.items()
