@@ -83,6 +83,8 @@ class PutIn(Act):
     balancer: str
     host: str
     percent: int
+    was: str
+    """Its administrative state before."""
     by_person: bool
     """Whether a person had taken it out."""
     person_at: float

@@ -63,10 +63,21 @@ def capacity(act: TakenOut, memory: Memory) -> str | None:
 
 @promise("what a person took out stays out", PutIn)
 def stays_out(act: PutIn, memory: Memory) -> str | None:
-    """Nobody but a person puts back a server that a person has taken out, if it could know."""
-    told = act.run.deaf_at < act.person_at
+    """Nobody but a person puts back a server that a person has taken out, if it could know.
+
+    A drain by hand cannot be told from the drain of a run that was killed before it could say how far it came; the state
+    maint can.
+    """
+    told = act.run.deaf_at < act.person_at and (act.was == "maint" or not memory.get("killed"))
     if act.by_person and told and act.at - act.person_at > NOTICED:
         return f"{act.host} was put back at {act.balancer}"
+    return None
+
+
+@promise("what a person took out stays out", Ended)
+def note_killed(act: Ended, memory: Memory) -> str | None:
+    """Remember that a run could not say how far it came."""
+    memory["killed"] = memory.get("killed", False) or act.run.killed or act.run.client.lost
     return None
 
 
@@ -293,8 +304,10 @@ def _unfinished(act: Story, run: Run) -> str | None:
     release = estate.release(record.version)
     if not record.finished:
         frozen = record.status == state.FROZEN and not release.good
-        unseen = "nobody went on" in record.reason and any(_by_person(estate, run, host) for host in record.hosts)
-        return None if frozen or unseen else f"{record.status} for ever: {record.reason}"
+        # With servers that a person has taken out there may be nothing to judge by, or too few others.
+        waits = any(reason in record.reason for reason in ("nobody went on", "fewer than"))
+        waits = waits and any(_by_person(estate, run, host) for host in run.settings.hosts)
+        return None if frozen or waits else f"{record.status} for ever: {record.reason}"
     out = [
         host
         for host in record.hosts

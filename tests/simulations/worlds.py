@@ -540,11 +540,11 @@ class StoryWorld:
         return {host: f"is DOWN at {balancer}" for host in down}
 
     def _let_in(self, server: Server, balancer: str, host: str) -> None:
-        by_person, person_at = server.by_person, server.person_at
+        was, by_person, person_at = server.admin, server.by_person, server.person_at
         server.admin, server.by_person = "ready", False
-        at = self.estate.now
+        at, percent = self.estate.now, int(server.percent)
         (self.run.took_out.discard if server.percent >= 100 else self.run.took_out.add)((balancer, host))
-        self.play.watch(PutIn(self.run, self.estate, at, balancer, host, int(server.percent), by_person, person_at))
+        self.play.watch(PutIn(self.run, self.estate, at, balancer, host, percent, was, by_person, person_at))
 
     # ---------------------------------------------------------------------------------------------------------- samples
 
