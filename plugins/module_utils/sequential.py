@@ -156,7 +156,8 @@ class Wager:
     """
 
     def __init__(self, kinds: int, most: float = _LARGEST, state: Mapping[str, Any] | None = None) -> None:
-        given = {"kept": 1.0, "cash": 0.0, "stakes": [0.0] * kinds, "fresh": True} if state is None else state
+        nothing: Mapping[str, Any] = {"kept": 1.0, "cash": 0.0, "stakes": [0.0] * kinds, "fresh": True}
+        given = nothing if state is None else state
         self._most = most
         self._kept = float(given["kept"])
         """For later batches."""
