@@ -141,7 +141,11 @@ def way_back(host: str, target: str, node: Node, history: History, kind: str = "
     sound = [one for one in (node.current, node.running) if one not in (None, target, *failed)]
     if sound and not left_out(last_of(host, history)):
         return sound[0]
-    return version or (node.previous if node.previous not in failed else None)
+    before = version or (node.previous if node.previous not in failed else None)
+    if before is None and target == node.current and target not in failed and not left_out(last_of(host, history)):
+        # Nothing is known but that it ran the target when it was found.
+        return target
+    return before
 
 
 def down_at(host: str, sight: Sight, kept: Mapping[str, Collection[str]]) -> list[str]:

@@ -61,7 +61,9 @@ def _simulated(clock: Clock) -> Iterator[None]:
         (Record, "to_dict"),
     )
     kept = [getattr(place, name) for place, name in names]
-    for (place, name), value in zip(names, (_Time(clock), _Time(clock), lambda: clock.time, lambda given: given["client"], record_as_dict)):
+    for (place, name), value in zip(
+        names, (_Time(clock), _Time(clock), lambda: clock.time, lambda given: given["client"], record_as_dict)
+    ):
         setattr(place, name, value)
     try:
         yield

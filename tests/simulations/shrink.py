@@ -92,7 +92,13 @@ def _plainer(story: Story, name: str, kind: Any) -> Iterator[Story]:
     for number, item in enumerate(items):
         for one in fields(kind):
             plain = one.default
-            if getattr(item, one.name) != plain and one.name not in ("version", "what", "troubles", "service", "during"):
+            if getattr(item, one.name) != plain and one.name not in (
+                "version",
+                "what",
+                "troubles",
+                "service",
+                "during",
+            ):
                 changed = replace(item, **{one.name: plain})
                 more: dict[str, Any] = {name: (*items[:number], changed, *items[number + 1 :])}
                 yield replace(story, **more)
