@@ -98,6 +98,8 @@ class Switched(Act):
     host: str
     version: str
     before: str | None
+    serving: tuple[str, ...]
+    """The load balancers where it took traffic."""
 
 
 @dataclass(frozen=True)

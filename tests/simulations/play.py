@@ -248,6 +248,9 @@ class Play:
                 store.break_lock(PERSON, "it hangs")
                 return
             change = store.set_control(flag, PERSON, "")
+            if flag == "promote" and change.before != change.after:
+                given = self._memory.setdefault("promotions", {})
+                given[change.record["id"]] = given.get(change.record["id"], 0) + 1
             for run in self.runs:
                 if run.service == service and run.ended_at is None and change.before != change.after:
                     run.flags.append((self.clock.time, flag))

