@@ -260,7 +260,8 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
-def _check_service(name: str, given: Any) -> list[str]:
+def service_errors(name: str, given: Any) -> list[str]:
+    """One sentence for each mistake in one of the services."""
     where = f"app_services.{name}"
     try:
         release_store.check_service(name)
@@ -406,7 +407,7 @@ def app_service_plan(services: Any, group_names: list[str], host: str = "") -> d
             "environments": {},
             "packages": [],
         }
-    errors = [error for name, given in services.items() for error in _check_service(str(name), given)]
+    errors = [error for name, given in services.items() for error in service_errors(str(name), given)]
     own = (
         {str(name): given for name, given in services.items() if given.get("group", name) in group_names}
         if not errors

@@ -55,6 +55,8 @@ ROUTE_KEYS = ["host", "path", "service"]
 EXTRA_KEYS = ["global", "defaults", "frontends", "services", "sections"]
 
 BALANCES = ["roundrobin", "static-rr", "leastconn", "first", "source", "uri", "random"]
+DYNAMIC = ["roundrobin", "leastconn", "random"]
+"""Those that give a server the share of traffic that its weight says while they run."""
 # A percentage of it is a whole number; of HAProxy's own default, 1, ten percent would be nothing.
 DEFAULT_WEIGHT = 100
 # Methods that may be sent twice without doing something twice (RFC 9110, section 9.2.2).
@@ -204,10 +206,18 @@ def _shorter(default: str, interval: str) -> str:
     return min(default, interval, key=milliseconds)
 
 
-def _check(value: Any, place: str, mode: str) -> dict[str, Any] | None:
+def _asked(given: Mapping[str, Any], app: Mapping[str, Any]) -> dict[str, Any]:
+    """A check with what the service behind it says of its readiness, where the check itself says nothing."""
+    if not app or given.get("path", "") is None:
+        return dict(given)
+    said = {**{key: app[key] for key in ("path", "host", "status")}, "timeout": f"{app['within']}s"}
+    return {**said, **given}
+
+
+def _check(value: Any, place: str, mode: str, app: Mapping[str, Any]) -> dict[str, Any] | None:
     if value is False:
         return None
-    given = mapping({} if value is True else value, place, CHECK_KEYS)
+    given = _asked(mapping({} if value is True else value, place, CHECK_KEYS), app if mode == "http" else {})
     status = str(given.get("status", "200"))
     if not re.fullmatch(r"[1-5]\d\d([-,][1-5]\d\d)*", status):
         raise ModelError(f"{place}.status is '{status}'; it must be a status such as 200, or a range such as 200-399.")
@@ -297,7 +307,27 @@ def _retry(value: Any, place: str) -> dict[str, Any]:
     }
 
 
-def _service(key: str, value: Any, hostvars: Hostvars, timeouts: Mapping[str, str]) -> dict[str, Any]:
+def _refuse_unserved_shares(service: Mapping[str, Any], app: Mapping[str, Any]) -> None:
+    """Refuse a service that is rolled out with shares of traffic that HAProxy cannot give its servers."""
+    place, wanted = f"haproxy_services.{service['name']}", f"app_services.{app['service']}.rollout.weights"
+    if service["balance"] not in DYNAMIC and min(app["weights"]) < 100:
+        raise ModelError(
+            f"{place}.balance is {service['balance']}, which knows no shares of a server's traffic, but {wanted} is "
+            f"{app['weights']}; balance by {', '.join(DYNAMIC)}, or set the weights to [100]."
+        )
+    least = min(app["weights"])
+    for server in service["servers"]:
+        if least < 100 and server["weight"] * least < 100:
+            raise ModelError(
+                f"{place} server '{server['name']}' has the weight {server['weight']}, of which {least} % would be 0, "
+                f"but {wanted} is {app['weights']}; give it a larger one, such as {DEFAULT_WEIGHT}, or set the weights "
+                "to [100]."
+            )
+
+
+def _service(
+    key: str, value: Any, hostvars: Hostvars, timeouts: Mapping[str, str], app: Mapping[str, Any]
+) -> dict[str, Any]:
     place = f"haproxy_services.{key}"
     if isinstance(value, Mapping) and "drain" in value:
         raise ModelError(
@@ -308,7 +338,7 @@ def _service(key: str, value: Any, hostvars: Hostvars, timeouts: Mapping[str, st
     own = _times(given.get("timeouts", {}), f"{place}.timeouts", SERVICE_TIMEOUTS)
     if mode == "tcp":
         own.setdefault("server", timeouts["tunnel"])
-    check = _check(given.get("check", {}), f"{place}.check", mode)
+    check = _check(given.get("check", {}), f"{place}.check", mode, app)
     if check and check["timeout"]:
         own["check"] = check["timeout"]
     if mode == "http" and "on_marked_down" in given:
@@ -327,7 +357,7 @@ def _service(key: str, value: Any, hostvars: Hostvars, timeouts: Mapping[str, st
             "sni": word(tls["sni"], f"{place}.tls.sni") if "sni" in tls else None,
         }
     down = given.get("on_marked_down")
-    return {
+    service = {
         "name": _reserved(name(key, place), place),
         "mode": mode,
         "balance": choice(given.get("balance", "roundrobin"), f"{place}.balance", BALANCES),
@@ -340,6 +370,9 @@ def _service(key: str, value: Any, hostvars: Hostvars, timeouts: Mapping[str, st
         "on_marked_down": choice(down, f"{place}.on_marked_down", ON_MARKED_DOWN) if down is not None else None,
         "servers": _servers(given, place, hostvars),
     }
+    if app:
+        _refuse_unserved_shares(service, app)
+    return service
 
 
 def _reserved(value: str, place: str) -> str:
@@ -552,15 +585,18 @@ def build(services: Any, frontends: Any, extra: Any, hostvars: Hostvars, setting
     """Return services, frontends, handover, stats binds, peers, extra texts and files; refuse what cannot work.
 
     ``settings`` has the role's other variables without their prefix: hard_stop_after, timeouts, peers, peers_port,
-    stats_bind, stats_user, stats_password, trusted_proxies, maxconn.
+    stats_bind, stats_user, stats_password, trusted_proxies, maxconn, and apps, what the services behind say of
+    themselves, as the filter app_backends gives it.
     """
     wanted = [*SERVICE_TIMEOUTS, *FRONTEND_TIMEOUTS]
     timeouts = _times(settings["timeouts"], "haproxy_timeouts", wanted)
     missing = [one for one in wanted if one not in timeouts]
     if missing:
         raise ModelError(f"haproxy_timeouts lacks {', '.join(missing)}; take the defaults and change what you need.")
+    apps = mapping(settings.get("apps", {}), "haproxy_apps")
     backends = {
-        str(key): _service(key, one, hostvars, timeouts) for key, one in mapping(services, "haproxy_services").items()
+        key: _service(key, one, hostvars, timeouts, apps.get(key, {}))
+        for key, one in mapping(services, "haproxy_services").items()
     }
     fronts: dict[str, dict[str, Any]] = {}
     files: list[dict[str, str]] = []

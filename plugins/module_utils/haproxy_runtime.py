@@ -27,7 +27,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from ansible_collections.mesops.platform.plugins.module_utils import haproxy_state as state
@@ -50,7 +50,7 @@ _CHECK_RUNS, _CHECK_ENABLED = 0x01, 0x04
 # A server that is in drain and healthy shows DRAIN. "UP 1/2" and the like are on their way down, or never checked.
 _UP = {"UP", "DRAIN", "no check"}
 # Kinds of rows in "show stat".
-_PROXIES, _SERVERS = 1 | 2, 4
+_BACKENDS, _PROXIES, _SERVERS = 2, 1 | 2, 4
 _GONE = "Can't find the target PID"
 _COUNTERS = {
     "responses_5xx": "hrsp_5xx",
@@ -109,6 +109,8 @@ class Server:
     clients_old_workers: int
     """Clients whose next request an old worker would send to a server by itself, to any of this backend."""
     counters: Mapping[str, int]
+    algorithm: str = ""
+    """How its backend is balanced, in HAProxy's own word."""
 
     @property
     def key(self) -> Key:
@@ -158,6 +160,7 @@ class Server:
             "sessions_old_workers": self.sessions_old_workers,
             "clients_old_workers": self.clients_old_workers,
             "counters": dict(self.counters),
+            "algorithm": self.algorithm,
         }
 
 
@@ -316,11 +319,13 @@ def look(ask: Ask) -> View:
     if "# be_id" not in reply:
         raise NoAnswer(" ".join(reply.split()))
     known = state.parse_state(reply)
-    rows = _rows(ask, current.pid)
+    rows = _rows(ask, current.pid, _BACKENDS | _SERVERS)
     # One that ends in between makes no answer, and the next look is without it.
     old = {one.pid: _old_worker(ask, one.pid) for one in processes if one.old and one.kind == "worker"}
     servers = {
-        key: _server(row, rows[key], list(old.values()))
+        key: replace(
+            _server(row, rows[key], list(old.values())), algorithm=rows.get((key[0], "BACKEND"), {}).get("algo", "")
+        )
         for key, row in known.items()
         if key in rows and not key[0].startswith(state.HANDOVER)
     }

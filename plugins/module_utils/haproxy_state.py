@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import re
 import socket
@@ -79,6 +80,7 @@ REHEARSAL, WAKING = 5.0, 10.0
 """Seconds that a start waits for the first checks, and for a service that was up to come up."""
 # Written by a clean stop or an explicit save: what follows is how the servers really were, not how they once were.
 FRESH_MARK = "# mesops: saved"
+SERVERS_MARK = "# mesops: servers"
 _SECTIONS = [
     "global",
     "defaults",
@@ -201,7 +203,9 @@ def _fresh(server: ServerLine) -> dict[str, str]:
 def _known(server: ServerLine, old: dict[str, str], cold: bool) -> dict[str, str]:
     row = {field: old.get(field, "0") for field in STATE_FIELDS}
     fqdn = row["srv_fqdn"]
-    moved = row["srv_port"] != server.port or server.host not in {row["srv_addr"], fqdn}
+    # A state file has no addresses, as they would win over the configuration; then SERVERS_MARK tells about them.
+    known = {row["srv_addr"], fqdn} - {"-"}
+    moved = row["srv_port"] != server.port or (bool(known) and server.host not in known)
     if (moved or cold) and server.checked:
         row.update(srv_op_state="0", srv_check_health="0", srv_check_result="0", srv_time_since_last_change="0")
         row.update(srv_check_status="1")
@@ -238,13 +242,19 @@ def next_state(config: str, running: str, cold: bool = False) -> str:
         row.update(srv_port=server.port, srv_use_ssl="1" if server.tls else "0", srv_check_port="0")
         row.update(srv_check_addr="-", srv_agent_addr="-", srv_agent_port="0")
         lines.append(" ".join(row[field] for field in STATE_FIELDS))
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + f"\n{_servers_line(config)}"
 
 
 def waits_for_check(row: dict[str, str]) -> bool:
     """Whether a server is still down only because its first checks are under way."""
     failed, maint = row["srv_check_result"] == "2", _as_int(row["srv_admin_state"]) & 0x3F & ~0x18
     return row["srv_op_state"] == "0" and bool(_as_int(row["srv_check_state"]) & 0x02) and not failed and not maint
+
+
+def _servers_line(config: str) -> str:
+    """Return a line that tells whether a state file was written for the same servers."""
+    text = repr([(one.key, one.host, one.port, one.checked, one.tls) for one in parse_servers(config)])
+    return f"{SERVERS_MARK} {hashlib.sha256(text.encode()).hexdigest()}\n"
 
 
 def parse_processes(text: str) -> list[Process]:
@@ -365,23 +375,22 @@ def before_start(config: str, saved: str, healthy: dict[tuple[str, str], bool] |
 
 
 def _found(line: str, healthy: dict[tuple[str, str], bool]) -> str:
-    values = line.split()
-    row = dict(zip(STATE_FIELDS, values))
-    if line.startswith("#") or not healthy.get((row.get("be_name", ""), row.get("srv_name", ""))):
+    row = dict(zip(STATE_FIELDS, line.split()))
+    up = healthy.get((row.get("be_name", ""), row.get("srv_name", "")))
+    # Nobody is healthy in maintenance for HAProxy, until it has been checked again.
+    if line.startswith("#") or up is None or _as_int(row["srv_admin_state"]) & 0x05:
         return line
-    # In maintenance nothing is healthy for HAProxy, until it has been checked again.
-    row["srv_op_state"] = "0" if _as_int(row["srv_admin_state"]) & 0x05 else "2"
+    row["srv_op_state"] = "2" if up else "0"
+    if _as_int(row["srv_check_state"]):
+        row["srv_check_result"] = "3" if up else "2"
     return " ".join(row.values())
 
 
 def tells_health(config: str, saved: str, age: float) -> bool:
     """Whether a saved state is young enough to say who is healthy, and knows all whom HAProxy is to check."""
-    if FRESH_MARK not in saved or not 0 <= age <= YOUNG:
+    if FRESH_MARK not in saved or _servers_line(config) not in saved or not 0 <= age <= YOUNG:
         return False
-    known = parse_state(saved)
-    rows = {one.key: known.get(one.key) for one in parse_servers(config) if one.checked}
-    moved = {key for key, row in parse_state(next_state(config, saved)).items() if waits_for_check(row)}
-    return all(row is not None for row in rows.values()) and not moved & set(rows)
+    return not any(waits_for_check(row) for row in parse_state(saved).values())
 
 
 # Lines of a configuration that have no place, or no right, in a second HAProxy that only checks.

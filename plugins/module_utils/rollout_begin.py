@@ -14,6 +14,7 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ansible_collections.mesops.platform.plugins.module_utils import rollout_plan as plan
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_state as state
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_history import (
     burnt_by,
@@ -98,6 +99,7 @@ def _supersede(found: Record, sight: Sight, settings: Settings, history: History
 def begin_rollout(blank: Record, settings: Settings, sight: Sight, history: History) -> Record:
     """Complete a blank record: batches of the hosts that are not there yet, or no hosts when there is nothing to do."""
     refuse_silent(settings.hosts, sight)
+    refuse_unserved_shares(settings, sight)
     blank.kept_out = kept_out(settings, sight, history)
     blank.excluded = list(settings.excluded)
     blank.weights = list(settings.weights)
@@ -346,6 +348,29 @@ def refuse_silent(hosts: Collection[str], sight: Sight) -> None:
             f"{', '.join(silent)} gave no answer; bring it back, or leave it out with rollout_exclude, knowing that it "
             "keeps the version that it has."
         )
+
+
+def refuse_unserved_shares(settings: Settings, sight: Sight) -> None:
+    """Refuse shares of traffic that a load balancer, as it runs now, could not give the hosts.
+
+    HAProxy itself would refuse them too, but when the first host has been taken out and restarted.
+    """
+    least = min(settings.weights)
+    place = plan.place_in_service(settings.service.name, "weights")
+    for balancer, seen in sight.servers.items():
+        for host in settings.hosts if least < 100 else ():
+            server = seen.get(host, Server("maint", up=False))
+            wanted = f"but the weights are {list(settings.weights)}; set {place} to [100], or"
+            if server.algorithm in plan.STATIC:
+                raise PlanError(
+                    f"{settings.service.name} is balanced by {server.algorithm} at {balancer}, which knows no shares "
+                    f"of a server's traffic, {wanted} balance by roundrobin, leastconn or random and run site.yml."
+                )
+            if server.weight * least < 100:
+                raise PlanError(
+                    f"{host} has the weight {server.weight} at {balancer}, of which {least} % would be 0, {wanted} "
+                    "give it a larger one in haproxy_services, such as 100, and run site.yml."
+                )
 
 
 def refuse_half_down(hosts: Collection[str], sight: Sight, kept: Mapping[str, Collection[str]]) -> None:

@@ -22,6 +22,8 @@ from ansible_collections.mesops.platform.plugins.module_utils.release_archive im
 Share = Union[int, str]
 """A number, or a percentage such as "25%"."""
 
+STATIC = ("static-rr", "first", "source", "uri", "url_param", "hdr", "rdp-cookie", "hash")
+"""How HAProxy names what balances without a regard to a share of a server's weight, or refuses one."""
 ON_TIMEOUT = ("wait", "kill", "fail")
 MIGRATIONS = ("expand", "contract")
 TRUTHS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}

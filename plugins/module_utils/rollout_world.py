@@ -53,6 +53,10 @@ class Server:
     """Its weight in percent of the configured one."""
     check: str = field(default="", compare=False)
     """What the last health check said of it."""
+    weight: int = 100
+    """The configured one."""
+    algorithm: str = ""
+    """How its backend is balanced, in HAProxy's own word; empty when that is not known."""
 
     @property
     def serving(self) -> bool:

@@ -261,6 +261,10 @@ servers:
       description: The weight that its configuration gives it.
       type: int
       sample: 100
+    algorithm:
+      description: How its backend is balanced, in HAProxy's own word, such as roundrobin or source.
+      type: str
+      sample: roundrobin
     sessions:
       description: Requests and connections that it works on for the current worker.
       type: int

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils import haproxy_requests
+from ansible_collections.mesops.platform.plugins.module_utils import rollout_plan as plan
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_world as world
 from ansible_collections.mesops.platform.plugins.module_utils.gates import READY
 from ansible_collections.mesops.platform.plugins.module_utils.judge import Phase
@@ -454,7 +456,14 @@ def server_of(server: Mapping[str, Any]) -> world.Server:
     """One server at one load balancer."""
     share = 100 * float(server["weight"]) / (float(server["weight_configured"]) or 1.0)
     said = ", ".join(str(server[key]) for key in ("status", "check") if server.get(key))
-    return world.Server(str(server["admin"]), bool(server["up"] or not server["checked"]), share, said)
+    return world.Server(
+        admin=str(server["admin"]),
+        up=bool(server["up"] or not server["checked"]),
+        percent=share,
+        check=said,
+        weight=int(server["weight_configured"]),
+        algorithm=str(server.get("algorithm", "")),
+    )
 
 
 def servers_of(result: Mapping[str, Any], hosts: Collection[str]) -> dict[str, world.Server]:
@@ -462,6 +471,13 @@ def servers_of(result: Mapping[str, Any], hosts: Collection[str]) -> dict[str, w
     found: dict[str, world.Server] = {}
     for server in result["servers"]:
         name, one = server["server"], server_of(server)
-        if name in hosts and (name not in found or (found[name].serving and not one.serving)):
-            found[name] = one
+        if name in hosts:
+            found[name] = _worse(found[name], one) if name in found else one
     return found
+
+
+def _worse(first: world.Server, second: world.Server) -> world.Server:
+    """A host in two backends: what holds of the worse one, in each respect."""
+    base = second if first.serving and not second.serving else first
+    static = next((one.algorithm for one in (first, second) if one.algorithm in plan.STATIC), base.algorithm)
+    return replace(base, weight=min(first.weight, second.weight), algorithm=static)

@@ -194,6 +194,77 @@ def test_refused_services(changed: dict[str, Any], wanted: str) -> None:
     assert wanted in refusal(lambda: service(**changed))
 
 
+# --------------------------------------------------------------------------------------- what a service says of itself
+
+APP = {
+    **{"service": "catalog", "path": "/up", "host": "www.example.com", "status": "200,204"},
+    **{"within": 3, "weights": [10, 100]},
+}
+
+
+def asked(check: Any, mode: str = "http", name: str = "catalog") -> tuple[Any, ...]:
+    """How a service is checked behind which an app says how it wants to be asked."""
+    built = build({name: {"hosts": ["app-1"], "port": 8080, "mode": mode, "check": check}}, apps={"catalog": APP})
+    (found,) = built["services"]
+    return tuple(found["check"][key] for key in ("path", "host", "status", "timeout"))
+
+
+@pytest.mark.parametrize("check", [{}, True, {"interval": "500ms"}])
+def test_a_check_asks_as_the_service_wants_to_be_asked(check: Any) -> None:
+    assert asked(check) == ("/up", "www.example.com", "200,204", "3s")
+
+
+def test_what_a_check_says_itself_counts() -> None:
+    assert asked({"path": "/other", "timeout": "9s"}) == ("/other", "www.example.com", "200,204", "9s")
+    assert asked({"host": "h", "status": 200}) == ("/up", "h", "200", "3s")
+    assert asked({"path": None}) == (None, None, "200", None)
+    assert asked({}, mode="tcp") == (None, None, "200", None)
+    assert asked({}, name="basket") == (None, None, "200", None)
+    assert build({"catalog": {**CATALOG, "check": False}}, apps={"catalog": APP})["services"][0]["check"] is None
+
+
+@pytest.mark.parametrize("balance", model.BALANCES)
+def test_shares_of_traffic_need_a_balancing_that_knows_them(balance: str) -> None:
+    def with_weights(*weights: int) -> Any:
+        services = {"catalog": {**CATALOG, "balance": balance}}
+        return build(services, apps={"catalog": {**APP, "weights": list(weights)}})
+
+    assert with_weights(100)
+    if balance in ("roundrobin", "leastconn", "random"):
+        assert with_weights(10, 100)
+    else:
+        assert refusal(lambda: with_weights(10, 100)) == (
+            f"haproxy_services.catalog.balance is {balance}, which knows no shares of a server's traffic, but "
+            "app_services.catalog.rollout.weights is [10, 100]; balance by roundrobin, leastconn, random, or set the "
+            "weights to [100]."
+        )
+    assert service(balance=balance)
+
+
+@pytest.mark.parametrize(
+    ("weight", "weights", "good"),
+    [
+        (9, [10, 100], False),
+        (10, [10, 100], True),
+        (0, [50, 100], False),
+        (2, [50, 100], True),
+        (0, [100], True),
+        (99, [1, 100], False),
+    ],
+)
+def test_a_share_of_a_weight_may_not_be_nothing(weight: int, weights: list[int], good: bool) -> None:
+    server = {"name": "app-1", "address": "10.0.0.1", "weight": weight}
+    services = {"catalog": {"servers": [server], "port": 8080}}
+    apps = {"catalog": {**APP, "weights": weights}}
+    if good:
+        assert build(services, apps=apps)
+    else:
+        said = refusal(lambda: build(services, apps=apps))
+        assert said.startswith(
+            f"haproxy_services.catalog server 'app-1' has the weight {weight}, of which {weights[0]} % "
+        )
+
+
 @pytest.mark.parametrize(
     ("changed", "wanted"),
     [

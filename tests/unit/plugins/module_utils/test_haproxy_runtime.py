@@ -187,7 +187,8 @@ class Balancer:
     def reply(self, pid: int, command: str) -> str:
         words = command.split()
         servers = self.workers[pid]
-        tables = {"show stat -1 4 -1": self.stat, "show servers state": self.state, "show sess": self.sessions}
+        stats = dict.fromkeys(("show stat -1 4 -1", "show stat -1 6 -1"), self.stat)
+        tables = {**stats, "show servers state": self.state, "show sess": self.sessions}
         if command in tables:
             return tables[command](servers)
         if command == "show stat -1 3 -1":
@@ -316,7 +317,7 @@ def test_recorded_replies_are_read_alike(version: str) -> None:
     replies = {"show proc": read("proc")}
     pid = state.parse_processes(replies["show proc"])[1].pid
     replies[f"@!{pid} show servers state"] = read("servers-state")
-    replies[f"@!{pid} show stat -1 4 -1"] = read("stat")
+    replies[f"@!{pid} show stat -1 6 -1"] = read("stat")
     view = core.look(replies.__getitem__)
     found = {
         one.label: (one.admin, one.status, one.up, one.checked, one.weight, one.available)
@@ -334,6 +335,12 @@ def test_recorded_replies_are_read_alike(version: str) -> None:
         "database/haproxy-app-1": ("ready", "DOWN", False, True, 100, False),
         "database/haproxy-app-2": ("ready", "DOWN", False, True, 100, False),
     }
+    row = dict.fromkeys(replies[f"@!{pid} show stat -1 6 -1"].splitlines()[0].lstrip("# ").split(","), "")
+    row.update(pxname="catalog", svname="BACKEND", algo="source")
+    replies[f"@!{pid} show stat -1 6 -1"] = read("stat").rstrip("\n") + "\n" + ",".join(row.values()) + "\n\n"
+    told = core.look(replies.__getitem__).servers
+    assert {one.algorithm for one in told.values() if one.backend == "catalog"} == {"source"}
+    assert told[("files", "two")].public()["algorithm"] == ""
     three = view.servers[("catalog", "three")]
     assert (three.address, three.check, three.weight_configured, three.rise) == (
         "10.205.0.22:8001",
@@ -1049,7 +1056,7 @@ def test_a_master_without_a_worker_does_not_wipe_the_saved_state(tmp_path: Path)
     assert target.read_text() == "kept"
 
 
-@pytest.mark.parametrize("command", ["show proc", "show servers state", "show stat -1 4 -1"])
+@pytest.mark.parametrize("command", ["show proc", "show servers state", "show stat -1 6 -1"])
 def test_half_an_answer_is_asked_for_again(command: str) -> None:
     balancer = Balancer()
     balancer.member("catalog/three").sessions = [1.0]

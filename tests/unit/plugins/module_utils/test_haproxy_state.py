@@ -158,7 +158,13 @@ def test_a_start_begins_with_the_health_that_was_found_and_only_a_saved_state_te
         "v6": "2",
         "named": "0",
     }
+    assert [found[name]["srv_check_result"] for name in ("one", "two", "named")] == ["3", "2", "0"]
     assert found["one"]["srv_admin_state"] == "8"
+    # What was just found out need not be asked again when it is started again at once.
+    known = CONFIG.replace("    server named app-5:8001 check\n", "")
+    again = state.before_start(known, state.before_start(known, saved, healthy))
+    assert [rows(again)[name]["srv_op_state"] for name in ("one", "two", "v6")] == ["2", "0", "2"]
+    assert state.tells_health(known, again, 0.1)
     assert rows(state.before_start(CONFIG, RUNNING, healthy))["one"]["srv_admin_state"] == "0"
     # Without checks, what was saved counts.
     assert rows(state.before_start(CONFIG, saved))["one"]["srv_op_state"] == "2"
@@ -170,27 +176,41 @@ def test_a_server_in_maintenance_is_not_healthy_for_haproxy() -> None:
     assert [found[name]["srv_op_state"] for name in ("one", "two")] == ["0", "2"]
 
 
-def running(op_state: str = "2", result: str = "3", address: str = "10.0.0.1", more: str = "") -> str:
-    line = f"3 catalog 1 one {address} {op_state} 0 100 100 9 6 {result} 4 6 0 0 0 - 80 - 0 0 - - 0"
-    return f"1\n{HEADER}\n{line}\n{more}{state.FRESH_MARK}\n"
+ONE_SERVER = "backend catalog\n server one 10.0.0.1:80 check weight 100\n"
+
+
+def running(op_state: str = "2", result: str = "3") -> str:
+    """What was saved of ONE_SERVER while it was so."""
+    line = f"3 catalog 1 one 10.0.0.1 {op_state} 0 100 100 9 6 {result} 4 6 0 0 0 - 80 - 0 0 - - 0"
+    return state.next_state(ONE_SERVER, f"1\n{HEADER}\n{line}\n") + f"{state.FRESH_MARK}\n"
 
 
 @pytest.mark.parametrize(
-    ("text", "age", "tells"),
+    ("config", "text", "age", "tells"),
     [
-        (running(), 0.2, True),
-        (running(), state.YOUNG + 0.1, False),
-        (running(), -1.0, False),  # The clock was set back.
-        (running().replace(state.FRESH_MARK, ""), 0.2, False),
-        (running(op_state="0", result="2"), 0.2, True),  # It has failed its checks.
-        (running(op_state="0", result="0"), 0.2, False),  # It waits for its first one.
-        (running(address="10.0.0.9"), 0.2, False),  # That was another one.
-        (running().replace(" one ", " two "), 0.2, False),
+        (ONE_SERVER, running(), 0.2, True),
+        (ONE_SERVER, running(), state.YOUNG + 0.1, False),
+        (ONE_SERVER, running(), -1.0, False),  # The clock was set back.
+        (ONE_SERVER, running().replace(state.FRESH_MARK, ""), 0.2, False),
+        (ONE_SERVER, running(op_state="0", result="2"), 0.2, True),  # It has failed its checks.
+        (ONE_SERVER, running(op_state="0", result="0"), 0.2, False),  # It waits for its first one.
+        (ONE_SERVER.replace("10.0.0.1", "10.0.0.9"), running(), 0.2, False),  # That was another one.
+        (ONE_SERVER + " server three 10.0.0.3:80 check\n", running(), 0.2, False),
     ],
 )
-def test_only_a_young_state_that_knows_every_server_tells_who_is_healthy(text: str, age: float, tells: bool) -> None:
-    config = "backend catalog\n server one 10.0.0.1:80 check weight 100\n server two 10.0.0.2:80 weight 100\n"
+def test_only_a_young_state_of_the_same_servers_tells_who_is_healthy(
+    config: str, text: str, age: float, tells: bool
+) -> None:
     assert state.tells_health(config, text, age) is tells
+
+
+def test_a_start_right_after_a_stop_begins_with_the_health_that_was_saved() -> None:
+    for op_state, result in (("2", "3"), ("0", "2")):
+        text = running(op_state, result)
+        for _start in range(3):
+            assert state.tells_health(ONE_SERVER, text, 0.1)
+            text = state.before_start(ONE_SERVER, text)
+            assert rows(text)["one"]["srv_op_state"] == op_state
 
 
 REHEARSED = """global
@@ -330,7 +350,7 @@ def test_a_start_without_a_checking_haproxy_begins_with_all_servers_down(
         assert "all servers down until its checks have passed" in capsys.readouterr().err
     # A young state needs no checks.
     os.utime(file)
-    assert rows(state.start_state(TWO_SERVERS.splitlines()[0] + "\n server one 10.0.0.1:80 check weight 100\n"))
+    assert rows(state.start_state(ONE_SERVER))["one"]["srv_op_state"] == "2"
     assert capsys.readouterr().err == ""
 
 

@@ -69,6 +69,39 @@ def refused(begin: Callable[[], Record]) -> str:
 # ------------------------------------------------------------------------------------------------------------- rollout
 
 
+@pytest.mark.parametrize("algorithm", ["static-rr", "source", "uri", "first", "hdr", "roundrobin", "unknown", ""])
+def test_shares_of_traffic_that_a_load_balancer_cannot_give_are_refused_before_anything_changes(algorithm: str) -> None:
+    """HAProxy 2.6 calls random unknown."""
+    seen = sight(servers={("lb-2", "app-3"): Server("ready", True, algorithm=algorithm)})
+    assert begin_rollout(blank(), settings(weights=(100,)), seen, []).hosts
+    if algorithm in ("roundrobin", "unknown", ""):
+        assert begin_rollout(blank(), settings(), seen, []).hosts
+    else:
+        assert refused(lambda: begin_rollout(blank(), settings(), seen, [])) == (
+            f"catalog is balanced by {algorithm} at lb-2, which knows no shares of a server's traffic, but the weights "
+            "are [10, 100]; set app_services.catalog.rollout.weights to [100], or balance by roundrobin, leastconn or "
+            "random and run site.yml."
+        )
+
+
+@pytest.mark.parametrize(
+    ("weight", "weights", "good"),
+    [(9, (10, 100), False), (10, (10, 100), True), (0, (50, 100), False), (2, (50, 100), True), (0, (100,), True)],
+)
+def test_a_share_of_a_weight_that_would_be_nothing_is_refused(
+    weight: int, weights: tuple[int, ...], good: bool
+) -> None:
+    seen = sight(servers={("lb-1", "app-1"): Server("ready", True, weight=weight)})
+    wanted = settings(weights=weights)
+    if good:
+        assert begin_rollout(blank(), wanted, seen, []).hosts
+    else:
+        said = refused(lambda: begin_rollout(blank(), wanted, seen, []))
+        assert said.startswith(
+            f"app-1 has the weight {weight} at lb-1, of which {weights[0]} % would be 0, but the weights"
+        )
+
+
 def test_every_host_takes_part_and_knows_what_it_ran() -> None:
     record = begin_rollout(blank(), settings(weights=(50, 100)), sight({"app-2": Node("0.9", None, "0.9")}), [])
     assert record.batches == [["app-1"], ["app-2"], ["app-3"]]

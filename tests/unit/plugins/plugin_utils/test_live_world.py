@@ -152,8 +152,9 @@ def test_a_host_that_a_load_balancer_does_not_know_is_named() -> None:
     ("seen", "expected"),
     [
         ({"weight": 10}, Server("ready", True, 10.0)),
-        ({"weight": 64, "weight_configured": 128}, Server("ready", True, 50.0)),
-        ({"weight": 0, "weight_configured": 0}, Server("ready", True, 0.0)),
+        ({"weight": 64, "weight_configured": 128}, Server("ready", True, 50.0, weight=128)),
+        ({"weight": 0, "weight_configured": 0}, Server("ready", True, 0.0, weight=0)),
+        ({"algorithm": "source"}, Server("ready", True, algorithm="source")),
         ({"up": False}, Server("ready", False)),
         # Without checks HAProxy sends traffic to whoever is ready.
         ({"up": False, "checked": False}, Server("ready", True)),
@@ -168,6 +169,16 @@ def test_a_server_of_several_backends_is_as_good_as_in_its_worst(turned: bool) -
     servers = [server("app-1"), server("app-1", backend="api", admin="maint")]
     found = module.servers_of({"servers": servers[::-1] if turned else servers}, ["app-1"])
     assert found == {"app-1": Server("maint", True)}
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_what_one_of_several_backends_cannot_give_counts(turned: bool) -> None:
+    servers = [
+        server("app-1", algorithm="roundrobin", weight_configured=5, weight=5),
+        server("app-1", backend="api", algorithm="source"),
+    ]
+    found = module.servers_of({"servers": servers[::-1] if turned else servers}, ["app-1"])
+    assert (found["app-1"].weight, found["app-1"].algorithm) == (5, "source")
 
 
 # ---------------------------------------------------------------------------------------------------------------- nodes
