@@ -253,6 +253,8 @@ def adopt(record: Record, settings: Settings, sight: Sight, history: History) ->
     before = deepcopy(record.kept_out)
     told = _take_balancers(record, settings)
     told += _let_leave(record, settings)
+    if record.direction == state.BACK or record.kind == "rollback":
+        told += _rejoin(record, settings)
     record.kept_out = _kept_by_others(record, settings, sight, history)
     told += [
         f"{', '.join(hosts)} was taken out of traffic at {name} by somebody else meanwhile and is left so"
@@ -291,6 +293,14 @@ def _let_leave(record: Record, settings: Settings) -> list[str]:
         f"as it is ({record.left[host].phase})"
         for host in leaving
     ]
+
+
+def _rejoin(record: Record, settings: Settings) -> list[str]:
+    """Hosts that were excluded in between go back as the others do: what was under way with them is not forgotten."""
+    back = [host for host in record.left if host in settings.hosts]
+    record.hosts.update({host: record.left.pop(host) for host in back})
+    _renumber(record, [*record.batches, back])
+    return [f"{', '.join(back)} takes part again"] if back else []
 
 
 def _let_join(record: Record, settings: Settings, sight: Sight, history: History) -> list[str]:

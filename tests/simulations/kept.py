@@ -37,6 +37,13 @@ KEPT: dict[str, Story] = {
         ),
         events=(Event("abort", 33.3, during=2),),
     ),
+    "a host that was excluded in the middle of its turn never came back": Story(
+        services=(Wishes(min_healthy_time=0.0),),
+        commands=(
+            Command(version="2", troubles=(Trouble(12, "paused after", 200.0),)),
+            Command("rollback", excluded=(1,)),
+        ),
+    ),
     "a host that was only mended had no way back": Story(
         commands=(Command(version="1"), Command(version="1"), Command(version="3")),
         events=(Event("balancer cut off from a host", 11.0, host=1),),

@@ -178,7 +178,8 @@ def whole_release(act: Ended, memory: Memory) -> str | None:
             last[run.service] = (record.version, record.status)
         return None
     version, status = last.get(run.service, ("", ""))
-    if (record.status, status) != (state.SUCCEEDED, state.SUCCEEDED):
+    if (record.status, status) != (state.SUCCEEDED, state.SUCCEEDED) or record.resumed:
+        # One that is taken up again goes on with the hosts that it began with.
         return None
     left = [host for host in run.settings.hosts if act.estate.hosts[host].apps[run.service].current == version]
     unsaid = [host for host in left if host not in record.reason]
