@@ -15,8 +15,8 @@ from simulations.play import Play
 from simulations.shrink import shortest
 from simulations.story import Command, Event, Release, Story, Trouble, as_code, as_text
 
-SEEDS = 2400
-PARTS = 12
+SEEDS = 2000
+PARTS = 10
 
 
 @pytest.mark.parametrize("part", range(PARTS))
