@@ -15,10 +15,11 @@ from ansible.utils.display import Display
 from ansible_collections.mesops.platform.plugins.module_utils import probes
 from ansible_collections.mesops.platform.plugins.module_utils.gates import Gate, GateError, GateSpec, Verdict, combine
 from ansible_collections.mesops.platform.plugins.module_utils.judge import JudgeError
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_evidence import Evidence
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import limits_of
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_world import SampleRequest
 from ansible_collections.mesops.platform.plugins.plugin_utils.live_output import show_at_once
-from ansible_collections.mesops.platform.plugins.plugin_utils.samples import Counters, judge
+from ansible_collections.mesops.platform.plugins.plugin_utils.samples import Samples
 
 MODULE = "mesops.platform.health_gate"
 OPTIONS = ("gates", "probes")
@@ -78,35 +79,37 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         """The gates, decided; in check mode after one sample of each."""
         begin = time.monotonic()
         gates = [Gate(spec, begin) for spec in specs]
-        reference: dict[str, Counters] = {}
+        self._samples = Samples()
+        self._evidence = Evidence({spec.name: spec for spec in specs}, {})
         if self._task.check_mode:
-            self._round(gates, begin, reference)
+            self._round(gates, begin)
             return gates
         while waiting := [gate for gate in gates if gate.verdict(time.monotonic()) is None]:
             now = time.monotonic()
             due = [gate for gate in waiting if gate.due(now) <= now]
             if due:
-                self._round(due, begin, reference)
+                self._round(due, begin)
             else:
                 time.sleep(min(max(min(gate.due(now) for gate in waiting) - now, 0.05), 1.0))
         return gates
 
-    def _round(self, gates: Sequence[Gate], begin: float, reference: dict[str, Counters]) -> None:
+    def _round(self, gates: Sequence[Gate], begin: float) -> None:
         """Take one sample for each of some gates."""
         now = time.monotonic()
-        samples = self._take({gate.spec.name: gate.spec.probe for gate in gates}) if gates else {}
+        samples = self._take({gate.spec.name: self._probe(gate.spec) for gate in gates}) if gates else {}
         for gate in gates:
             name, probe = gate.spec.name, gate.spec.probe
-            sample = samples[name]
-            if probe.get("measure") == "errors" and sample["phase"] == probes.RAW:
-                # What was counted before the gate began says nothing about it.
-                reference.setdefault(name, sample["data"]["counters"])
             canary, baseline = list(probe.get("servers") or ()), list(probe.get("baseline") or ())
             request = SampleRequest(name, probe, "", canary, baseline)
-            taken = judge(request, {"": sample}, {"": reference.get(name, {})})
+            taken = self._evidence.judge(name, self._samples.taken(request, {"": samples[name]}))
             gate.note(taken.phase, now, taken.text, dict(taken.evidence))
             if not self._task.no_log:
                 DISPLAY.display(f"  {now - begin:6.1f} s  {gate.line()}")
+
+    def _probe(self, spec: GateSpec) -> dict[str, Any]:
+        """A gate's probe, about nothing that it has seen before."""
+        since = self._samples.since(spec.name, "")
+        return dict(spec.probe) if since is None else {**spec.probe, "since": since}
 
 
 def check_options(given: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

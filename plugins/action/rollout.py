@@ -49,12 +49,21 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         result: dict[str, Any] = super().run(tmp, task_vars)
         args = dict(self._task.args)
         self._begin = time.monotonic()
-        back = args.get("state", "released") == "reverted"
+        wanted = str(args.get("state", "released"))
+        back = wanted == "reverted"
         try:
             what = f"{'rollback' if back else 'rollout'} of {(args.get('app') or {}).get('name')}"
-            world = setup.build(self, task_vars or {}, args, f"{what} {args.get('version') or ''}".strip(), self._tell)
-            if not back and not world.settings.version:
-                raise PlanError("rollout_version is missing; name the version to roll out.")
+            what = f"{what} {args.get('version') or ''}".strip()
+            world = setup.build(self, task_vars or {}, args, what, self._tell, configured=not back)
+            if wanted == "configured" or args.get("configuration"):
+                found = self._take_configuration(world, wanted == "configured")
+                if found is not None:
+                    return {**result, **found}
+            elif not back and not world.settings.version:
+                raise PlanError(
+                    "rollout_version is missing; name the version to roll out, or give rollout_config=true for a "
+                    "changed configuration with the version that runs."
+                )
         except PlanError as why:
             return {**result, "failed": True, "changed": False, "msg": str(why)}
         engine = Engine(world, world.settings, partial(setup.new_id, world.settings.service.name), setup.who())
@@ -72,6 +81,29 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             DISPLAY.vvv(engine.defect)
         good = (state.SUCCEEDED, state.REVERTED) if back else (state.SUCCEEDED,)
         return {**result, **self._outcome(record, engine.changed, record.status in good, args.get("report"))}
+
+    def _take_configuration(self, world: LiveWorld, by_site: bool) -> dict[str, Any] | None:
+        """Set the world to a changed configuration alone; the task's result where there is nothing to roll out."""
+        settings = world.settings
+        if settings.version:
+            raise PlanError(
+                f"rollout_config and rollout_version {settings.version} are both given; a version brings the "
+                "configuration along, so give only one of them."
+            )
+        nodes = world.look_at_nodes()
+        changes = setup.differing(nodes)
+        if by_site and not changes:
+            return {"changed": False}
+        keys = "; ".join(dict.fromkeys(changes.values()))
+        if changes:
+            would = "would roll out" if self._task.check_mode else "rolling out"
+            DISPLAY.display(f"{would} the changed configuration of {settings.service.name}: {keys}", C.COLOR_CHANGED)
+        settings = setup.with_version_that_runs(settings, nodes)
+        world.settings = setup.without_traffic_gates(settings) if by_site else settings
+        if self._task.check_mode and not all(node.wanted for node in nodes.values()):
+            # Digests that mean anything are there from the first run of site.yml on.
+            return {"changed": bool(changes)}
+        return None
 
     # ----------------------------------------------------------------------------------------------------------- live
 

@@ -10,9 +10,10 @@ import re
 import shlex
 from typing import Any, Callable
 
-from ansible_collections.mesops.platform.plugins.module_utils import probe_spec, release_store
+from ansible_collections.mesops.platform.plugins.module_utils import probe_spec, release_configuration, release_store
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_plan as plan
 from ansible_collections.mesops.platform.plugins.module_utils.release_archive import Refused
+from ansible_collections.mesops.platform.plugins.plugin_utils.service_unit import unit_text
 
 DOCUMENTATION = r"""
 name: app_service_plan
@@ -59,8 +60,10 @@ _value:
       description: The host's services with all their keys, except for the environment, which may hold secrets.
       type: list
       elements: dict
-    environments:
-      description: Service name to the text of its environment file.
+    configurations:
+      description:
+        - Service name to its configuration, as M(mesops.platform.app_release) takes it, C(environment) and C(unit). The
+          first may hold secrets.
       type: dict
     packages:
       description: Distribution packages of all the host's services.
@@ -112,7 +115,14 @@ TAKEN = frozenset(
         "alloy",
     ]
 )
-OWN_VARIABLES = ("PORT", "SERVICE_NAME", "SERVICE_VERSION", "SERVICE_CHECKSUM", "SERVICE_INSTALLED_AT")
+OWN_VARIABLES = (
+    "PORT",
+    "SERVICE_NAME",
+    "SERVICE_VERSION",
+    "SERVICE_CHECKSUM",
+    "SERVICE_INSTALLED_AT",
+    "SERVICE_CONFIGURATION",
+)
 OWN_DIRECTIVES = [
     "Type",
     "User",
@@ -389,13 +399,19 @@ def complete(name: str, given: dict[str, Any], host: str) -> dict[str, Any]:
         "host": host,
         "home": f"/opt/{name}",
         "unit": f"{name}.service",
-        "unit_file": f"/etc/systemd/system/{name}.service",
-        "environment_file": f"/etc/default/{name}",
+        "unit_file": release_configuration.unit_file(name),
+        "environment_file": release_configuration.environment_file(name),
         "exec_start": f"/opt/{name}/current/" + service["command"].strip().replace("%", "%%"),
         "limits": [f"{LIMITS[key]}={limits[key]}" for key in LIMITS if key in limits],
         "capabilities": "CAP_NET_BIND_SERVICE" if service["port"] < 1024 else "",
         "sandbox": sandbox_lines(service["sandbox"]),
     }
+
+
+def configuration(name: str, given: dict[str, Any], host: str) -> dict[str, str]:
+    """The texts that configure a service on a host."""
+    environment = environment_file(given.get("environment", {}))
+    return {"environment": environment, "unit": unit_text(complete(name, given, host))}
 
 
 def app_service_plan(services: Any, group_names: list[str], host: str = "") -> dict[str, Any]:
@@ -404,7 +420,7 @@ def app_service_plan(services: Any, group_names: list[str], host: str = "") -> d
         return {
             "errors": ["app_services is no mapping of service names to settings; write it as one."],
             "services": [],
-            "environments": {},
+            "configurations": {},
             "packages": [],
         }
     errors = [error for name, given in services.items() for error in service_errors(str(name), given)]
@@ -423,7 +439,7 @@ def app_service_plan(services: Any, group_names: list[str], host: str = "") -> d
     return {
         "errors": errors,
         "services": [complete(name, given, host) for name, given in own.items()],
-        "environments": {name: environment_file(given.get("environment", {})) for name, given in own.items()},
+        "configurations": {name: configuration(name, given, host) for name, given in own.items()},
         "packages": sorted({package for given in own.values() for package in given.get("packages", [])}),
     }
 

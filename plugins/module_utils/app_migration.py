@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils.release_archive import Refused
+from ansible_collections.mesops.platform.plugins.module_utils.release_configuration import DIGEST, environment_file
 
 OUTPUT_LINES = 20
 LONGEST = 86400
@@ -64,11 +65,23 @@ class Step:
     root: str = "/opt"
     units: str = "/etc/systemd/system"
     runtime_units: str = "/run/systemd/system"
+    configuration: str = ""
+    """The digest of the configuration that it runs with; the one in force when empty."""
 
     @property
     def release(self) -> str:
         """The directory of the release that carries the step."""
         return os.path.join(self.root, self.service, "releases", self.version)
+
+    @property
+    def kept(self) -> str:
+        """The directory of its configuration."""
+        return os.path.join(self.root, self.service, "configurations", self.configuration)
+
+    @property
+    def source(self) -> str:
+        """The unit of the service that its own is made of."""
+        return os.path.join(self.kept, "unit") if self.configuration else os.path.join(self.units, self.unit)
 
     @property
     def own_unit(self) -> str:
@@ -112,6 +125,8 @@ def check(step: Step, wait: float) -> None:
         )
     if re.fullmatch(r"[A-Za-z0-9:_.@-]+\.service", step.unit) is None:
         raise Refused(f"unit {step.unit!r} is no name of a service's unit; give one such as {step.service}.service")
+    if step.configuration and not DIGEST.fullmatch(step.configuration):
+        raise Refused(f"configuration_digest {step.configuration[:80]!r} is none; take it from app_release")
     if not 1 <= step.timeout <= LONGEST:
         raise Refused(f"timeout {step.timeout:g} is not possible; give seconds from 1 to {LONGEST}")
     if not 0 <= wait <= LONGEST:
@@ -123,13 +138,15 @@ def unit_text(step: Step, service_unit: str) -> str:
     lines: list[str] = []
     section = ""
     current = os.path.join(step.root, step.service, "current")
+    own = f"EnvironmentFile={os.path.join(step.kept, 'environment')}"
+    in_kept = {f"EnvironmentFile={environment_file(step.service)}": own} if step.configuration else {}
     for line in service_unit.splitlines():
         if line.startswith("["):
             section = line.strip()
         key = line.partition("=")[0]
         if section == "[Install]" or key in REPLACED:
             continue
-        lines.append(line.replace(f"{current}/", f"{step.release}/"))
+        lines.append(in_kept.get(line, line).replace(f"{current}/", f"{step.release}/"))
         if section == line.strip() == "[Unit]":
             lines.append(f"Description={step.name} of {step.service} {step.version}")
         if section == line.strip() == "[Service]":
@@ -214,17 +231,18 @@ class Runner:
 
     def _start(self) -> None:
         step = self.step
-        source = os.path.join(step.units, step.unit)
         program = os.path.join(step.release, step.command.split()[0])
         if not (os.path.isfile(program) and os.access(program, os.X_OK)):
             raise Refused(
                 f"{program} is no executable file, so {step.name} cannot run; correct the command or the release"
             )
         try:
-            with open(source, encoding="utf-8") as stream:
+            with open(step.source, encoding="utf-8") as stream:
                 text = unit_text(step, stream.read())
         except OSError as error:
-            raise Refused(f"{source} cannot be read ({error.strerror}); run site.yml for this host first") from error
+            raise Refused(
+                f"{step.source} cannot be read ({error.strerror}); run site.yml for this host first"
+            ) from error
         os.makedirs(step.runtime_units, exist_ok=True)
         self.allowed()
         with open(step.path, "w", encoding="utf-8") as stream:

@@ -7,7 +7,8 @@ A gate is data. Its fields are those of Argo's AnalysisTemplate where they mean 
 
 - ``count`` counts successes, not measurements, so a gate of which every sample was bad cannot succeed.
 - A gate that ends without a sample, or without enough of them, is inconclusive. It never passes.
-- Where several verdicts would apply, failed comes before error, error before inconclusive, and passed comes last.
+- Where several verdicts would apply, failed comes before error, error before bad baseline, that before inconclusive,
+  and passed comes last.
 
 Samples are noted with the time at which they were taken; the time itself is passed in, and all of it is in seconds.
 """
@@ -34,6 +35,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "on_no_data": ("wait", "inconclusive", "failed"),
     "on_inconclusive": ("rollback", "pause", "continue"),
     "on_error": ("rollback", "continue"),
+    "on_bad_baseline": ("halt", "pause"),
 }
 _KEYS = (
     "stage",
@@ -49,6 +51,7 @@ _KEYS = (
     "on_no_data",
     "on_inconclusive",
     "on_error",
+    "on_bad_baseline",
     "both",
     "enabled",
 )
@@ -68,9 +71,11 @@ class Verdict(Enum):
     FAILED = "failed"
     INCONCLUSIVE = "inconclusive"
     ERROR = "error"
+    BAD_BASELINE = "without a baseline"
+    """The hosts to compare with are in trouble themselves: nothing can be said of the release, whatever it does."""
 
 
-_PRECEDENCE = (Verdict.FAILED, Verdict.ERROR, Verdict.INCONCLUSIVE)
+_PRECEDENCE = (Verdict.FAILED, Verdict.ERROR, Verdict.BAD_BASELINE, Verdict.INCONCLUSIVE)
 
 
 def combine(verdicts: Iterable[Verdict]) -> Verdict:
@@ -110,9 +115,13 @@ class GateSpec:
     """What the rollout does then: ``rollback``, ``pause`` or ``continue``."""
     on_error: str = "rollback"
     """What the rollout does then: ``rollback`` or ``continue``."""
+    on_bad_baseline: str = "halt"
+    """What the rollout does when the hosts to compare with are in trouble until the timeout: ``halt`` or ``pause``."""
     both: bool = False
     """Whether hosts that go back have to pass it too; it is about the service then, and not about one version."""
     enabled: bool = True
+    failure_window: int = 0
+    """Of how many of the last samples ``failure_limit`` counts the failures; 0: of all. Not to be set by a user."""
 
     @classmethod
     def parse(cls, name: str, raw: Mapping[str, Any], place: str) -> GateSpec:
@@ -145,6 +154,7 @@ class GateSpec:
             timeout=_seconds(raw, "timeout", 60, place, above=True),
             both=raw.get("both", False),
             enabled=raw.get("enabled", True),
+            failure_window=0,
             **words,
         )
         earliest = spec.initial_delay + spec.interval * max(spec.count - 1, math.ceil(spec.hold / spec.interval))
@@ -200,6 +210,8 @@ class Gate:
         self._counted = dict.fromkeys(Phase, 0)
         self._texts: dict[Phase, str] = {}
         self._measurements: deque[dict[str, Any]] = deque(maxlen=MEASUREMENTS)
+        self._latest: deque[bool] = deque(maxlen=spec.failure_window or None)
+        """Whether the last samples failed, as many as ``failure_limit`` looks at."""
         self._errors_in_row = 0
         self._failed_since_success = False
         self._last_counted: Phase | None = None
@@ -235,6 +247,8 @@ class Gate:
         self._errors_in_row = self._errors_in_row + 1 if phase is Phase.ERROR else 0
         self._counted[counted] += 1
         self._texts[counted] = text
+        if self.spec.failure_window:
+            self._latest.append(counted is Phase.FAILURE)
         self._track_run(counted, now)
         self._last_at = now
         if counted is not Phase.NO_DATA:
@@ -266,6 +280,8 @@ class Gate:
         spec, text = self.spec, self._texts[counted]
         failures, unsure = self._counted[Phase.FAILURE], self._counted[Phase.INCONCLUSIVE]
         total = sum(self._samples.values())
+        if spec.failure_window:
+            failures, total = sum(self._latest), len(self._latest)
         absent = " or had no data" if self._samples[Phase.NO_DATA] and spec.on_no_data != "wait" else ""
         if 0 <= spec.failure_limit < failures:
             limit = f"failure_limit is {spec.failure_limit}"
@@ -278,21 +294,39 @@ class Gate:
             limit = f"inconclusive_limit is {spec.inconclusive_limit}"
             what = f"{unsure} of {total} samples were inconclusive{absent}"
             self._end(Verdict.INCONCLUSIVE, now, f"{what} and {limit}", text)
-        elif counted is Phase.SUCCESS and self._counted[counted] >= spec.count and self._held + _HAIR >= spec.hold:
+        elif counted is Phase.SUCCESS and self.successes >= spec.count and self._held + _HAIR >= spec.hold:
             self._end(Verdict.PASSED, now, self._progress(), text)
+
+    @property
+    def successes(self) -> int:
+        """How many samples were a success."""
+        return self._counted[Phase.SUCCESS]
+
+    @property
+    def holds(self) -> bool:
+        """Whether, by the last sample that says anything, the hosts to compare with are in trouble themselves."""
+        return self._last_counted is Phase.HOLD
 
     def verdict(self, now: float) -> Verdict | None:
         """The verdict, or None as long as the gate goes on. Once given it does not change."""
         if self._verdict is None and now >= self._deadline:
-            if self._failed_since_success:
-                verdict, phase = Verdict.FAILED, Phase.FAILURE
-            elif self._last_counted is Phase.ERROR:
-                verdict, phase = Verdict.ERROR, Phase.ERROR
-            else:
-                verdict, phase = Verdict.INCONCLUSIVE, self._last_counted or Phase.NO_DATA
-            why = f"it did not pass within {self.spec.timeout:g} s: {self._progress()}"
-            self._end(verdict, now, why, self._texts.get(phase, ""))
+            self.conclude(now, f"it did not pass within {self.spec.timeout:g} s")
         return self._verdict
+
+    def conclude(self, now: float, why: str) -> Verdict:
+        """The verdict, if there is none yet one for what was seen until now, which is not enough to pass."""
+        if self._verdict is not None:
+            return self._verdict
+        if self.holds:
+            verdict, phase = Verdict.BAD_BASELINE, Phase.HOLD
+        elif self._failed_since_success:
+            verdict, phase = Verdict.FAILED, Phase.FAILURE
+        elif self._last_counted is Phase.ERROR:
+            verdict, phase = Verdict.ERROR, Phase.ERROR
+        else:
+            verdict, phase = Verdict.INCONCLUSIVE, self._last_counted or Phase.NO_DATA
+        self._end(verdict, now, f"{why}: {self._progress()}", self._texts.get(phase, ""))
+        return verdict
 
     def _end(self, verdict: Verdict, now: float, reason: str, text: str) -> None:
         self._verdict = verdict
@@ -304,11 +338,17 @@ class Gate:
         spec, total = self.spec, sum(self._samples.values())
         if total == 0:
             return "no sample was taken"
-        successes = self._counted[Phase.SUCCESS]
+        successes = self.successes
         needed = f" ({spec.count} are needed)" if successes < spec.count < NEVER else ""
         parts = [f"{successes} of {total} samples succeeded{needed}"]
-        words = {Phase.FAILURE: "failed", Phase.ERROR: "could not be taken", Phase.INCONCLUSIVE: "were inconclusive"}
-        for phase, word in {**words, Phase.NO_DATA: "had no data"}.items():
+        words = {
+            Phase.FAILURE: "failed",
+            Phase.ERROR: "could not be taken",
+            Phase.INCONCLUSIVE: "were inconclusive",
+            Phase.HOLD: "had a baseline in trouble",
+            Phase.NO_DATA: "had no data",
+        }
+        for phase, word in words.items():
             if self._samples[phase]:
                 parts.append(f"{self._samples[phase]} {word}")
         if spec.hold:
@@ -330,7 +370,7 @@ class Gate:
 
     def line(self) -> str:
         """One short line for a person who waits, for instance "errors 3/5 ok, 12 of 240 requests failed (5.0 %)"."""
-        spec, successes = self.spec, self._counted[Phase.SUCCESS]
+        spec, successes = self.spec, self.successes
         parts = [f"{spec.name} {successes}{f'/{spec.count}' if spec.count < NEVER else ''} ok"]
         if spec.hold:
             parts.append(f"{round(self._held, 1):g}/{spec.hold:g} s")

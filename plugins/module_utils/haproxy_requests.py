@@ -121,8 +121,8 @@ class AccessLog:
             raise RequestsError(f"The access log of HAProxy cannot be read: {' '.join((err or out).split())}.")
         return out.splitlines()
 
-    def requests(self, backend: str, seconds: float) -> list[Request]:
-        """Return the requests of a backend that ended in the last seconds, oldest first.
+    def requests(self, backend: str, seconds: float, after: float = 0.0) -> list[Request]:
+        """Return the requests of a backend that ended in the last seconds and after a moment, oldest first.
 
         By its end, because only then a request is in the log: one that is still under way belongs to a later question.
         """
@@ -130,4 +130,4 @@ class AccessLog:
         if backend not in self._ended:
             found = [one for one in (parse_line(text, backend) for text in self._lines) if one is not None]
             self._ended[backend] = sorted(found, key=lambda one: one[0])
-        return [request for end, request in self._ended[backend] if since <= end <= self._now]
+        return [request for end, request in self._ended[backend] if since <= end <= self._now and end > after]

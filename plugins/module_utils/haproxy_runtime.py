@@ -31,6 +31,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from ansible_collections.mesops.platform.plugins.module_utils import haproxy_state as state
+from ansible_collections.mesops.platform.plugins.module_utils import haproxy_traffic as traffic
 
 READY, DRAIN, MAINT = "ready", "drain", "maint"
 STATES = [READY, DRAIN, MAINT]
@@ -111,6 +112,8 @@ class Server:
     counters: Mapping[str, int]
     algorithm: str = ""
     """How its backend is balanced, in HAProxy's own word."""
+    workers: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
+    """What each worker has counted, see ``haproxy_traffic.counts``."""
 
     @property
     def key(self) -> Key:
@@ -243,12 +246,14 @@ class OldWorker:
         return waiting + max(connections - self.served, 0)
 
 
-def _server(known: Mapping[str, str], row: Mapping[str, str], workers: Sequence[OldWorker]) -> Server:
+def _server(known: Mapping[str, str], pid: int, row: Mapping[str, str], old_workers: Mapping[int, OldWorker]) -> Server:
+    """One server from its row in the current worker, and in the old ones."""
     host, port = known["srv_addr"], known["srv_port"]
     checks = _number(known["srv_check_state"])
     key = (known["be_name"], known["srv_name"])
-    old = [one.servers[key] for one in workers if key in one.servers]
-    everywhere = [row, *old]
+    rows = {pid: row, **{pid: one.servers[key] for pid, one in old_workers.items() if key in one.servers}}
+    everywhere = list(rows.values())
+    old = everywhere[1:]
     counters = {
         # Empty for tcp, where a session is what is counted.
         "requests": sum(_number(one.get("req_tot") or one.get("stot")) for one in everywhere),
@@ -271,8 +276,9 @@ def _server(known: Mapping[str, str], row: Mapping[str, str], workers: Sequence[
         sessions=_number(row.get("scur")),
         queued=sum(_number(one.get("qcur")) for one in everywhere),
         sessions_old_workers=sum(_number(one.get("scur")) for one in old),
-        clients_old_workers=sum(one.clients(key[0]) for one in workers),
+        clients_old_workers=sum(one.clients(key[0]) for one in old_workers.values()),
         counters=counters,
+        workers={pid: traffic.counts(one) for pid, one in rows.items()},
     )
 
 
@@ -324,7 +330,7 @@ def look(ask: Ask) -> View:
     old = {one.pid: _old_worker(ask, one.pid) for one in processes if one.old and one.kind == "worker"}
     servers = {
         key: replace(
-            _server(row, rows[key], list(old.values())), algorithm=rows.get((key[0], "BACKEND"), {}).get("algo", "")
+            _server(row, current.pid, rows[key], old), algorithm=rows.get((key[0], "BACKEND"), {}).get("algo", "")
         )
         for key, row in known.items()
         if key in rows and not key[0].startswith(state.HANDOVER)
@@ -340,6 +346,36 @@ def counters(servers: Iterable[Server]) -> dict[str, dict[str, int]]:
         for key, value in server.counters.items():
             into[key] = into.get(key, 0) + value
     return found
+
+
+def look_at_traffic(ask: Ask, backends: Sequence[str], at: float) -> tuple[View, traffic.Traffic]:
+    """Read all servers, and the traffic of some backends with the requests that wait; ``NoAnswer`` as ``look`` does."""
+    view = look(ask)
+    found = traffic_of((one for one in view.servers.values() if one.backend in backends), at)
+    everybody = sum(one.sessions + one.sessions_old_workers for one in view.servers.values())
+    if everybody <= traffic.MOST_SESSIONS:
+        # A worker that ends meanwhile has no sessions any more.
+        listed = (traffic.sessions(_answer(ask, f"@!{pid} show sess"), pid, backends) for pid in view.workers)
+        found.update(traffic.together(listed))
+    return view, found
+
+
+def traffic_of(servers: Iterable[Server], at: float) -> dict[str, Any]:
+    """What is known of some servers' traffic, by name and over all backends that have them; see ``Traffic``."""
+    workers: dict[str, dict[str, dict[str, int]]] = {}
+    health: dict[str, dict[str, Any]] = {}
+    for server in servers:
+        traffic.merge(workers, server.name, server.workers)
+        before = health.get(server.name, {"up": True, "in_traffic": False})
+        up = server.up or not server.checked or server.admin == MAINT
+        told = {"status": server.status, "check": server.check} if before["up"] else {}
+        health[server.name] = {
+            **before,
+            **told,
+            "up": before["up"] and up,
+            "in_traffic": before["in_traffic"] or (server.admin == READY and up and server.weight > 0),
+        }
+    return {"at": at, "workers": workers, "health": health}
 
 
 # ------------------------------------------------------------------------------------------------------ what is wanted
@@ -387,6 +423,8 @@ class Outcome:
     servers: list[Server] = field(default_factory=list)
     counters: dict[str, dict[str, int]] = field(default_factory=dict)
     """Of every server of the backends, whether it was named or not, by name and over all backends."""
+    traffic: dict[str, Any] = field(default_factory=dict)
+    """What each worker has counted of them; see ``haproxy_traffic.Traffic``."""
     available: dict[str, int] = field(default_factory=dict)
     busy_before: dict[str, int] = field(default_factory=dict)
     left_alone: dict[str, str] = field(default_factory=dict)
@@ -405,6 +443,7 @@ class Outcome:
             "workers": self.workers,
             "servers": [one.public() for one in self.servers],
             "counters": self.counters,
+            "traffic": self.traffic,
             "available": dict(self.available),
             "busy_before": dict(self.busy_before),
             "before": {name: vars(one) for name, one in self.before.items()},
@@ -805,7 +844,8 @@ class Change:
         outcome, view = self.outcome, self.look()
         outcome.servers = [view.servers.get(one.key, one) for one in servers]
         outcome.workers = len(view.workers)
-        outcome.counters = counters(one for one in view.servers.values() if one.backend in self.wanted.backends)
+        mine = [one for one in view.servers.values() if one.backend in self.wanted.backends]
+        outcome.counters, outcome.traffic = counters(mine), traffic_of(mine, 0.0)
         outcome.available = {
             backend: sum(one.available for one in view.servers.values() if one.backend == backend)
             for backend in dict.fromkeys(self.wanted.backends)

@@ -35,6 +35,7 @@ _BALANCER = ("backend", "servers", "baseline")
 _HAPROXY = (
     "measure",
     "seconds",
+    "since",
     "methods",
     "max_ratio",
     "max_ms",
@@ -43,7 +44,20 @@ _HAPROXY = (
     "percentile",
     "tolerance_ms",
 )
-_PROMQL = ("url", "query", "baseline", "min", "max", "max_ratio", "tolerance", "range", "step", "alpha", "min_samples")
+_PROMQL = (
+    "url",
+    "query",
+    "baseline",
+    "min",
+    "max",
+    "max_ratio",
+    "tolerance",
+    "range",
+    "step",
+    "since",
+    "alpha",
+    "min_samples",
+)
 _POSTGRES = ("endpoints", "min_standbys", "max_lag_mb", "synchronous", "timeout")
 KINDS: dict[str, Kind] = {
     "http": Kind(_HTTP, ("url",), "node"),
@@ -146,6 +160,7 @@ _RULES: dict[str, Rule] = {
             "tolerance_ms",
             "tolerance",
             "seconds",
+            "since",
             "max_lag_mb",
         ),
         _NOT_NEGATIVE,
@@ -251,6 +266,28 @@ def _check_promql(given: Mapping[str, Any], place: str) -> None:
     for key in ("step", "alpha", "min_samples"):
         if key in given:
             raise ProbeError(f"{place} has {key}, which has no effect without range; add range, or remove it.")
+
+
+_QUOTED = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|`[^`]*`""")
+_DURATION = re.compile(r"(\d+)(ms|[smhdwy])")
+_SECONDS_PER = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "y": 31536000}
+
+
+def _duration(text: str) -> float:
+    return sum(int(amount) * _SECONDS_PER[unit] for amount, unit in _DURATION.findall(text))
+
+
+def lookback(query: str) -> float:
+    """How many seconds a PromQL query looks back at most: its windows, what subqueries add to them, and offsets.
+
+    A subquery looks at windows from its own beginning on, and an offset moves what it stands at, so both are added.
+    """
+    text = _QUOTED.sub("''", query)
+    windows = re.findall(r"\[([^\]:]*)(:?)[^\]]*\]", text)
+    plain = max((_duration(window) for window, colon in windows if not colon), default=0.0)
+    subqueries = sum(_duration(window) for window, colon in windows if colon)
+    offsets = sum(_duration(one) for one in re.findall(r"\boffset\s+((?:\d+(?:ms|[smhdwy]))+)", text, re.IGNORECASE))
+    return plain + subqueries + offsets
 
 
 def fill(value: Any, names: Mapping[str, str], place: str) -> Any:

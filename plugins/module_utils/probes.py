@@ -31,6 +31,7 @@ from ansible_collections.mesops.platform.plugins.module_utils.probe_spec import 
     check_alone,
     fill,
     given_keys,
+    lookback,
     statuses,
 )
 
@@ -44,12 +45,14 @@ __all__ = [
     "check_alone",
     "fill",
     "given_keys",
+    "lookback",
     "real_tools",
     "take",
 ]
 
 SUCCESS, FAILURE, ERROR, NO_DATA, RAW = "success", "failure", "error", "no_data", "raw"
 SHOWN = 160
+_LARGEST = 1e300
 MIB = 1 << 20
 
 
@@ -245,30 +248,60 @@ def _systemd(probe: Mapping[str, Any], tools: Tools) -> Sample:
 
 
 def _promql(probe: Mapping[str, Any], tools: Tools) -> Sample:
+    span = _span(probe, tools.clock()) if probe.get("range") else None
     try:
-        values = _query(probe, str(probe["query"]), tools)
-        baseline = _finite(_query(probe, str(probe["baseline"]), tools)) if probe.get("baseline") else []
+        values = _query(probe, str(probe["query"]), tools, span)
+        baseline = _query(probe, str(probe["baseline"]), tools, span) if probe.get("baseline") else []
     except OSError as error:
         return _sample(ERROR, f"{probe['url']} gave no answer ({_reason(error)})")
-    if probe.get("range"):
-        found = _finite(values)
-        return {"phase": RAW, "text": f"{len(found)} values", "data": {"canary": found, "baseline": baseline}}
+    baseline = [value for value in baseline if not math.isnan(value)]
+    if span is not None:
+        found = [value for value in values if not math.isnan(value)]
+        data = {"canary": _plain_numbers(found), "baseline": _plain_numbers(baseline), "until": span.until}
+        return {"phase": RAW, "text": f"{len(found)} values", "data": data}
     return _judge_values(probe, values, baseline)
 
 
+@dataclass(frozen=True)
+class _Span:
+    """The moments at which a query is evaluated, in seconds since the epoch; none when the first is after the last."""
+
+    first: float
+    last: float
+    step: float
+
+    @property
+    def until(self) -> float:
+        """The last of them; without any the one before the first."""
+        return self.first + self.step * math.floor((self.last - self.first) / self.step)
+
+
+def _span(probe: Mapping[str, Any], now: float) -> _Span:
+    """The last ``range`` seconds, but nothing that was asked before."""
+    step = float(probe.get("step", 5))
+    first = max(now - float(probe["range"]), float(probe.get("since", 0)) + step)
+    return _Span(first, now, step)
+
+
+def _plain_numbers(values: Sequence[float]) -> list[float]:
+    """Infinite values as very large ones, which JSON knows."""
+    return [max(-_LARGEST, min(value, _LARGEST)) for value in values]
+
+
 def _judge_values(probe: Mapping[str, Any], values: Sequence[float], baseline: Sequence[float]) -> Sample:
-    """Every value has to be good; one that is no number is not, but proves nothing either."""
+    """Every value has to be good; one that is no number is not, but proves nothing unless it is beyond a limit."""
     if not values:
         return _sample(NO_DATA, "the query has no value")
-    found, compared = _finite(values), ""
+    found, compared = [value for value in values if not math.isnan(value)], ""
     if found:
         failed, compared = _compare(probe, min(found), max(found), baseline)
         if failed:
             return _sample(FAILURE, failed)
-    if len(found) < len(values):
-        return _sample(NO_DATA, f"{len(values) - len(found)} of {len(values)} values are no numbers")
-    if "max_ratio" in probe and not baseline:
-        return _sample(NO_DATA, f"{max(found):.4g}, but the baseline has no value")
+    odd = sum(not math.isfinite(value) for value in values)
+    if odd:
+        return _sample(NO_DATA, f"{odd} of {len(values)} values are no numbers")
+    if "max_ratio" in probe and not (baseline and math.isfinite(max(baseline))):
+        return _sample(NO_DATA, f"{max(found):.4g}, but the baseline has no {'finite ' if baseline else ''}value")
     return _sample(SUCCESS, compared)
 
 
@@ -279,27 +312,24 @@ def _compare(probe: Mapping[str, Any], lowest: float, highest: float, baseline: 
     if "max" in probe and highest > probe["max"]:
         return f"{highest:.4g} is above {probe['max']:g}", ""
     text = f"{highest:.4g}" if lowest == highest else f"{lowest:.4g} to {highest:.4g}"
-    if "max_ratio" in probe and baseline:
-        normal = max(baseline)
+    normal = max(baseline, default=math.inf)
+    if "max_ratio" in probe and math.isfinite(normal):
         allowed = max(normal * probe["max_ratio"], normal + float(probe.get("tolerance", 0)))
         text += f", baseline {normal:.4g}, allowed {allowed:.4g}"
         return (text, text) if highest > allowed else ("", text)
     return "", text
 
 
-def _finite(values: Sequence[float]) -> list[float]:
-    return [value for value in values if math.isfinite(value)]
-
-
-def _query(probe: Mapping[str, Any], query: str, tools: Tools) -> list[float]:
-    """The values of a query; ValueError for an answer that is none."""
+def _query(probe: Mapping[str, Any], query: str, tools: Tools, span: _Span | None) -> list[float]:
+    """The values of a query, now or at the moments of a span; ValueError for an answer that is none."""
     from urllib.parse import urlencode  # noqa: PLC0415
 
     arguments = {"query": query}
-    if probe.get("range"):
-        end, step = tools.clock(), float(probe.get("step", 5))
-        arguments.update(start=f"{end - float(probe['range']):.3f}", end=f"{end:.3f}", step=f"{step:g}")
-    path = "/api/v1/query_range" if probe.get("range") else "/api/v1/query"
+    if span is not None:
+        if span.first > span.last:
+            return []
+        arguments.update(start=f"{span.first:.3f}", end=f"{span.last:.3f}", step=f"{span.step:g}")
+    path = "/api/v1/query" if span is None else "/api/v1/query_range"
     url = f"{str(probe['url']).rstrip('/')}{path}?{urlencode(arguments)}"
     access = {key: probe[key] for key in ("headers", "username", "password") if key in probe}
     status, body = tools.fetch(_request(access, url), float(probe.get("timeout", 10)))

@@ -7,11 +7,12 @@
     /opt/<service>/releases/.unpack-*    a release on its way in, .remove-* one on its way out; never a release
     /opt/<service>/current               the link to the release that runs, swapped by rename
     /opt/<service>/.history.json         the releases that were activated, newest first
+    /opt/<service>/configurations/       see release_configuration; what is in force is under /etc
     /opt/<service>/shared/               what outlives a release; the only place that the service may own
 
 Each step is one rename, so that a run may be killed between any two system calls. The history is written before the
 link is swapped. That is safe because *previous* is what follows the current release in the history: until the swap has
-happened the new first line counts for nothing.
+happened the new first line counts for nothing. Its lines are names of release_configuration, version and configuration.
 """
 
 from __future__ import annotations
@@ -30,6 +31,13 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from ansible_collections.mesops.platform.plugins.module_utils import release_archive
 from ansible_collections.mesops.platform.plugins.module_utils.release_archive import Refused
+from ansible_collections.mesops.platform.plugins.module_utils.release_configuration import (
+    Configuration,
+    Shelf,
+    joined,
+    parted,
+    version_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -94,11 +102,29 @@ class Snapshot:
     history: tuple[str, ...] = ()
     releases: tuple[Release, ...] = ()
     leftovers: tuple[str, ...] = ()
+    kept: bool = False
+    """Whether configurations are kept on this host."""
+    configuration: str = ""
+    """The digest of the one in force; empty where there is none."""
+    configurations: tuple[str, ...] = ()
+    """The digests of those that are kept, the oldest first."""
+    exposed: tuple[str, ...] = ()
+    """Files of the one in force that have a wrong owner or mode."""
+
+    @property
+    def name(self) -> str | None:
+        """The current release and the configuration in force."""
+        return joined(self.current, self.configuration if self.kept else "")
+
+    @property
+    def previous_name(self) -> str | None:
+        """What a roll back goes to."""
+        return previous_of(self.history, self.name)
 
     @property
     def previous(self) -> str | None:
-        """The release that a roll back goes to."""
-        return previous_of(self.history, self.current)
+        """The release that a roll back goes to; the current one when only its configuration was another."""
+        return version_of(self.previous_name) if self.previous_name else None
 
     def find(self, version: str | None) -> Release | None:
         """The complete release of that version."""
@@ -111,6 +137,8 @@ class Snapshot:
             "previous": self.previous,
             "releases": [one.version for one in self.releases if one.complete],
             "leftovers": [*self.leftovers, *(one.version for one in self.releases if not one.complete)],
+            "configuration": self.configuration if self.kept else "",
+            "configurations": list(self.configurations),
         }
 
 
@@ -126,6 +154,16 @@ class Plan:
     replace: bool = False
     activate: str | None = None
     remove: tuple[str, ...] = ()
+    keep: bool = False
+    """Whether to begin to keep configurations."""
+    store: tuple[str, ...] = ()
+    """Configurations to keep, by their digests."""
+    enforce: str | None = None
+    """The configuration to put in force."""
+    protect: bool = False
+    """Whether to mend owner and mode of the one in force."""
+    forget: tuple[str, ...] = ()
+    """Configurations to keep no longer."""
     actions: tuple[str, ...] = field(default=())
 
     @property
@@ -134,9 +172,19 @@ class Plan:
         return bool(self.actions)
 
 
+def _place(history: Sequence[str], current: str | None) -> int:
+    """Where *current* stands, or else its version: its configuration may be edited by hand or half changed; or -1."""
+    if current is None:
+        return -1
+    if current in history:
+        return history.index(current)
+    same = (number for number, name in enumerate(history) if version_of(name) == version_of(current))
+    return next(same, -1)
+
+
 def _older(history: Sequence[str], current: str | None) -> tuple[str, ...]:
     """What was activated before *current*; what stands above was rolled back, or about to follow in a killed run."""
-    return tuple(history[history.index(current) + 1 :] if current in history else history)
+    return tuple(history[_place(history, current) + 1 :])
 
 
 def previous_of(history: Sequence[str], current: str | None) -> str | None:
@@ -148,6 +196,9 @@ def previous_of(history: Sequence[str], current: str | None) -> str | None:
 
 def pushed(history: Sequence[str], current: str | None, version: str) -> tuple[str, ...]:
     """The history when *version* follows *current*; until the swap it means what it meant before."""
+    if tuple(history[:1]) == (version,) and _place(history, current) >= 0:
+        # It was left by a roll back, or a run was killed half-way: then what is there now was no state to go back to.
+        return tuple(history)
     now = (current,) if current else ()
     return (version, *now, *_older(history, current))[:MAX_HISTORY]
 
@@ -159,13 +210,20 @@ def rolled_back(history: Sequence[str], current: str) -> tuple[str, ...]:
 
 def prunable(snapshot: Snapshot, keep: int, protect: Iterable[str]) -> tuple[str, ...]:
     """The complete releases to remove so that *keep* stay, oldest first; never current, previous or protected ones."""
-    bound = {snapshot.current, snapshot.previous, *protect}
+    bound = {snapshot.current, snapshot.previous, *map(version_of, protect)}
     ordered = sorted(
         (one for one in snapshot.releases if one.complete), key=lambda one: (one.installed_at, one.version)
     )
     spare = [one.version for one in ordered if one.version not in bound]
     surplus = len(ordered) - max(keep, 0)
     return tuple(spare[: max(surplus, 0)])
+
+
+def forgettable(snapshot: Snapshot, keep: int, protect: Iterable[str]) -> tuple[str, ...]:
+    """The configurations to remove so that *keep* stay, oldest first; never those in force, previous or protected."""
+    bound = {snapshot.configuration, *(parted(name)[1] for name in (snapshot.previous_name or "", *protect))}
+    spare = [digest for digest in snapshot.configurations if digest not in bound]
+    return tuple(spare[: max(len(snapshot.configurations) - max(keep, 0), 0)])
 
 
 @dataclass(frozen=True)
@@ -178,7 +236,12 @@ class Request:
     has_artifact: bool = False
     keep: int = 5
     protect: tuple[str, ...] = ()
+    """Names of release_configuration, or versions."""
     initial: bool = False
+    configuration: str = ""
+    """The digest of the configuration that is wanted; empty when it is to stay as it is."""
+    has_configuration: bool = False
+    """Whether its content is at hand."""
 
 
 def make_plan(snapshot: Snapshot, request: Request, base: str, now: str) -> Plan:
@@ -191,10 +254,16 @@ def make_plan(snapshot: Snapshot, request: Request, base: str, now: str) -> Plan
     if snapshot.leftovers:
         removed = tuple(f"remove leftover {name}" for name in snapshot.leftovers)
         plan = replace(plan, clean=snapshot.leftovers, actions=(*plan.actions, *removed))
-    if request.state in ("installed", "active") and not (request.initial and snapshot.current is not None):
+    if request.has_configuration:
+        plan = _plan_keeping(plan, base)
+    first = not (request.initial and snapshot.current is not None)
+    if request.state in ("installed", "active") and first:
         plan = _plan_install(plan, request, base, now)
+        plan = _plan_storing(plan, request, base)
         if request.state == "active":
-            plan = _plan_activate(plan, str(request.version))
+            plan = _plan_activate(plan, str(request.version), request.configuration)
+    elif request.state == "prepared" and request.initial and first:
+        plan = _plan_activate(_plan_storing(plan, request, base), None, request.configuration)
     elif request.state == "rolled_back":
         plan = _plan_rollback(plan, request, base)
     elif request.state == "pruned":
@@ -232,41 +301,88 @@ def _plan_install(plan: Plan, request: Request, base: str, now: str) -> Plan:
     )
 
 
-def _plan_activate(plan: Plan, version: str) -> Plan:
-    if plan.before.current == version:
+def _plan_keeping(plan: Plan, base: str) -> Plan:
+    """Begin to keep configurations, and see that nobody else reads the one in force."""
+    if not plan.before.kept:
+        after, actions = replace(plan.after, kept=True), (*plan.actions, f"keep configurations in {base}")
+        plan = replace(plan, keep=True, after=after, actions=actions)
+    if plan.before.exposed:
+        protected = tuple(f"protect {path}" for path in plan.before.exposed)
+        plan = replace(plan, protect=True, after=replace(plan.after, exposed=()), actions=(*plan.actions, *protected))
+    return plan
+
+
+def _plan_storing(plan: Plan, request: Request, base: str) -> Plan:
+    """Keep the configuration that is wanted, and the one in force, so that there is a way back to it."""
+    before, wanted = plan.before, request.configuration
+    if not wanted:
         return plan
-    after = replace(plan.after, current=version, history=pushed(plan.before.history, plan.before.current, version))
-    return replace(plan, activate=version, after=after, actions=(*plan.actions, f"activate {version}"))
+    if wanted not in before.configurations and not request.has_configuration:
+        raise Refused(
+            f"configuration {wanted} is not kept in {base}; give its content, or run site.yml and roll the "
+            "configuration of the inventory out"
+        )
+    new = tuple(one for one in dict.fromkeys((before.configuration, wanted)) if one not in ("", *before.configurations))
+    after = replace(plan.after, configurations=(*before.configurations, *new))
+    return replace(plan, store=new, after=after, actions=(*plan.actions, *(f"keep configuration {one}" for one in new)))
+
+
+def _plan_activate(plan: Plan, version: str | None, configuration: str) -> Plan:
+    """Let the host run a version, if one is named, with a configuration, or with the one that it has."""
+    before = plan.before
+    after = replace(plan.after, current=version, configuration=configuration or before.configuration)
+    if (before.current, before.configuration) == (after.current, after.configuration):
+        return plan
+    if after.name is not None:
+        after = replace(after, history=pushed(before.history, before.name, after.name))
+    plan = replace(plan, after=after)
+    if after.configuration != before.configuration:
+        done = f"activate configuration {after.configuration}"
+        plan = replace(plan, enforce=after.configuration, actions=(*plan.actions, done))
+    if version is not None and version != before.current:
+        plan = replace(plan, activate=version, actions=(*plan.actions, f"activate {version}"))
+    return plan
 
 
 def _plan_rollback(plan: Plan, request: Request, base: str) -> Plan:
-    current, previous = plan.before.current, plan.before.previous
-    if request.version is not None and request.version != current:
+    before = plan.before
+    wanted = (request.version or before.current, request.configuration or before.configuration)
+    if wanted != (before.current, before.configuration):
         return plan
-    if current is None or previous is None:
+    if before.name is None or before.previous_name is None:
         raise Refused(
-            f"there is no release to roll back to in {base}: current is {current or 'not set'} and no other was active "
-            "before it; activate a version by name"
+            f"there is no release to roll back to in {base}: current is {before.name or 'not set'} and no other was "
+            "active before it; activate a version by name"
         )
-    if plan.before.find(previous) is None:
+    version, configuration = parted(before.previous_name)
+    if before.find(version) is None:
         raise Refused(
-            f"the previous release {previous} is not complete in {base}, so {current} stays; install it again or "
+            f"the previous release {version} is not complete in {base}, so {before.name} stays; install it again or "
             "activate another version by name"
         )
-    after = replace(plan.after, current=previous, history=rolled_back(plan.before.history, current))
-    return replace(
-        plan, activate=previous, after=after, actions=(*plan.actions, f"roll back from {current} to {previous}")
-    )
+    plan = _plan_storing(plan, replace(request, configuration=configuration, has_configuration=False), base)
+    back = _plan_activate(replace(plan, actions=()), version, configuration)
+    after = replace(back.after, history=rolled_back(before.history, before.name))
+    told = f"roll back from {before.name} to {after.name}"
+    return replace(back, after=after, actions=(*plan.actions, told))
 
 
 def _plan_prune(plan: Plan, request: Request) -> Plan:
     gone = prunable(plan.before, request.keep, request.protect)
+    forgotten = forgettable(plan.before, request.keep, request.protect)
     after = replace(
         plan.after,
         releases=tuple(one for one in plan.after.releases if one.version not in gone),
-        history=tuple(version for version in plan.after.history if version not in gone),
+        configurations=tuple(one for one in plan.after.configurations if one not in forgotten),
+        history=tuple(name for name in plan.after.history if not _is_gone(name, gone, forgotten)),
     )
-    return replace(plan, remove=gone, after=after, actions=(*plan.actions, *(f"remove {version}" for version in gone)))
+    told = (*(f"remove {one}" for one in gone), *(f"remove configuration {one}" for one in forgotten))
+    return replace(plan, remove=gone, forget=forgotten, after=after, actions=(*plan.actions, *told))
+
+
+def _is_gone(name: str, versions: Sequence[str], configurations: Sequence[str]) -> bool:
+    version, configuration = parted(name)
+    return version in versions or configuration in configurations
 
 
 def _no_step(_name: str) -> None:
@@ -284,6 +400,17 @@ class Store:
     private: bool = False
     shared_ids: tuple[int, int] | None = None
     step: Callable[[str], None] = _no_step
+    owner_gid: int = 0
+    """The primary group of ``uid``, for files that only it may change, in force under /etc."""
+    etc: str = "/"
+    """Where /etc lies in."""
+
+    def __post_init__(self) -> None:
+        place = os.path.join(self.base, "configurations")
+        self.shelf = Shelf(place, self.service, self.uid, self.gid, self.owner_gid, self.etc, self._stepped)
+
+    def _stepped(self, name: str) -> None:
+        self.step(name)
 
     @property
     def base(self) -> str:
@@ -339,7 +466,7 @@ class Store:
     def read(self) -> Snapshot:
         """See what is there; a half-done step of a killed run shows up as a leftover."""
         if not os.path.isdir(self.base):
-            return Snapshot()
+            return Snapshot(configuration=self.shelf.name(self.shelf.in_force()), exposed=tuple(self.shelf.exposed()))
         leftovers = [name for name in sorted(os.listdir(self.base)) if name.startswith(SWAPPING)]
         found = []
         for name in sorted(os.listdir(self.releases)) if os.path.isdir(self.releases) else ():
@@ -347,12 +474,17 @@ class Store:
                 leftovers.append(os.path.join("releases", name))
             elif os.path.isdir(self.path(name)) and not os.path.islink(self.path(name)):
                 found.append(self._read_release(name))
+        leftovers += [os.path.join("configurations", name) for name in self.shelf.leftovers()]
         return Snapshot(
             exists=os.path.isdir(self.releases) and self._shared_is_right(),
             current=self._read_current(),
             history=self._read_history(),
             releases=tuple(found),
             leftovers=tuple(leftovers),
+            kept=self.shelf.kept,
+            configuration=self.shelf.name(self.shelf.in_force()),
+            configurations=self.shelf.stored(),
+            exposed=tuple(self.shelf.exposed()),
         )
 
     def _shared_is_right(self) -> bool:
@@ -396,14 +528,14 @@ class Store:
     def _read_history(self) -> tuple[str, ...]:
         try:
             with open(self._history, encoding="utf-8") as handle:
-                versions = json.load(handle)["versions"]
+                names = json.load(handle)["versions"]
         except FileNotFoundError:
             return ()
         except (ValueError, KeyError, TypeError) as error:
             raise Refused(
                 f"{self._history} cannot be read ({error}); remove it, and roll back by activating a version by name"
             ) from error
-        return tuple(version for version in versions if isinstance(version, str) and _VERSION.fullmatch(version))
+        return tuple(name for name in names if isinstance(name, str) and _VERSION.fullmatch(version_of(name)))
 
     def manifest(self, version: str) -> dict[str, Any]:
         """What an installed release says of itself, nothing when it has no manifest."""
@@ -441,25 +573,46 @@ class Store:
         if not os.stat(program).st_mode & 0o111:
             raise Refused(f"start command '{word}' of release {version} is not executable; build a new release")
 
-    def apply(self, plan: Plan, artifact: str | None, tree: release_archive.Tree | None) -> None:
+    def apply(
+        self,
+        plan: Plan,
+        artifact: str | None,
+        tree: release_archive.Tree | None,
+        configuration: Configuration | None = None,
+    ) -> None:
         """Carry out a plan."""
         for name in plan.clean:
             self.step(f"clean {name}")
             _delete(os.path.join(self.base, name))
         if plan.create:
             self._create()
+        self._prepare_configurations(plan, configuration)
         if plan.install is not None:
             if artifact is None or tree is None:
                 raise ValueError("an installation needs the artifact and its tree")
             self._install(plan, artifact, tree)
-        if plan.after.history != plan.before.history and not plan.remove:
+        if plan.after.history != plan.before.history and not (plan.remove or plan.forget):
             self._write_history(plan.after.history)
+        if plan.enforce is not None:
+            self.shelf.enforce(plan.enforce)
         if plan.activate is not None:
             self._swap(plan.activate)
         for version in plan.remove:
             self._remove(version)
-        if plan.remove and plan.after.history != plan.before.history:
+        for digest in plan.forget:
+            self.step(f"forget {digest}")
+            self.shelf.remove(digest)
+        if (plan.remove or plan.forget) and plan.after.history != plan.before.history:
             self._write_history(plan.after.history)
+
+    def _prepare_configurations(self, plan: Plan, given: Configuration | None) -> None:
+        if plan.keep:
+            self.shelf.create()
+        if plan.protect:
+            self.shelf.protect()
+        for one in (self.shelf.in_force(), given):
+            if one is not None and self.shelf.name(one) in plan.store:
+                self.shelf.store(one)
 
     def _create(self) -> None:
         for path in (self.base, self.releases, self.shared):

@@ -26,6 +26,7 @@ PROPERTIES = (
     "ExecMainStartTimestampMonotonic",
     "InactiveEnterTimestampMonotonic",
     "TimeoutStopUSec",
+    "NeedDaemonReload",
 )
 ABSENT = (None, "not-found", "masked", "error", "bad-setting")
 CRASHES = 3
@@ -57,12 +58,24 @@ class Unit:
     started_at: float = 0.0
     """When its process started, in seconds of the monotonic clock; 0 when it never did."""
     stopped_at: float = 0.0
+    needs_reload: bool = False
+    """Whether its file is another one than systemd has read."""
 
     def is_stale(self, running: str | None, current: str, swapped_at: float) -> bool:
         """Whether its process is not on the current release; when that cannot be seen, the times decide."""
         if self.pid == 0 or running is not None:
             return running != current
         return swapped_at > self.started_at
+
+    def configuration(self, told: str, in_force: str, changed_at: float) -> str:
+        """The configuration that its process was started with, or nothing when it is unknown or there is no process.
+
+        ``told`` is what the process says of it. One that was started before configurations were kept says nothing; it
+        has the one in force if that has not changed since.
+        """
+        if self.pid == 0 or self.needs_reload:
+            return ""
+        return told or (in_force if changed_at <= self.started_at else "")
 
 
 def parse_unit(text: str) -> Unit:
@@ -83,6 +96,7 @@ def parse_unit(text: str) -> Unit:
         status=number("ExecMainStatus"),
         started_at=number("ExecMainStartTimestampMonotonic") / 1e6,
         stopped_at=number("InactiveEnterTimestampMonotonic") / 1e6,
+        needs_reload=found.get("NeedDaemonReload") == "yes",
     )
 
 
@@ -140,6 +154,8 @@ class Runner:
         elif unit.pid or unit.active != "inactive":
             # Also one that waits between two crashes: only a stop ends its count of restarts, and the wait.
             self._stop(started)
+        if unit.needs_reload:
+            self._reload()
         begin = self.machine.clock()
         rc, out, err = self.machine.run(["systemctl", "start", "--", self.name])
         if rc != 0:
@@ -150,6 +166,11 @@ class Runner:
             )
         started.restarted = True
         started.start_s = self.machine.clock() - begin
+
+    def _reload(self) -> None:
+        rc, out, err = self.machine.run(["systemctl", "daemon-reload"])
+        if rc != 0:
+            raise Refused(f"systemd does not read {self.name} again: {' '.join((err or out).split())}")
 
     def _stop(self, started: Started) -> None:
         begin = self.machine.clock()

@@ -16,6 +16,7 @@ from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_plan as plan
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_state as state
+from ansible_collections.mesops.platform.plugins.module_utils.release_configuration import fits, version_of
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_history import (
     burnt_by,
     last_of,
@@ -27,6 +28,15 @@ from ansible_collections.mesops.platform.plugins.module_utils.rollout_history im
 )
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import PlanError, Settings, make_batches
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import HostRecord, Record
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_target import (
+    is_same,
+    note_changes,
+    refuse_other_version,
+    refuse_unkept,
+    target_of,
+    unfinished,
+    versions_of,
+)
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_world import Node, Opened, Server, Sight
 
 History = Sequence[Mapping[str, Any]]
@@ -59,14 +69,10 @@ def decide(opened: Opened, sight: Sight, settings: Settings, blank: Record) -> D
     found = Record.from_dict(opened.record)
     if blank.kind == "rollback":
         return _revert(found, sight, settings, opened.history, blank.by)
-    if (found.kind, found.version) == ("rollout", settings.version):
+    if is_same(found, settings, sight):
         return _take_up(found, sight, settings, opened.history)
     if found.status != state.FROZEN:
-        raise PlanError(
-            f"The {found.kind} {found.id} of {found.service} to {found.version} is unfinished ({found.status}). Finish "
-            "it by running it again with that version, or revert it: ansible-playbook mesops.platform.rollback -e "
-            f"rollout_service={found.service}"
-        )
+        raise unfinished(found, settings, sight)
     return _supersede(found, sight, settings, opened.history, blank)
 
 
@@ -103,10 +109,14 @@ def begin_rollout(blank: Record, settings: Settings, sight: Sight, history: Hist
     blank.kept_out = kept_out(settings, sight, history)
     blank.excluded = list(settings.excluded)
     blank.weights = list(settings.weights)
+    blank.configuration_only = settings.configuration_only
+    refuse_unkept(settings, sight)
+    refuse_other_version(settings, sight)
+    wanted = {host: target_of(host, settings, sight) for host in settings.hosts}
     targets = {
-        host: settings.version
-        for host in settings.hosts
-        if not _is_there(host, settings.version, sight, blank.kept_out) or left_behind(host, history)
+        host: target
+        for host, target in wanted.items()
+        if not _is_there(host, target, sight, blank.kept_out) or left_behind(host, history)
     }
     refuse_half_down(targets, sight, blank.kept_out)
     return _with_hosts(blank, settings, sight, history, targets)
@@ -129,6 +139,7 @@ def _with_hosts(
                 down_at=down_at(host, sight, record.kept_out),
                 way_closed=way_closed(previous, history) if record.kind == "rollout" else "",
             )
+    note_changes(record, sight)
     return record
 
 
@@ -176,7 +187,7 @@ def begin_rollback(blank: Record, settings: Settings, sight: Sight, history: His
         refuse_burnt(record_of(one), last.id)
     if not targets:
         raise PlanError(_nothing_to_revert(last, first))
-    blank.version = "/".join(sorted(set(targets.values())))
+    blank.version = versions_of(targets.values())
     blank.reason = f"reverts {last.id} of {last.version}"
     if first:
         blank.reason += f"; {', '.join(first)} had no version before it and keeps the one that it has"
@@ -206,8 +217,10 @@ def _reverted(
             if behind and seen is not None and seen.previous:
                 targets[host] = seen.previous
             continue
-        number, before = _ran_before(host, last.version, history)
-        if number is None or not (behind or last.version in (node.current, node.running)):
+        reached = last.hosts[host].target if host in last.hosts else str(node.current)
+        number, before = _ran_before(host, reached, history)
+        runs = any(one and fits(reached, one) for one in (node.current, node.running))
+        if number is None or version_of(reached) != last.version or not (behind or runs):
             continue
         oldest = max(oldest, number)
         if before:
@@ -217,17 +230,18 @@ def _reverted(
     return targets, first, oldest
 
 
-def _ran_before(host: str, version: str, history: History) -> tuple[int | None, str | None]:
-    """Where in the history a host came to a version, and what it ran before that."""
+def _ran_before(host: str, target: str, history: History) -> tuple[int | None, str | None]:
+    """Where in the history a host came to what it runs, and what it ran before that."""
     found: tuple[int | None, str | None] = (None, None)
     for number, one in enumerate(history):
         seen = one.get("hosts", {}).get(host)
-        if (one.get("kind"), one.get("status"), one.get("version")) == ("rollout", state.SUCCEEDED, version) and seen:
+        came = (one.get("kind"), one.get("status")) == ("rollout", state.SUCCEEDED)
+        if came and seen and fits(str(seen.get("target")), target):
             found = (number, seen.get("previous"))
             # One that only mended the host knows nothing of what was before.
-            if found[1] != version:
+            if found[1] != target:
                 break
-    return (found[0], None) if found[1] == version else found
+    return (found[0], None) if found[1] == target else found
 
 
 def _nothing_to_revert(last: Record, first: Sequence[str]) -> str:
@@ -306,10 +320,10 @@ def _rejoin(record: Record, settings: Settings) -> list[str]:
 def _let_join(record: Record, settings: Settings, sight: Sight, history: History) -> list[str]:
     """Hosts that are new in the group, or no longer excluded, take part in batches of their own at the end."""
     targets = {
-        host: record.version
+        host: target_of(host, settings, sight)
         for host in settings.hosts
         if host not in record.hosts
-        and (host in record.left or not _is_there(host, record.version, sight, record.kept_out))
+        and (host in record.left or not _is_there(host, target_of(host, settings, sight), sight, record.kept_out))
     }
     if not targets:
         return []
@@ -412,10 +426,10 @@ def refuse_burnt(record: Record, reverted: str = "") -> None:
 # ------------------------------------------------------------------------------------------------------- what is seen
 
 
-def _is_there(host: str, version: str, sight: Sight, kept: Mapping[str, Collection[str]]) -> bool:
-    """Whether a host runs the version and has its whole share of traffic."""
+def _is_there(host: str, target: str, sight: Sight, kept: Mapping[str, Collection[str]]) -> bool:
+    """Whether a host runs its target and has its whole share of traffic."""
     node = sight.nodes[host]
-    return (node.current, node.running) == (version, version) and all(
+    return (node.current, node.running) == (target, target) and all(
         found[host].serving and found[host].percent >= 100
         for name, found in sight.servers.items()
         if host not in kept.get(name, ())

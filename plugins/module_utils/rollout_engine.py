@@ -27,11 +27,12 @@ from ansible_collections.mesops.platform.plugins.module_utils.gates import READY
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_begin import Decision, decide
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import PlanError, Settings, check_migrations
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import Migration, Record
-from ansible_collections.mesops.platform.plugins.module_utils.rollout_steps import Aborted, Halt, Steps, Stuck
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_steps import Aborted, Steps, Stuck
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_watch import STAGES_OF, ReleaseFailure, Watch
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_world import (
     Activated,
     BalancerTrouble,
+    Halt,
     LockLost,
     Opened,
     Sight,
@@ -101,7 +102,9 @@ class Engine:
         decision = self._before_anything(self.world.open(), kind)
         record = self.record = decision.record
         self.steps = Steps(self.world, self.settings, record)
-        self.watch = Watch(self.world, self.settings, record, self.steps.promoted, self.steps.pause)
+        self.watch = Watch(
+            self.world, self.settings, record, self.steps.promoted, self.steps.pause, sight=lambda: self.sight
+        )
         if decision.nothing:
             self.world.release()
             record.status, record.ended_at = state.SUCCEEDED, self.world.now()
@@ -283,6 +286,8 @@ class Engine:
         record.enter([host for host in hosts if record.phase(host) == state.PENDING], state.PREPARED, self.world.now())
         if hosts:
             self.world.tell(f"{record.version} is installed", hosts)
+        if record.kind == "rollback" or record.configuration_only:
+            return
         carried = self.settings.migrations or next((one.manifest for one in found.values()), {}).get("migrations") or {}
         try:
             checked = check_migrations(carried, "The release's mesops.json: migrations")
@@ -425,7 +430,10 @@ class Engine:
                 f"{', '.join(left)} could not be brought back and stays out of traffic; the reasons are above."
             )
         else:
-            record.advice = "Every host runs what it ran before. Correct the release and give it a new version."
+            what = "Correct the release and give it a new version."
+            if record.configuration_only:
+                what = "Correct its configuration in the inventory and roll it out again."
+            record.advice = f"Every host runs what it ran before. {what}"
         self.steps.event(f"rolled back{', but not ' + ', '.join(left) if left else ''}")
         self.steps.close()
 

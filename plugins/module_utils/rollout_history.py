@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_state as state
+from ansible_collections.mesops.platform.plugins.module_utils.release_configuration import version_of
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import Record
 
 History = Sequence[Mapping[str, Any]]
@@ -73,9 +74,16 @@ def left_behind(host: str, history: History) -> bool:
 
 
 def way_closed(version: str | None, history: History) -> str:
-    """The migration that cannot be undone and is newer than the last proof of a version, or nothing."""
+    """The migration that cannot be undone and is newer than the last proof of a version, or nothing.
+
+    ``version`` may be a version with a configuration: migrations are a matter of the version alone.
+    """
     for one in history if version else ():
-        if (one.get("kind"), one.get("status"), one.get("version")) == ("rollout", state.SUCCEEDED, version):
+        if (one.get("kind"), one.get("status"), one.get("version")) == (
+            "rollout",
+            state.SUCCEEDED,
+            version_of(version or ""),
+        ):
             break
         record = record_of(one)
         if record.frozen_by:

@@ -69,6 +69,8 @@ class Settings:
     addresses: Mapping[str, str] = field(default_factory=dict)
     excluded: tuple[str, ...] = ()
     version: str = ""
+    configuration_only: bool = False
+    """Whether the version is the one that runs, and only the configuration is another."""
     artifact: str = ""
     checksum: str = ""
     batches: tuple[Share, ...] = (1, "25%")
@@ -297,6 +299,15 @@ def default_gates(service: Service) -> dict[str, dict[str, Any]]:
             "timeout": 20,
             "on_inconclusive": "continue",
         },
+        "up": {
+            "stage": TRAFFIC,
+            "probe": {"type": "haproxy", "measure": "state"},
+            "interval": 3,
+            "initial_delay": 3,
+            "timeout": 20,
+            # A host that a person keeps out everywhere has no checks that mean anything.
+            "on_inconclusive": "continue",
+        },
     }
 
 
@@ -310,6 +321,22 @@ def limits_of(probe: Mapping[str, Any]) -> ErrorLimits | LatencyLimits | None:
         # What a query measures need not be milliseconds, so no difference is too small unless the user says so.
         return LatencyLimits(**{**_given(LatencyLimits, probe), "tolerance_ms": probe.get("tolerance") or 0})
     return None
+
+
+def looks_back(probe: Mapping[str, Any]) -> float:
+    """How many seconds a sample of a probe looks back; 0 for one that asks for the present."""
+    return probes.lookback(str(probe["query"])) if probe.get("type") == "promql" else 0.0
+
+
+def _check_window(spec: GateSpec, place: str) -> None:
+    """A gate about traffic must have the time to see the new version alone."""
+    back = looks_back(spec.probe)
+    earliest = back + spec.interval * (spec.count - 1)
+    if spec.stage == TRAFFIC and back and spec.timeout <= earliest:
+        raise PlanError(
+            f"{place}.timeout is {spec.timeout:g}, but its query looks back {back:g} s, which must not reach to the "
+            f"version before, so it cannot pass before {earliest:g} s; make the timeout longer, or the window shorter."
+        )
 
 
 def _given(kind: Any, probe: Mapping[str, Any]) -> dict[str, Any]:
@@ -352,6 +379,7 @@ def check_gates(value: Any, service: Service, where: str = "rollout_gates") -> d
                 filled = probes.fill(spec.probe, example_names(service), f"{place}.probe")
                 limits_of(probes.check(filled, f"{place}.probe"))
                 found[name] = replace(spec, probe=probes.given_keys(spec.probe))
+                _check_window(found[name], place)
         except (GateError, probes.ProbeError) as why:
             raise PlanError(str(why)) from why
         except JudgeError as why:

@@ -19,6 +19,7 @@ from ansible_collections.mesops.platform.plugins.module_utils.judge import Phase
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_begin import Decision
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import Settings
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import HostRecord, Record
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_target import changes_of
 
 OUTCOMES = {
     state.SUCCEEDED: "DONE",
@@ -182,6 +183,7 @@ def plan_text(record: Record, settings: Settings, manifest: Mapping[str, Any], f
         undo = "can be undone" if step.get("reversible", name == "expand") else "cannot be undone: then failure freezes"
         lines.append(f"  {name:<11} {clip(str(step.get('command')), WIDTH - 18 - len(undo))} ({undo})")
     lines += _some([gate_line(spec) for spec in settings.gates.values()], GATES_SHOWN, "gates")
+    lines += _changes(record)
     if record.excluded:
         lines += listing(record.excluded, "  left out    they keep their version: ")
     kept = [
@@ -204,6 +206,12 @@ def decision_lines(decision: Decision) -> list[str]:
         way = "would go back" if record.direction == state.BACK else "would be taken up"
         lines.append(f"unfinished  {record.id} is {record.status} and {way}")
     return lines + [f"changed     {text}" for text in decision.told]
+
+
+def _changes(record: Record) -> list[str]:
+    """The settings that a changed configuration has, by their names."""
+    lines = [line for one in changes_of(record) for line in wrap(one, "  settings    changed: ", 2)]
+    return _some(lines, NOTES_SHOWN, "lines")
 
 
 def _batches(record: Record) -> list[str]:
@@ -250,6 +258,7 @@ def summary(record: Record, now: float) -> str:
     lines = ["", clip(f"{head}, {duration(took)}, {record.id}")]
     if record.reason:
         lines += wrap(record.reason, "  ")
+    lines += _changes(record)
     if record.hosts:
         lines += ["", *_hosts(record)]
     for name, step in record.migrations.items():

@@ -74,9 +74,9 @@ class HostRecord:
 
     batch: int
     target: str
-    """The version that this rollout puts on it."""
+    """What this rollout lets it run: a version, with a configuration where it keeps them, see rollout_target."""
     previous: str | None = None
-    """The version that it ran before, to which a rollback goes."""
+    """What it ran before, to which a rollback goes."""
     left_out: bool = False
     """Whether an earlier rollout had left it out of traffic."""
     phase: str = PENDING
@@ -96,6 +96,8 @@ class HostRecord:
     turn_s: float = 0.0
     """Wall time from the beginning of its drain to its end."""
     note: str = ""
+    changes: str = ""
+    """The names of the settings that its configuration changes; never their values."""
     down_at: list[str] = field(default_factory=list)
     """Load balancers that did not see it up before its turn, though nobody had taken it out there."""
     way_closed: str = ""
@@ -149,6 +151,8 @@ class Record:
     """Whether what it goes back from was judged bad, and not only given up by a person."""
     advice: str = ""
     """How to go on."""
+    configuration_only: bool = False
+    """Whether it changes the configuration of the version that runs."""
     checksum: str = ""
     artifact: str = ""
     updated_at: float = 0.0
@@ -165,6 +169,8 @@ class Record:
     """Hosts that took part until they were excluded or left the inventory, as they were then."""
     migrations: dict[str, Migration] = field(default_factory=dict)
     gates: list[dict[str, Any]] = field(default_factory=list)
+    evidence: dict[str, Any] = field(default_factory=dict)
+    """What the gates that compare have seen, by name: a run that goes on has no new chances of a false alarm."""
     events: list[dict[str, Any]] = field(default_factory=list)
     schema: int = SCHEMA
 

@@ -16,17 +16,19 @@ from ansible_collections.mesops.platform.plugins.module_utils import rollout_sta
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import Settings
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import Migration, Record
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_watch import ReleaseFailure
-from ansible_collections.mesops.platform.plugins.module_utils.rollout_world import Activated, Migrated, StoreLost, World
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_world import (
+    Activated,
+    Halt,
+    Migrated,
+    StoreLost,
+    World,
+)
 
 DRAIN_SLICE = 3.0
 CONTROL_POLL = 3.0
 MIGRATION_POLL = 1.0
 MIGRATION_SILENCE = 120.0
 """Seconds for which a host that runs a migration may give no answer."""
-
-
-class Halt(Exception):
-    """Trouble that says nothing about the release: stop where it is safe."""
 
 
 class Stuck(Halt):

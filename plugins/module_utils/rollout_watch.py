@@ -20,9 +20,17 @@ from ansible_collections.mesops.platform.plugins.module_utils.gates import (
     Verdict,
 )
 from ansible_collections.mesops.platform.plugins.module_utils.judge import Phase
-from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import Settings
+from ansible_collections.mesops.platform.plugins.module_utils.release_configuration import version_of
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_evidence import Evidence
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import Settings, looks_back
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import Record
-from ansible_collections.mesops.platform.plugins.module_utils.rollout_world import Activated, SampleRequest, World
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_world import (
+    Activated,
+    Halt,
+    SampleRequest,
+    Sight,
+    World,
+)
 
 LONGEST_SLEEP = 3.0
 COMPANY_S = 0.5
@@ -31,8 +39,11 @@ SOAK_INTERVAL = 5.0
 """Seconds between the samples of a gate that waits for readiness, while its host is observed."""
 LONGEST_SAMPLE = 2.0
 """The last sample of an observation is taken as long before its end as one takes, but at most so long."""
-SOAK_FAILURES = 1
-"""Failed samples that a gate which waits for readiness forgives while its host is observed."""
+SOAK_FAILURES, SOAK_WINDOW = 1, 5
+"""While its host is observed, a gate that waits for readiness forgives so many failures among so many samples in a row:
+a single hiccup now and then, however long the observation, but not a host that comes and goes."""
+
+_WORDS = tuple(phase.value for phase in Phase)
 
 Key = tuple[str, str]
 """A gate's name and the host that it looks at; no host when it looks at the whole batch."""
@@ -55,12 +66,21 @@ class Watch:
         record: Record,
         promoted: Callable[[], bool],
         pause: Callable[[str], Any],
+        *,
+        sight: Callable[[], Sight] = lambda: Sight({}, {}),
     ) -> None:
         self.world = world
         self.settings = settings
         self.record = record
         self._promoted = promoted
         self._pause = pause
+        self._sight = sight
+        """What was seen before anything was done."""
+        self.evidence = Evidence(settings.gates, record.evidence)
+        self._batch: tuple[str, ...] = ()
+        """The hosts that have traffic and are judged."""
+        self._entered_at = 0.0
+        """When they got it."""
         self._said: dict[Key, str] = {}
         self._waited_since: float | None = None
         """Since when a sample that is due waits for company."""
@@ -70,10 +90,13 @@ class Watch:
     def pass_gates(self, stage: str, hosts: Sequence[str], started: Mapping[str, Activated]) -> None:
         """Sample the gates of a stage until each has a verdict; ReleaseFailure on the first that is not passed."""
         begin = self.world.clock()
-        gates = {key: Gate(spec, begin) for key, spec in self._specs(stage, hosts)}
+        if stage == TRAFFIC:
+            self._arrive(hosts)
+        gates = {key: Gate(self._patient(spec), begin) for key, spec in self._specs(stage, hosts)}
         for (name, host), gate in gates.items():
             first = started[host].samples.get(name) if host in started else None
-            if first is not None:
+            # Figures that have to be compared are no first sample.
+            if first is not None and first["phase"] in _WORDS:
                 gate.note(Phase(first["phase"]), begin, str(first["text"]), {})
         save: Record | None = self.record
         while gates:
@@ -88,24 +111,68 @@ class Watch:
         self._observed(hosts, self.world.clock() - begin)
 
     def soak(self, hosts: Sequence[str], stages: Sequence[str]) -> None:
-        """Observe hosts for the minimum healthy time; ReleaseFailure as soon as a gate fails."""
+        """Observe hosts for the minimum healthy time; ReleaseFailure as soon as a gate fails.
+
+        Its end is a verdict: a gate of which no sample succeeded meanwhile has not passed.
+        """
         begin = self.world.clock()
         end = begin + self.settings.min_healthy_time
-        gates = {key: Gate(_observing(spec), begin) for stage in stages for key, spec in self._specs(stage, hosts)}
+        self._arrive(hosts)
+        specs = ((key, _observing(self._patient(spec))) for stage in stages for key, spec in self._specs(stage, hosts))
+        gates = {key: Gate(spec, begin) for key, spec in specs}
+        promoted = self._observe(gates, hosts, end)
+        for key, gate in gates.items():
+            if end > begin and not promoted and (gate.holds or not gate.successes):
+                verdict = gate.conclude(self.world.clock(), "nothing was found well while it was observed")
+                self._judge(key, gate, verdict)
+            else:
+                self._report(key, gate)
+        self._observed(hosts, min(self.world.clock() - begin, self.settings.min_healthy_time))
+
+    def _observe(self, gates: dict[Key, Gate], hosts: Sequence[str], end: float) -> bool:
+        """Sample until the end, and longer while there is nothing to compare with; whether a person has ended it."""
+        begin = self.world.clock()
         save: Record | None = self.record
         # The last sample is taken at the very end, so that what happens after the one before it counts as well.
-        while self.world.clock() < end - self._sampling_s and not self._promoted():
+        while self.world.clock() < end - self._sampling_s:
+            if self._ended_by_person(gates):
+                return True
             self._take_out_decided(gates)
             save = self._take_due(gates, hosts, save, end - self._sampling_s)
         if gates and end > begin:
             self._take(list(gates), gates, hosts, save)
         self._take_out_decided(gates)
         left = end - self.world.clock()
-        if left > 0 and not self._promoted():
+        if left > 0:
             self.world.sleep(left)
-        for key, gate in gates.items():
-            self._report(key, gate)
-        self._observed(hosts, min(self.world.clock() - begin, self.settings.min_healthy_time))
+        while waiting := [key for key, gate in gates.items() if gate.holds]:
+            last = end + max(self.settings.gates[name].timeout for name, _host in waiting)
+            if self.world.clock() >= last:
+                break
+            if self._ended_by_person(gates):
+                return True
+            self._take_due(gates, hosts, None, last)
+            self._take_out_decided(gates)
+        return False
+
+    def _ended_by_person(self, gates: Mapping[Key, Gate]) -> bool:
+        if not self._promoted():
+            return False
+        self._tell(f"{', '.join(sorted({name for name, _host in gates}))}: observed no longer, promoted by a person")
+        return True
+
+    def _arrive(self, hosts: Sequence[str]) -> None:
+        """Note which hosts have traffic, and since when."""
+        if tuple(hosts) != self._batch:
+            self._batch, self._entered_at = tuple(hosts), self.world.clock()
+            self.evidence.begin()
+
+    def _patient(self, spec: GateSpec) -> GateSpec:
+        """A gate about traffic whose first sample does not look back to the version before."""
+        if spec.stage != TRAFFIC:
+            return spec
+        left = self._entered_at + looks_back(spec.probe) - self.world.clock()
+        return replace(spec, initial_delay=max(spec.initial_delay, left))
 
     # ------------------------------------------------------------------------------------------------------- sampling
 
@@ -138,15 +205,20 @@ class Watch:
         baseline = self._baseline(hosts)
         requests = []
         for name, host in keys:
-            version = self.record.hosts[host or hosts[0]].target
-            probe = fill_probe(gates[(name, host)].spec, self.settings, version, host, hosts=hosts, baseline=baseline)
-            requests.append(SampleRequest(f"{name}/{host}", probe, host, hosts, baseline))
+            target = self.record.hosts[host or hosts[0]].target
+            probe = fill_probe(gates[(name, host)].spec, self.settings, target, host, hosts=hosts, baseline=baseline)
+            in_traffic = gates[(name, host)].spec.stage == TRAFFIC
+            requests.append(SampleRequest(f"{name}/{host}", probe, host, hosts, baseline, in_traffic))
         now = self.world.clock()
         taken = self.world.sample(requests, save=save)
         self._sampling_s = min(self.world.clock() - now, LONGEST_SAMPLE)
-        for name, host in keys:
-            sample, gate = taken[f"{name}/{host}"], gates[(name, host)]
-            gate.note(sample.phase, now, sample.text, dict(sample.evidence))
+        judged = {(name, host): self.evidence.judge(name, taken[f"{name}/{host}"]) for name, host in keys}
+        burns = any(one.phase is Phase.HOLD for one in judged.values()) or any(gate.holds for gate in gates.values())
+        for (name, host), sample in judged.items():
+            gate = gates[(name, host)]
+            # Where others are in the same trouble, a host that is not ready proves nothing.
+            excused = burns and gate.spec.failure_window and sample.phase is Phase.FAILURE
+            gate.note(Phase.HOLD if excused else sample.phase, now, sample.text, dict(sample.evidence))
             # While a host is observed, that it is still ready is no news; nor is what was said before.
             news = gate.spec.count < NEVER or gate.spec.stage == TRAFFIC or sample.phase is not Phase.SUCCESS
             if news and self._said.get((name, host)) != gate.line():
@@ -157,11 +229,18 @@ class Watch:
             raise error
 
     def _baseline(self, hosts: Sequence[str]) -> list[str]:
-        """The hosts to compare with: those not deployed yet; when there is none left, those that are done."""
-        record = self.record
-        others = [host for host in record.hosts if host not in hosts]
-        untouched = [host for host in others if record.phase(host) in state.UNTOUCHED]
-        return untouched or [host for host in others if record.phase(host) == state.DONE]
+        """The hosts to compare with: those not deployed yet; where none is left, all others that take traffic.
+
+        Whoever is no part of the rollout belongs to the others: excluded hosts, and those that ran the version before.
+        """
+        record, settings = self.record, self.settings
+        serving = set().union(*self._sight().available().values())
+        others = [host for host in (*record.hosts, *settings.hosts, *settings.excluded) if host not in hosts]
+        phases = {host: record.phase(host) for host in others if host in record.hosts}
+        untouched = [host for host in phases if phases[host] in state.UNTOUCHED]
+        known = [host for host in dict.fromkeys(others) if phases.get(host, state.DONE) == state.DONE]
+        found = [host for host in untouched if host in serving or not serving]
+        return found or [host for host in known if host in serving or host in phases] or untouched
 
     # ------------------------------------------------------------------------------------------------------- judging
 
@@ -176,10 +255,22 @@ class Watch:
     def _judge(self, key: Key, gate: Gate, verdict: Verdict) -> None:
         name, host = key
         reason = self._report(key, gate)
-        policies = {Verdict.INCONCLUSIVE: gate.spec.on_inconclusive, Verdict.ERROR: gate.spec.on_error}
-        policy = "continue" if verdict is Verdict.PASSED else policies.get(verdict, "rollback")
+        policies = {
+            Verdict.PASSED: "continue",
+            Verdict.INCONCLUSIVE: gate.spec.on_inconclusive,
+            Verdict.ERROR: gate.spec.on_error,
+            Verdict.BAD_BASELINE: gate.spec.on_bad_baseline,
+        }
+        policy = policies.get(verdict, "rollback")
+        if verdict is Verdict.INCONCLUSIVE and policy == "continue":
+            objection = self.evidence.objection(name)
+            if objection is not None:
+                policy = "rollback" if objection.blames else "halt"
+                reason = f"{objection.text}; {reason}"
         if policy == "rollback":
             raise ReleaseFailure(f"gate {name} {verdict.value}", f"{host}: {reason}" if host else reason)
+        if policy == "halt":
+            raise Halt(f"gate {name} {verdict.value}, so nothing can be said of the release: {reason}")
         if verdict is not Verdict.PASSED:
             self._tell(f"gate {name} is {verdict.value} ({reason}); the gate says {policy}")
         if policy == "pause":
@@ -209,15 +300,15 @@ def place_of(probe: Mapping[str, Any]) -> str:
 
 
 def fill_probe(
-    spec: GateSpec, settings: Settings, version: str, host: str, *, hosts: Sequence[str], baseline: Sequence[str]
+    spec: GateSpec, settings: Settings, target: str, host: str, *, hosts: Sequence[str], baseline: Sequence[str]
 ) -> dict[str, Any]:
     """A probe with the names of this very rollout in the place of $host, $version and the like.
 
-    ``version`` is what the hosts are to run: in a rollback that is the version before.
+    ``target`` is what the hosts are to run: in a rollback that is what they ran before.
     """
     names = {
         "service": settings.service.name,
-        "version": version,
+        "version": version_of(target),
         "port": str(settings.service.port),
         "host": host,
         "address": settings.addresses.get(host, host),
@@ -238,6 +329,7 @@ def _observing(spec: GateSpec) -> GateSpec:
         hold=0,
         interval=max(spec.interval, SOAK_INTERVAL) if spec.stage == READY else spec.interval,
         failure_limit=SOAK_FAILURES if spec.failure_limit < 0 else spec.failure_limit,
+        failure_window=SOAK_WINDOW if spec.failure_limit < 0 else 0,
         inconclusive_limit=-1,
         on_no_data="wait",
     )

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from ansible_collections.mesops.platform.plugins.module_utils.judge import Phase
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import Migration, Record
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_traffic import Seen
 
 
 class StoreLost(Exception):
@@ -29,17 +30,29 @@ class BalancerTrouble(Exception):
     """A load balancer cannot be reached or does not obey."""
 
 
+class Halt(Exception):
+    """Trouble that says nothing about the release: stop where it is safe."""
+
+
 @dataclass(frozen=True)
 class Node:
-    """A host of the service: what it has, or why it does not say."""
+    """A host of the service: what it has, or why it does not say.
+
+    What it runs is named as ``release_configuration.joined`` does: a version and, where hosts keep configurations, the
+    digest of one.
+    """
 
     current: str | None = None
     previous: str | None = None
-    """The version that was current before."""
+    """What was current before."""
     running: str | None = None
-    """The version that its process was started on."""
+    """What its process was started on."""
     reason: str = ""
     """Why it gave no answer; empty when it did."""
+    wanted: str = ""
+    """The digest of the configuration that the inventory has for it; empty where it keeps none."""
+    changes: str = ""
+    """The names of the settings in which that one differs from the one in force."""
 
 
 @dataclass(frozen=True)
@@ -173,15 +186,40 @@ class SampleRequest:
     """The host whose probe it is, or nothing when it is about the batch."""
     canary: Sequence[str]
     baseline: Sequence[str]
+    in_traffic: bool = False
+    """Whether only what was measured since the canary has traffic may count."""
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Requests of the canary and of the hosts beside it, since the look before."""
+
+    canary: Seen
+    baseline: Seen | None = None
+    usual: Seen | None = None
+    """What those hosts (the canary's own where there are no others) had before the rollout, all of it."""
+    share: float = 0.0
+    """How many of the baseline's requests the canary would have had for its weights (1: as many)."""
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Response times of the canary and of the hosts beside it since the look before, in milliseconds."""
+
+    canary: Sequence[float]
+    baseline: Sequence[float] | None = None
+    waiting: tuple[Sequence[float], Sequence[float]] = ((), ())
+    """How long requests of the canary and of the others have waited at least that wait at this moment."""
 
 
 @dataclass(frozen=True)
 class Taken:
-    """One sample, judged."""
+    """One sample; with ``figures`` it is still to be judged, together with those before it."""
 
     phase: Phase
     text: str
     evidence: Mapping[str, Any] = field(default_factory=dict)
+    figures: Counted | Timed | None = None
 
 
 Where = Mapping[str, Sequence[str]]

@@ -63,6 +63,12 @@ options:
   unit:
     description: The service's unit. C(<service>.service) when not given.
     type: str
+  configuration_digest:
+    description:
+      - The configuration with whose environment and sandbox the step runs, as M(mesops.platform.app_release) has it in
+        RV(mesops.platform.app_release#module:configuration). It has to be kept on the host. The one in force when not
+        given.
+    type: str
   root:
     description: The directory of all services.
     type: path
@@ -121,6 +127,7 @@ def main() -> None:
             "timeout": {"type": "float", "default": 300.0},
             "wait": {"type": "float", "default": 300.0},
             "unit": {"type": "str"},
+            "configuration_digest": {"type": "str"},
             "root": {"type": "path", "default": "/opt"},
             **rollout_fence.ARGUMENTS,
         },
@@ -141,6 +148,7 @@ def main() -> None:
             command=params["command"],
             timeout=params["timeout"],
             root=params["root"],
+            configuration=params["configuration_digest"] or "",
         )
         app_migration.check(step, params["wait"])
         fence = Fence.of(step.service, params)

@@ -22,6 +22,9 @@ description:
   - Files belong to O(owner), with mode 0644 or 0755 (0640 or 0750 when O(group) is given), whatever the archive says.
     A service that runs as another user cannot change its own code.
   - A release never changes. The same O(version) with another O(checksum) is refused.
+  - What a service runs is its release and its configuration, that is its environment, secrets included, and its unit.
+    Configurations are kept in C(/opt/<service>/configurations/<digest>) and put in force, in C(/etc/default/<service>)
+    and C(/etc/systemd/system/<service>.service), together with a release. Both go back together.
 extends_documentation_fragment:
   - mesops.platform.attributes
   - mesops.platform.rollout_fence
@@ -47,13 +50,15 @@ options:
     required: true
   state:
     description:
-      - V(installed) puts the release on disk and does not touch what runs.
-      - V(active) also makes it the current one, and lets O(unit) run it.
-      - V(rolled_back) makes the release current that was active before the current one. With O(version) it does so
-        only while that version is current, so it may be repeated.
-      - V(pruned) removes old releases until O(keep) are left, never the current, the previous or a protected one.
-      - V(prepared) only makes the directories, and reports what is there.
-      - V(read) only reports what is there.
+      - V(installed) puts the release and the configuration on disk and does not touch what runs.
+      - V(active) also makes them the current ones, and lets O(unit) run them.
+      - V(rolled_back) makes the release and the configuration current that were active before. With O(version) and
+        O(configuration_digest) it does so only while these are current, so it may be repeated.
+      - V(pruned) removes old releases and old configurations until O(keep) of each are left, never the current, the
+        previous or a protected one.
+      - V(prepared) only makes the directories, and reports what is there and in which settings O(configuration)
+        differs from it.
+      - V(read) does only the latter.
     type: str
     choices: [installed, active, rolled_back, pruned, prepared, read]
     default: active
@@ -84,24 +89,48 @@ options:
   initial:
     description:
       - Installs or activates only on a host that has no current release yet, and otherwise changes nothing, whatever
-        O(version) says. Later versions are then the business of a rollout.
+        O(version) and O(configuration) say. Later ones are then the business of a rollout.
+      - With O(state=prepared) the configuration is put in force on such a host.
     type: bool
     default: false
   keep:
-    description: How many complete releases O(state=pruned) leaves, the current one included.
+    description:
+      - How many complete releases O(state=pruned) leaves, the current one included, and how many configurations.
     type: int
     default: 5
   protect:
-    description: Versions that O(state=pruned) never removes, such as those that a rollout has on record.
+    description:
+      - Versions that O(state=pruned) never removes, such as those that a rollout has on record. A name such as
+        V(1.4.0@3fa2c1d01b2c) protects a version and a configuration.
     type: list
     elements: str
     default: []
+  configuration:
+    description:
+      - The configuration of the service, as the filter P(mesops.platform.app_service_plan#filter) writes it.
+      - It comes to the host through the connection, and its values are in no result, difference or log.
+      - The host keeps configurations from the first run on that gives one. Without it, and without
+        O(configuration_digest), the one in force stays.
+    type: dict
+    suboptions:
+      environment:
+        description: The content of C(/etc/default/<service>). May hold secrets.
+        type: str
+        default: ""
+      unit:
+        description: The content of C(/etc/systemd/system/<service>.service).
+        type: str
+        default: ""
+  configuration_digest:
+    description:
+      - The configuration, by its name on this host. It is kept there already, or is the one that O(configuration) has.
+    type: str
   unit:
     description:
       - The systemd unit that runs the service, with C(/opt/<service>/current) as its working directory.
-      - With O(state=active) and O(state=rolled_back) it is restarted when its process was started on another release
-        than the current one, or does not run. So a run that was killed between swap and restart is healed by the next
-        one.
+      - With O(state=active) and O(state=rolled_back) it is restarted when its process was started on another release or
+        with another configuration than the current one, or does not run. So a run that was killed between swap and
+        restart is healed by the next one.
       - A unit that does not exist, or is masked, is left alone.
       - With the other states it is only looked at, for RV(running).
     type: str
@@ -197,7 +226,7 @@ current:
   type: str
   sample: 1.4.0
 previous:
-  description: The version that V(rolled_back) would go to.
+  description: The version that V(rolled_back) would go to; the current one where only its configuration was another.
   returned: success
   type: str
   sample: 1.3.0
@@ -235,6 +264,49 @@ running:
   returned: when O(unit) is given and exists
   type: str
   sample: 1.3.0
+configuration:
+  description: The configurations of the host, by their digests, and never a value of one.
+  returned: success
+  type: dict
+  contains:
+    kept:
+      description: Whether the host keeps configurations.
+      type: bool
+    current:
+      description: The one in force, or that would be in check mode. Empty when there is none, or none are kept.
+      type: str
+    previous:
+      description: The one that V(rolled_back) would go to.
+      type: str
+    running:
+      description: The one that the process of O(unit) was started with, before this run; empty when that is unknown.
+      type: str
+    wanted:
+      description: The one that O(configuration) is.
+      type: str
+    added:
+      description:
+        - Names of the settings that O(configuration) has and the one in force had not before this run, variables of
+          the environment, and directives of the unit as V(unit MemoryMax).
+      type: list
+      elements: str
+    removed:
+      description: Names of the settings that only the one in force had.
+      type: list
+      elements: str
+    changed:
+      description: Names of the settings with another value.
+      type: list
+      elements: str
+  sample:
+    kept: true
+    current: 3fa2c1d01b2c
+    previous: 3fa2c1d01b2c
+    running: 3fa2c1d01b2c
+    wanted: 0b9d5c7e11aa
+    added: []
+    removed: []
+    changed: [LOG_LEVEL]
 manifest:
   description: The content of C(mesops.json) at the root of the release O(version), empty when it has none.
   returned: when O(version) is given
@@ -289,12 +361,14 @@ from urllib.parse import urlsplit, urlunsplit
 from ansible_collections.mesops.platform.plugins.module_utils import (
     probes,
     release_archive,
+    release_configuration,
     release_store,
     release_unit,
     rollout_fence,
 )
 from ansible_collections.mesops.platform.plugins.module_utils.quiet_module import QuietModule
 from ansible_collections.mesops.platform.plugins.module_utils.release_archive import Refused
+from ansible_collections.mesops.platform.plugins.module_utils.release_configuration import Configuration
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_fence import Fence, Fenced
 
 MIB = 1 << 20
@@ -315,6 +389,15 @@ ARGUMENTS: dict[str, Any] = {
     "initial": {"type": "bool", "default": False},
     "keep": {"type": "int", "default": 5},
     "protect": {"type": "list", "elements": "str", "default": []},
+    "configuration": {
+        "type": "dict",
+        "no_log": True,
+        "options": {
+            "environment": {"type": "str", "default": "", "no_log": True},
+            "unit": {"type": "str", "default": ""},
+        },
+    },
+    "configuration_digest": {"type": "str"},
     "unit": {"type": "str"},
     "ready": {
         "type": "dict",
@@ -361,10 +444,33 @@ def first_word(command: str | None) -> str | None:
     return words[0]
 
 
-def request_of(params: dict[str, Any]) -> release_store.Request:
+def given_configuration(params: dict[str, Any]) -> Configuration | None:
+    """The configuration whose content was given."""
+    given = params["configuration"]
+    return Configuration.of(given["environment"], given["unit"]) if given is not None else None
+
+
+def wanted_digest(params: dict[str, Any], store: release_store.Store) -> str:
+    """The digest of the configuration that is asked for, or nothing."""
+    digest, given = params["configuration_digest"] or "", given_configuration(params)
+    if digest and not release_configuration.DIGEST.fullmatch(digest):
+        raise Refused(f"configuration_digest {digest[:80]!r} is none; take it from the result of this module")
+    found = store.shelf.name(given)
+    if not digest or digest in (found, *store.shelf.stored()):
+        return digest or found
+    if given is None:
+        return digest
+    raise Refused(
+        f"configuration {digest} is not kept on this host, and the one that was given is another; put the inventory "
+        "back to what it was, or begin again with what it is now"
+    )
+
+
+def request_of(params: dict[str, Any], store: release_store.Store) -> release_store.Request:
     """The checked request."""
     release_store.check_service(params["service"])
-    for version in (params["version"], *params["protect"]):
+    protected = map(release_configuration.version_of, params["protect"])
+    for version in (params["version"], *protected):
         if version is not None:
             release_store.check_version(version)
     for option, least in (("keep", 1), ("max_size_mb", 1), ("reserve_mb", 0)):
@@ -378,6 +484,8 @@ def request_of(params: dict[str, Any]) -> release_store.Request:
         keep=params["keep"],
         protect=tuple(params["protect"]),
         initial=params["initial"],
+        configuration=wanted_digest(params, store),
+        has_configuration=params["configuration"] is not None,
     )
 
 
@@ -404,6 +512,7 @@ def store_of(module: QuietModule) -> release_store.Store:
         shared_ids=(_id(module, pwd.getpwnam, "pw_uid", shared), _id(module, pwd.getpwnam, "pw_gid", shared))
         if shared
         else None,
+        owner_gid=_id(module, pwd.getpwnam, "pw_gid", params["owner"]),
     )
 
 
@@ -482,27 +591,30 @@ def ready_of(params: dict[str, Any]) -> release_unit.Ready:
 def run(module: QuietModule) -> dict[str, Any]:
     """One run: read, plan, judge, apply, restart. The lock is not held while a unit is waited for."""
     params = module.params
-    request, word, store = request_of(params), first_word(params["command"]), store_of(module)
+    release_store.check_service(params["service"])
+    word, store = first_word(params["command"]), store_of(module)
     ready_of(params)
     fence = Fence.of(params["service"], params)
     fence.claim(write=not module.check_mode)
-    if module.check_mode or request.state == "read":
-        result, plan = _change(module, request, word, store)
+    if module.check_mode or params["state"] == "read":
+        result, plan = _change(module, word, store)
     else:
         with store.locked(LOCK_SECONDS, time.monotonic, time.sleep):
             # Whoever had the lock may have been the next run.
             fence.check()
-            result, plan = _change(module, request, word, store)
+            result, plan = _change(module, word, store)
     if plan is not None and params["unit"] and plan.after.current is not None:
-        serve(module, request.state in ("active", "rolled_back"), store, plan, result, fence=fence)
+        serve(module, params["state"] in ("active", "rolled_back"), store, plan, result, fence=fence)
     return result
 
 
 def _change(
-    module: QuietModule, request: release_store.Request, word: str | None, store: release_store.Store
+    module: QuietModule, word: str | None, store: release_store.Store
 ) -> tuple[dict[str, Any], release_store.Plan | None]:
     """Change the releases on disk; no plan when the artifact has to be brought first."""
     params = module.params
+    request, given = request_of(params, store), given_configuration(params)
+    differs = release_configuration.difference(store.shelf.in_force(), given) if given is not None else None
     plan = release_store.make_plan(store.read(), request, store.base, release_store.utc_now())
     artifact, tree = params["artifact"], None
     manifest: dict[str, Any] = {}
@@ -515,19 +627,47 @@ def _change(
     elif word is not None and request.version is not None and plan.before.find(request.version) is not None:
         store.check_installed_command(request.version, word)
     if not module.check_mode:
-        store.apply(plan, artifact, tree)
+        store.apply(plan, artifact, tree, given)
     result: dict[str, Any] = {
         "changed": plan.changed,
         "current": plan.after.current,
         "previous": plan.after.previous,
         "releases": [asdict(one) for one in plan.after.releases],
         "artifact_needed": False,
+        "configuration": {
+            **_configurations(store, plan, request.configuration),
+            **asdict(differs or release_configuration.Difference()),
+        },
         "actions": list(plan.actions),
         "diff": {"before": plan.before.view(), "after": plan.after.view()},
     }
     if params["version"]:
         result["manifest"] = manifest if plan.install is not None else store.manifest(params["version"])
     return result, plan
+
+
+def _configurations(store: release_store.Store, plan: release_store.Plan, wanted: str) -> dict[str, Any]:
+    """Digests; while none are kept, and so in a dry run before the first, there are none that mean anything later."""
+    kept = store.shelf.kept
+    return {
+        "kept": kept,
+        "current": plan.after.configuration if kept else "",
+        "previous": release_configuration.parted(plan.after.previous_name or "")[1],
+        "running": "",
+        "wanted": wanted if kept else "",
+    }
+
+
+def _monotonic(at: float) -> float:
+    """A moment in seconds since the epoch on the clock that systemd's times are of."""
+    return at - time.time() + time.monotonic()
+
+
+def _running_configuration(store: release_store.Store, unit: release_unit.Unit, plan: release_store.Plan) -> str:
+    """The configuration that the process of a unit was started with, as far as it can be told."""
+    told = release_configuration.running_configuration(unit.pid) if unit.pid else ""
+    changed_at = _monotonic(time.time() if plan.enforce else store.shelf.changed_at())
+    return unit.configuration(told, plan.after.configuration, changed_at) if plan.after.kept else ""
 
 
 def serve(
@@ -546,15 +686,18 @@ def serve(
         return
     running = release_store.running_version(store, unit.pid) if unit.pid else None
     result["running"] = running
+    configured = _running_configuration(store, unit, plan)
+    result["configuration"]["running"] = configured
     if not manage:
         return
-    swapped_at = time.time() if plan.activate else os.lstat(store.current).st_mtime
-    stale = unit.is_stale(running, current, swapped_at - time.time() + time.monotonic())
+    swapped_at = _monotonic(time.time() if plan.activate else os.lstat(store.current).st_mtime)
+    stale = unit.is_stale(running, current, swapped_at)
+    stale = stale or (plan.after.kept and configured != plan.after.configuration)
     if stale:
         result["changed"] = True
         result["actions"].append(f"restart {runner.name}")
-        result["diff"]["before"]["running"] = running
-        result["diff"]["after"]["running"] = current
+        result["diff"]["before"]["running"] = release_configuration.joined(running, configured)
+        result["diff"]["after"]["running"] = plan.after.name
     if module.check_mode:
         return
     started = release_unit.Started()

@@ -191,6 +191,16 @@ counters:
   returned: always
   type: dict
   sample: {app-1: {requests: 5120, responses_5xx: 0}, app-2: {requests: 5098, responses_5xx: 0}}
+traffic:
+  description:
+    - What is known of the traffic of every server of the backends, for gates that compare two looks.
+    - C(workers) has by process number and server what each worker has counted since it began. C(sent) requests,
+      C(answered) ones, answers C(failed) with 5xx or C(cut) off, connections C(refused), C(broken) responses,
+      C(retries) and C(redispatches) away from it, requests that clients have C(aborted), how often it went down
+      (C(downs)), C(failed_checks), and sessions C(now). C(health) has by server whether it is C(up) and C(in_traffic).
+  returned: always
+  type: dict
+  sample: {at: 0.0, workers: {"4711": {app-1: {sent: 5120, answered: 5120}}}, health: {app-1: {up: true}}}
 available:
   description: By backend, the number of servers that are up, ready and of a weight above 0.
   returned: always

@@ -52,7 +52,7 @@ notes:
     where -1 forgives all until the timeout. C(consecutive_error_limit) of samples in a row that cannot be taken, 4.
     C(inconclusive_limit), -1. C(for), how long the last successes must have lasted without a break, 0. C(timeout) for
     the whole, 60. C(on_no_data), what a sample without data counts as, V(wait) (nothing), V(inconclusive) or
-    V(failed). C(enabled), V(true)."
+    V(failed). C(enabled), V(true). Its samples are what came in since the one before."
   - "A probe of C(type: readiness) has C(url), C(host) (the Host header), C(status) (200-299, or others) and C(timeout)
     (2). It passes when a health check of HAProxy would pass: the status decides, a redirection is an answer like any
     other, and the body is not waited for."
@@ -64,16 +64,17 @@ notes:
     restarted by systemd since it was started by hand."
   - "A probe of C(type: haproxy) is taken on a load balancer. It has C(backend) and C(servers), both lists, and
     C(measure). V(state), the default, wants all servers up. V(errors) compares the share of failed requests since the
-    gate began with the servers in C(baseline) by an exact test; C(max_ratio) (0.01) is always tolerated, C(alpha)
-    (0.01) is the chance of a false alarm, C(min_samples) (20) requests are needed. With C(methods), a list of HTTP
-    methods, only those are counted, from the access log of the last C(seconds) (60). V(latency) compares the access log
-    of the last C(seconds) (60) with a rank test and an exact test of the C(percentile) (95); C(max_ratio) (1.5),
-    C(max_ms), C(alpha) (0.01), C(min_samples) (50), C(tolerance_ms) (5), and C(methods) limits it to some HTTP
-    methods."
+    gate began with the servers in C(baseline) by a test that may look as often as it likes. Requests that were tried
+    again elsewhere, that wait for an answer from one look to the next, or whose client has left have failed.
+    C(max_ratio) (0.01) is always tolerated, C(alpha) (0.01) is the chance of a false alarm, C(min_samples) (20)
+    requests are needed. With C(methods), a list of HTTP methods, only those are counted, from the access log of the
+    last C(seconds) (60), after C(since) (seconds since the epoch) if given. V(latency) compares the access log in the
+    same way, by its C(percentile) (95) and its median; C(max_ratio) (1.5), C(max_ms), C(alpha) (0.01), C(min_samples)
+    (50), C(tolerance_ms) (5), and C(methods) limits it to some HTTP methods."
   - "A probe of C(type: promql) has C(url) of a Prometheus server, C(query), and C(min), C(max), or C(baseline) (a
     second query) and C(max_ratio), with an absolute C(tolerance). Every value that the query gives has to be good.
-    C(headers), C(username), C(password), C(timeout) (10). With C(range) and C(step) (seconds) the values of that time
-    are compared with those of the baseline by the rank test instead, with C(alpha) and C(min_samples)."
+    C(headers), C(username), C(password), C(timeout) (10). With C(range) and C(step) (seconds) the values of that time,
+    after C(since) if given, are judged as latencies are, with C(alpha) and C(min_samples)."
   - "A probe of C(type: postgres) has C(endpoints) (URLs of Patroni's REST API), C(min_standbys) (1), C(max_lag_mb)
     (16), C(synchronous) (false) and C(timeout) (3)."
 seealso:
@@ -148,51 +149,73 @@ def seconds_of(probe: Mapping[str, Any]) -> float:
     return float(probe.get("seconds", haproxy_requests.LOG_SECONDS))
 
 
-def logged_requests(
-    probe: Mapping[str, Any], log: haproxy_requests.AccessLog, backends: Sequence[str]
-) -> Iterator[haproxy_requests.Request]:
-    """The requests of the last seconds, of the methods that the probe names."""
-    methods = [str(one).upper() for one in probe.get("methods") or ()]
-    for backend in backends:
-        for one in log.requests(backend, seconds_of(probe)):
-            if not methods or one.method in methods:
-                yield one
+class Balancer:
+    """This host's HAProxy and its log; each is asked once, however many probes want to know."""
 
+    def __init__(self, log: haproxy_requests.AccessLog, ask: haproxy_runtime.Ask, now: float) -> None:
+        self._log = log
+        self._ask = ask
+        self._now = now
+        self._looks: dict[tuple[str, ...], tuple[haproxy_runtime.View, Mapping[str, Any]]] = {}
 
-def balancer_sample(probe: Mapping[str, Any], log: haproxy_requests.AccessLog) -> probes.Sample:
-    """Ask this host's HAProxy."""
-    measure = probe.get("measure", "state")
-    backends = [str(one) for one in probe.get("backend") or ()]
-    if measure == "latency":
+    def sample(self, probe: Mapping[str, Any]) -> probes.Sample:
+        """Take one sample."""
+        measure = probe.get("measure", "state")
+        backends = tuple(str(one) for one in probe.get("backend") or ())
+        if measure == "latency":
+            return self._latency(probe, backends)
+        if measure == "errors" and probe.get("methods"):
+            return self._errors_by_method(probe, backends)
+        if backends not in self._looks:
+            self._looks[backends] = haproxy_runtime.look_at_traffic(self._ask, backends, self._now)
+        view, traffic = self._looks[backends]
+        if measure == "errors":
+            return {"phase": probes.RAW, "text": "counters", "data": {"traffic": traffic}}
+        servers = [one for one in view.servers.values() if one.backend in backends]
+        return {**_state(probe, backends, servers), "data": {"traffic": traffic}}
+
+    def _requests(self, probe: Mapping[str, Any], backends: Sequence[str]) -> Iterator[haproxy_requests.Request]:
+        """The requests of the last seconds, of the methods that the probe names."""
+        methods = [str(one).upper() for one in probe.get("methods") or ()]
+        for backend in backends:
+            for one in self._log.requests(backend, seconds_of(probe), float(probe.get("since", 0))):
+                if not methods or one.method in methods:
+                    yield one
+
+    def _latency(self, probe: Mapping[str, Any], backends: Sequence[str]) -> probes.Sample:
         found: dict[str, list[float]] = {}
-        for one in logged_requests(probe, log, backends):
+        for one in self._requests(probe, backends):
             found.setdefault(one.server, []).append(one.ms)
         data = {server: values[-VALUES_SHIPPED:] for server, values in found.items()}
-        return {"phase": probes.RAW, "text": f"{sum(map(len, data.values()))} requests", "data": data}
-    if measure == "errors" and probe.get("methods"):
+        text = f"{sum(map(len, data.values()))} requests"
+        return {"phase": probes.RAW, "text": text, "data": {"ms": data, "until": self._now}}
+
+    def _errors_by_method(self, probe: Mapping[str, Any], backends: Sequence[str]) -> probes.Sample:
         counted: dict[str, list[int]] = {}
-        for one in logged_requests(probe, log, backends):
+        for one in self._requests(probe, backends):
             failed_and_all = counted.setdefault(one.server, [0, 0])
             failed_and_all[0] += one.failed
             failed_and_all[1] += 1
-        return {"phase": probes.RAW, "text": "requests by method", "data": {"failed_and_all": counted}}
-    view = haproxy_runtime.look(lambda command: haproxy_state.ask(haproxy_state.MASTER_SOCKET, command))
-    mine = [one for one in view.servers.values() if one.backend in backends]
-    if measure == "errors":
-        return {"phase": probes.RAW, "text": "counters", "data": {"counters": haproxy_runtime.counters(mine)}}
-    servers = [one.public() for one in mine]
+        data = {"failed_and_all": counted, "until": self._now}
+        return {"phase": probes.RAW, "text": "requests by method", "data": data}
+
+
+def _state(
+    probe: Mapping[str, Any], backends: Sequence[str], servers: Sequence[haproxy_runtime.Server]
+) -> probes.Sample:
+    """Whether all servers that the probe names take traffic."""
     wanted = [str(one) for one in probe.get("servers") or ()]
-    bad = [f"{one['server']} is {one['status']}" for one in servers if one["server"] in wanted and not serves(one)]
-    missing = [name for name in wanted if all(one["server"] != name for one in servers)]
+    bad = [f"{one.name} is {one.status}" for one in servers if one.name in wanted and not serves(one)]
+    missing = [name for name in wanted if all(one.name != name for one in servers)]
     bad += [f"{name} is no server of {', '.join(backends)}" for name in missing]
     if bad or not wanted:
         return {"phase": probes.FAILURE, "text": ", ".join(bad) or "no server is named"}
     return {"phase": probes.SUCCESS, "text": f"{', '.join(wanted)} up"}
 
 
-def serves(server: Mapping[str, Any]) -> bool:
+def serves(server: haproxy_runtime.Server) -> bool:
     """Whether a server takes traffic."""
-    return bool(server["admin"] == "ready" and (server["up"] or not server["checked"]))
+    return server.admin == haproxy_runtime.READY and (server.up or not server.checked)
 
 
 def main() -> None:
@@ -214,11 +237,16 @@ def main() -> None:
     except probes.ProbeError as why:
         module.fail_json(msg=str(why))
     longest = max((seconds_of(probe) for probe in wanted.values() if probe["type"] == "haproxy"), default=0.0)
-    log = haproxy_requests.AccessLog(run, time.time(), longest)
+    now = time.time()
+
+    def ask(command: str) -> str:
+        return haproxy_state.ask(haproxy_state.MASTER_SOCKET, command)
+
+    here = Balancer(haproxy_requests.AccessLog(run, now, longest), ask, now)
 
     def balancer(probe: Mapping[str, Any]) -> probes.Sample:
         try:
-            return balancer_sample(probe, log)
+            return here.sample(probe)
         except (haproxy_runtime.RuntimeFailure, haproxy_runtime.NoAnswer, haproxy_requests.RequestsError) as error:
             return {"phase": probes.ERROR, "text": str(error)}
 

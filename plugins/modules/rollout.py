@@ -38,10 +38,13 @@ attributes:
 options:
   state:
     description:
-      - V(released) brings the service to O(version). V(reverted) brings it back from an unfinished rollout, or from the
-        last one that was done.
+      - V(released) brings the service to O(version), together with the configuration that the inventory has for it.
+        V(reverted) brings it back from an unfinished rollout, or from the last one that was done.
+      - V(configured) is what C(site.yml) does for a service in traffic whose configuration has changed. It rolls it out
+        with the version that runs, one host after the other, with the gates of the stage V(ready) alone, and does
+        nothing where nothing has changed.
     type: str
-    choices: [released, reverted]
+    choices: [released, reverted, configured]
     default: released
   app:
     description:
@@ -73,6 +76,12 @@ options:
   version:
     description: The version to release.
     type: str
+  configuration:
+    description:
+      - Whether only the configuration is rolled out, with the version that runs, instead of O(version). The plugin
+        reads it from the variable C(app_services) of each host, since options of a task are shown by some callbacks.
+    type: bool
+    default: false
   artifact:
     description:
       - The release archive, a path on the controller or a URL that the hosts fetch. Not needed where the version is

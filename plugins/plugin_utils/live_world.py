@@ -19,13 +19,19 @@ from ansible_collections.mesops.platform.plugins.module_utils import rollout_pla
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_world as world
 from ansible_collections.mesops.platform.plugins.module_utils.gates import READY
 from ansible_collections.mesops.platform.plugins.module_utils.judge import Phase
-from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import PlanError, Settings
+from ansible_collections.mesops.platform.plugins.module_utils.release_configuration import (
+    Difference,
+    joined,
+    parted,
+    version_of,
+)
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import PlanError, Settings, looks_back
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import Migration, Record
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_watch import fill_probe, place_of
-from ansible_collections.mesops.platform.plugins.plugin_utils import samples
 from ansible_collections.mesops.platform.plugins.plugin_utils.direct_store import DirectStore
 from ansible_collections.mesops.platform.plugins.plugin_utils.fleet import Answer, Call, Fleet
 from ansible_collections.mesops.platform.plugins.plugin_utils.live_store import LiveStore
+from ansible_collections.mesops.platform.plugins.plugin_utils.samples import Samples
 
 MIGRATION_WAIT = 4
 SIGNAL, LAST_SIGNAL = "signal", "last signal"
@@ -41,14 +47,19 @@ class LiveWorld:
         settings: Settings,
         store: LiveStore | DirectStore,
         tell: Callable[[str, Sequence[str]], None],
+        configurations: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
+        """``configurations`` has what the inventory says of each host, as app_release takes it; it holds secrets."""
         self.fleet = fleet
         self.settings = settings
         self.store = store
         self._tell = tell
+        self._configurations = configurations or {}
+        self._wanted: dict[str, str] = {}
+        """What each host is to run, as it was seen last."""
         self._announced = ""
         self._signal_places = list(settings.balancers)
-        self._reference: dict[str, samples.Counters] = {}
+        self.samples = Samples()
         self._entered_at = time.monotonic()
 
     # -------------------------------------------------------------------------------------------------- time and people
@@ -148,7 +159,7 @@ class LiveWorld:
 
     def look(self) -> tuple[dict[str, Answer], dict[str, Answer]]:
         """What every node and every load balancer answers, silence included."""
-        nodes = {f"node {host}": self._release_call(host, "read", {}) for host in self.settings.hosts}
+        nodes = {f"node {host}": self._look_call(host) for host in self.settings.hosts}
         balancers = {f"balancer {name}": self._server_call(name, {}) for name in self.settings.balancers}
         answers = self.fleet.run({**nodes, **balancers})
         return (
@@ -156,13 +167,24 @@ class LiveWorld:
             {name: answers[f"balancer {name}"] for name in self.settings.balancers},
         )
 
+    def _look_call(self, host: str) -> Call:
+        given = self._configurations.get(host)
+        return self._release_call(host, "read", {"configuration": given} if given else {})
+
+    def look_at_nodes(self) -> dict[str, world.Node]:
+        """What every node answers."""
+        answers = self.fleet.run({host: self._look_call(host) for host in self.settings.hosts})
+        return {host: node_of(answer) for host, answer in answers.items()}
+
     def observe(self) -> world.Sight:
         """Look at every node and every load balancer; load balancers have to answer."""
         nodes, balancers = self.look()
         for name, answer in {**nodes, **balancers}.items():
             if answer.result.get("fenced"):
                 raise PlanError(f"{name}: {answer.reason}")
-        return world.Sight({host: node_of(answer) for host, answer in nodes.items()}, self._seen(balancers))
+        found = {host: node_of(answer) for host, answer in nodes.items()}
+        self._wanted = {host: str(joined(self.settings.version, node.wanted)) for host, node in found.items()}
+        return world.Sight(found, self._seen(balancers))
 
     def servers(self) -> dict[str, dict[str, world.Server]]:
         """Look at the load balancers alone, which have to answer."""
@@ -170,7 +192,9 @@ class LiveWorld:
 
     def _seen(self, balancers: Mapping[str, Answer]) -> dict[str, dict[str, world.Server]]:
         everybody = (*self.settings.hosts, *self.settings.excluded)
-        servers = {name: servers_of(result, everybody) for name, result in _obeyed(balancers).items()}
+        results = _obeyed(balancers)
+        self.samples.note_before(result["traffic"] for result in results.values())
+        servers = {name: servers_of(result, everybody) for name, result in results.items()}
         for name, seen in servers.items():
             missing = [host for host in everybody if host not in seen]
             if missing:
@@ -211,8 +235,11 @@ class LiveWorld:
     def prepare(self, targets: Mapping[str, str], check: bool = False) -> dict[str, world.Prepared]:
         """Install versions on hosts without activating them; one that is there needs no artifact."""
         calls = {}
-        for host, version in targets.items():
-            more: dict[str, Any] = {"version": version, "command": self.settings.service.command}
+        for host, target in targets.items():
+            version = version_of(target)
+            more = {**_release(target), "command": self.settings.service.command}
+            if "configuration_digest" in more and target == self._wanted.get(host):
+                more["configuration"] = self._configurations[host]
             if self.settings.artifact and version == self.settings.version:
                 more.update(artifact=self.settings.artifact, checksum=self.settings.checksum)
             calls[host] = self._release_call(
@@ -229,11 +256,11 @@ class LiveWorld:
         """Let hosts run versions, and take the first sample of every gate about them."""
         service = self.settings.service
         calls = {}
-        for host, version in targets.items():
-            until, once = self._ready_probes(host, version, list(targets))
+        for host, target in targets.items():
+            until, once = self._ready_probes(host, target, list(targets))
             ready = {"until": until, "once": once, "timeout": service.ready_timeout, "prove_stop": stop}
             patience = (service.stop_timeout + service.ready_timeout) * (2 if stop else 1) + 30
-            calls[host] = self._release_call(host, "active", {"version": version, "ready": ready}, timeout=patience)
+            calls[host] = self._release_call(host, "active", {**_release(target), "ready": ready}, timeout=patience)
         found = {}
         for host, answer in self._round(calls, save).items():
             started = answer.result.get("started") or {}
@@ -247,18 +274,18 @@ class LiveWorld:
             )
         return found
 
-    def _ready_probes(self, host: str, version: str, hosts: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _ready_probes(self, host: str, target: str, hosts: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Probes of the stage ready that the node itself can take: those to wait for, and those to look at once."""
         until: dict[str, Any] = {}
         once: dict[str, Any] = {}
-        back = version != self.settings.version
+        back = target != self._wanted.get(host, self.settings.version)
         for name, spec in self.settings.gates.items():
             # The version before is not judged by what is said about the new one.
             asked = not back or name == READY or spec.both
             if asked and spec.stage == READY and place_of(spec.probe) == "node":
                 # Going back nothing is judged by a single look: what is asked then is waited for.
                 (until if back or spec.failure_limit < 0 else once)[name] = fill_probe(
-                    spec, self.settings, version, host, hosts=hosts, baseline=()
+                    spec, self.settings, target, host, hosts=hosts, baseline=()
                 )
         return until, once
 
@@ -271,10 +298,12 @@ class LiveWorld:
         return self._migration(host, version, name, migration, look=True)
 
     def _migration(self, host: str, version: str, name: str, migration: Migration, look: bool) -> world.Migrated:
+        # With the configuration that comes with the version: a step may need what only that one has.
+        wanted = self._wanted.get(host, version)
         arguments = {
             "service": self.settings.service.name,
             "unit": self.settings.service.unit,
-            "version": version,
+            **_release(wanted if version_of(wanted) == version else version),
             "step": name,
             "command": migration.command,
             "timeout": migration.timeout,
@@ -311,13 +340,16 @@ class LiveWorld:
         options: Mapping[str, Any],
         patience: float,
         save: Record | None,
+        *,
         unrecorded: bool = False,
+        looked_at: Sequence[str] = (),
     ) -> dict[str, Mapping[str, Any]]:
-        """Change servers at all load balancers at once."""
+        """Change servers at all load balancers at once, and look at some others."""
         options = {**options, "wait": patience}
         calls = {
             name: self._server_call(name, {**options, "server": list(hosts)}, patience) for name, hosts in where.items()
         }
+        calls.update({name: self._server_call(name, {}) for name in looked_at if name not in calls})
         return _obeyed(self._round(calls, save, unrecorded=unrecorded))
 
     def drain(
@@ -369,38 +401,62 @@ class LiveWorld:
         """Put hosts into traffic once every load balancer's own checks have seen them up."""
         limit = self.settings.service.ready_timeout if wait else 0
         options = {"state": "ready", "weight": f"{percent}%", "on_timeout": "report"}
-        found = self._change(where, {**options, **_unless(where, mine)}, limit, save)
-        self._reference = {**self._reference, **{name: result["counters"] for name, result in found.items()}}
-        self._entered_at = time.monotonic()
+        # Load balancers where the hosts are kept out are looked at too: others serve there, to be compared with.
+        found = self._change(where, {**options, **_unless(where, mine)}, limit, save, looked_at=self.settings.balancers)
+        kept = _left_alone(found)
+        entered = {name: [host for host in hosts if host not in kept.get(name, ())] for name, hosts in where.items()}
+        if self.samples.enter(entered, percent, {name: result["traffic"] for name, result in found.items()}):
+            self._entered_at = time.monotonic()
         down: dict[str, dict[str, str]] = {}
-        for name, result in found.items():
-            for server in result["servers"]:
+        for name in where:
+            for server in found[name]["servers"]:
                 if not server_of(server).serving:
                     reason = f"is {server['status']} at {name} after {limit:g} s ({server['check']})"
                     down.setdefault(server["server"], {})[name] = reason
-        return world.Entered(down, _left_alone(found))
+        return world.Entered(down, kept)
 
     # ---------------------------------------------------------------------------------------------------------- samples
 
     def sample(self, requests: Sequence[world.SampleRequest], *, save: Record | None = None) -> dict[str, world.Taken]:
         """Take samples, each where its probe belongs, all at once."""
         probes: dict[str, dict[str, Any]] = {}
+        early = {}
         for request in requests:
-            probe = {key: value for key, value in request.probe.items() if key != "from"}
-            if probe["type"] == "haproxy":
-                # Never what was before the present share of traffic, and of that the last seconds.
-                seconds = min(
-                    time.monotonic() - self._entered_at, float(probe.get("seconds", haproxy_requests.LOG_SECONDS))
-                )
-                probe.update(backend=list(self.settings.backends), servers=list(request.canary), seconds=seconds)
+            why = self._too_early(request)
+            if why:
+                early[request.key] = world.Taken(Phase.NO_DATA, why)
+                continue
             for host in self._places(request):
-                probes.setdefault(host, {})[request.key] = probe
+                probes.setdefault(host, {})[request.key] = self._probe(request, host)
         calls = {}
         for host, some in probes.items():
             longest = sum(float(probe.get("timeout", 10)) for probe in some.values())
             calls[host] = Call(host, "health_gate", {"probes": some}, timeout=30 + longest)
         answers = self._round(calls, save)
-        return {request.key: self._judged(request, answers) for request in requests}
+        return {one.key: early[one.key] if one.key in early else self._judged(one, answers) for one in requests}
+
+    def _probe(self, request: world.SampleRequest, host: str) -> dict[str, Any]:
+        """A probe as one host gets it: never about what was before the last look, or before there was traffic."""
+        probe = {key: value for key, value in request.probe.items() if key != "from"}
+        since = self.samples.since(request.key, host)
+        present = time.monotonic() - self._entered_at
+        if probe["type"] == "haproxy":
+            seconds = min(present, float(probe.get("seconds", haproxy_requests.LOG_SECONDS)))
+            probe.update(backend=list(self.settings.backends), servers=list(request.canary), seconds=seconds)
+        elif probe.get("range") and request.in_traffic:
+            # Points that lie apart by the query's own windows are independent of each other.
+            back = looks_back(probe)
+            probe.update(range=min(float(probe["range"]), present - back), step=max(float(probe.get("step", 5)), back))
+        if since is not None and (probe.get("range") or probe["type"] == "haproxy"):
+            probe["since"] = since
+        return probe
+
+    def _too_early(self, request: world.SampleRequest) -> str:
+        """Why a query would look at the version before; empty when it does not."""
+        back, present = looks_back(request.probe), time.monotonic() - self._entered_at
+        if not request.in_traffic or present > back or not back:
+            return ""
+        return f"the query looks back {back:g} s, but the hosts have had traffic for {present:.0f} s only"
 
     def _places(self, request: world.SampleRequest) -> Sequence[str]:
         place = place_of(request.probe)
@@ -413,11 +469,10 @@ class LiveWorld:
         for host in self._places(request):
             answer = answers[host]
             if answer.failed:
-                # A node that cannot be asked is not healthy; anything else that cannot be asked is only silent.
-                lost = host == request.host and answer.unreachable
-                return world.Taken(Phase.FAILURE if lost else Phase.ERROR, f"{host}: {answer.reason}")
+                # Who cannot be asked is only silent; whether it is down is what the load balancers' checks tell.
+                return world.Taken(Phase.ERROR, f"{host}: {answer.reason}")
             taken[host] = answer.result["samples"][request.key]
-        return samples.judge(request, taken, self._reference)
+        return self.samples.taken(request, taken)
 
 
 # ------------------------------------------------------------------------------------------------------------- answers
@@ -449,7 +504,17 @@ def node_of(answer: Answer) -> world.Node:
     if answer.failed:
         return world.Node(reason=answer.reason)
     result = answer.result
-    return world.Node(result.get("current"), result.get("previous"), result.get("running"))
+    found = result.get("configuration") or {}
+    kept = {key: found.get(key) if found.get("kept") else "" for key in ("current", "previous", "running", "wanted")}
+    current, previous, running = (joined(result.get(key), kept[key]) for key in ("current", "previous", "running"))
+    differs = Difference(*(tuple(found.get(key) or ()) for key in ("added", "removed", "changed")))
+    return world.Node(current, previous, running, wanted=str(kept["wanted"] or ""), changes=differs.text())
+
+
+def _release(target: str) -> dict[str, Any]:
+    """A version, and a configuration where the name has one, as app_release takes them."""
+    version, digest = parted(target)
+    return {"version": version, **({"configuration_digest": digest} if digest else {})}
 
 
 def server_of(server: Mapping[str, Any]) -> world.Server:

@@ -11,16 +11,23 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ansible import constants as C
 from ansible import context
+from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
+from ansible_collections.mesops.platform.plugins.filter.app_service_plan import app_service_plan
 from ansible_collections.mesops.platform.plugins.module_utils import release_archive
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_plan as plan
+from ansible_collections.mesops.platform.plugins.module_utils.gates import READY
 from ansible_collections.mesops.platform.plugins.module_utils.host_address import host_address
+from ansible_collections.mesops.platform.plugins.module_utils.release_configuration import joined, version_of
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_begin import refuse_silent
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import PlanError, Settings
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_store import is_store_id
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_world import Node, Sight
 from ansible_collections.mesops.platform.plugins.plugin_utils.direct_store import DirectStore
 from ansible_collections.mesops.platform.plugins.plugin_utils.fleet import Fleet
 from ansible_collections.mesops.platform.plugins.plugin_utils.live_store import LiveStore, StoreSettings
@@ -201,14 +208,67 @@ def is_dead(lease: Mapping[str, Any]) -> bool:
     return here and _process_started(int(holder.get("pid") or 0)) != str(holder.get("process_started"))
 
 
+def configurations_of(hostvars: Mapping[str, Any], service: str, hosts: Sequence[str]) -> dict[str, Mapping[str, str]]:
+    """What the inventory says of the service's configuration on each host, secrets included; none where it is silent.
+
+    It is asked here and not given as an option: options of a task are shown by some callbacks.
+    """
+    found = {}
+    for host in hosts:
+        variables = hostvars[host]
+        if "app_services" in variables:
+            try:
+                planned = app_service_plan(variables["app_services"], variables["group_names"], host)
+            except AnsibleError as why:
+                raise PlanError(f"app_services of {host} cannot be read: {' '.join(str(why).split())}") from why
+            if planned["errors"]:
+                raise PlanError(" ".join(planned["errors"]))
+            if service in planned["configurations"]:
+                found[host] = planned["configurations"][service]
+    return found
+
+
+def with_version_that_runs(settings: Settings, nodes: Mapping[str, Node]) -> Settings:
+    """The settings for a changed configuration: it comes to the version that all hosts run."""
+    refuse_silent(settings.hosts, Sight(nodes, {}))
+    versions = sorted({version_of(node.current) for node in nodes.values() if node.current})
+    idle = [host for host, node in nodes.items() if not node.current]
+    if len(versions) != 1 or idle:
+        what = f"{', '.join(idle)} has no release" if idle else f"its hosts have the versions {', '.join(versions)}"
+        raise PlanError(
+            f"A configuration is rolled out with the version that runs, but of {settings.service.name} {what}; roll a "
+            "version out, which brings the configuration along."
+        )
+    return replace(settings, version=versions[0], configuration_only=True)
+
+
+def differing(nodes: Mapping[str, Node]) -> dict[str, str]:
+    """The hosts that do not run the inventory's configuration, with the names of the settings that differ."""
+    found = {}
+    for host, node in nodes.items():
+        wanted = joined(version_of(node.current or ""), node.wanted)
+        old = node.wanted and node.running and (node.current, node.running) != (wanted, wanted)
+        if node.changes or old:
+            found[host] = node.changes or "nothing but that its process was started before that"
+    return found
+
+
+def without_traffic_gates(settings: Settings) -> Settings:
+    """The settings with which site.yml brings a changed configuration: one host after the other, once it is ready."""
+    gates = {name: spec for name, spec in settings.gates.items() if spec.stage == READY}
+    return replace(settings, batches=(1,), weights=(100,), min_healthy_time=0.0, gates=gates, prove_stop=False)
+
+
 def build(
     action: ActionBase,
     task_vars: Mapping[str, Any],
     args: Mapping[str, Any],
     what: str,
     tell: Callable[[str, Sequence[str]], None],
+    *,
+    configured: bool = False,
 ) -> LiveWorld:
-    """The world of one rollout."""
+    """The world of one rollout; ``configured`` when it brings the inventory's configuration to the hosts."""
     hostvars = task_vars["hostvars"]
     base = action._loader.get_basedir()
     addresses = {str(host): host_address(host, hostvars) for host in _names(args, "hosts")}
@@ -218,4 +278,5 @@ def build(
     found, direct = store_of(args, settings, what, hostvars)
     store = (DirectStore if direct else LiveStore)(fleet, found, lambda text: tell(text, ()))
     fleet.tick = store.keep_alive
-    return LiveWorld(fleet, settings, store, tell)
+    configurations = configurations_of(hostvars, settings.service.name, settings.hosts) if configured else {}
+    return LiveWorld(fleet, settings, store, tell, configurations)

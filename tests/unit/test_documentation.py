@@ -157,7 +157,7 @@ def test_documented_options_are_those_of_the_action(documents: Documents) -> Non
     given = action_arguments(documents, "rollout", defaults=True)
     settings = rollout_setup.settings_of(given, "/", {})
     rollout_setup.store_of(given, settings, "x", {"lb-1": {}})
-    assert given.read | {"state", "report"} == set(options_of(documents, "rollout"))
+    assert given.read | {"state", "report", "configuration"} == set(options_of(documents, "rollout"))
     assert set(options_of(documents, "rollout_info")) - given.read == {"patroni", "history"}
 
 

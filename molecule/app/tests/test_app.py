@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import io
 import json
 import os
@@ -21,6 +22,8 @@ NODES = {"app-13": "10.204.0.21", "app-12": "10.204.0.22"}
 NODE = "app-12"
 BALANCER = "http://10.204.0.11"
 HOST = {"Host": "catalog.example.com"}
+GREETING = 'it\'s "$5" \\ `a`\nand %more'
+FULL = os.environ.get("MESOPS_TEST") == "full"
 EXPOSURE_BOUND = 1.5
 """`systemd-analyze security`: 0 is no exposure at all, 10 is an unrestricted root process."""
 
@@ -138,7 +141,7 @@ def test_another_host_name_leads_nowhere() -> None:
 @pytest.mark.parametrize("host", NODES)
 def test_the_process_sees_its_environment_as_it_was_written(host: str) -> None:
     _status, body, _headers = estate.get(f"http://{NODES[host]}:3000/environment")
-    assert json.loads(body)["greeting"] == 'it\'s "$5" \\ `a`\nand %more'
+    assert json.loads(body)["greeting"] == GREETING
     assert estate.on(host, "stat -c '%a %U:%G' /etc/default/catalog").strip() == "640 root:catalog"
 
 
@@ -213,12 +216,69 @@ def outage(host: str) -> tuple[int, int]:
     return int(values["ActiveExitTimestampMonotonic"]), int(values["ActiveEnterTimestampMonotonic"])
 
 
+SECRET = "hunter2-7f3a"
+
+
+def assert_told_to_nobody(*outputs: str) -> None:
+    """The secret is in no output, no journal, no record and no report; only where the process reads it."""
+    told = list(outputs)
+    for host in (*NODES, "app-lb"):
+        told.append(estate.on(host, "journalctl --no-pager -o cat | grep -a -v '^$'"))
+        told.append(
+            estate.on(host, "cat /opt/catalog/.history.json /var/lib/mesops/rollouts/* 2>/dev/null", check=False)
+        )
+    assert not [text for text in told if SECRET in text]
+
+
+class Processes:
+    """Look at the command lines of a node, again and again."""
+
+    def __init__(self) -> None:
+        self.seen = ""
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.1):
+            self.seen += estate.on(NODE, "ps -eo args", check=False)
+
+    def __enter__(self) -> Processes:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._stop.set()
+        self._thread.join(30)
+
+
+def rollout(*arguments: str, log: str, playbook: str = "rollout", check: bool = True) -> estate.Recap:
+    command: list[str | Path] = [estate.BIN / "ansible-playbook", "-i", HERE / "inventory", f"playbooks/{playbook}.yml"]
+    done = estate.step(
+        f"{playbook}.yml {' '.join(arguments)}",
+        [*command, "-e", "rollout_service=catalog", *arguments],
+        log=estate.BUILD / f"app-{log}.log",
+        check=check,
+    )
+    return estate.Recap.read(done.stdout, done.returncode)
+
+
+def greetings() -> set[str]:
+    """What the nodes say that their processes were started with."""
+    pages = [estate.get(f"http://{address}:3000/environment")[1] for address in NODES.values()]
+    return {json.loads(page)["greeting"] for page in pages}
+
+
 def test_a_changed_environment_restarts_one_node_after_the_other() -> None:
     before = pids()
-    with Watch() as watch:
-        recap = site("-e", "catalog_greeting=changed", "--diff", log="environment")
+    planned = site("-e", f"catalog_greeting={SECRET}", "--check", "--diff", log="environment-check")
+    assert "would roll out the changed configuration of catalog: CATALOG_GREETING" in planned.output
+    assert pids() == before
+    with Watch() as watch, Processes() as processes:
+        recap = site("-e", f"catalog_greeting={SECRET}", "--diff", "-vvv", log="environment")
     assert recap.status == 0
-    assert "changed" not in re.findall(r"^[+-].*GREETING.*$", recap.output, re.MULTILINE)
+    assert "changed configuration of catalog: CATALOG_GREETING" in recap.output
+    assert greetings() == {SECRET}
+    assert_told_to_nobody(planned.output, recap.output, processes.seen)
     after = pids()
     assert all(before[host] != after[host] for host in NODES)
     assert watch.asked > 20
@@ -227,25 +287,111 @@ def test_a_changed_environment_restarts_one_node_after_the_other() -> None:
     assert down < up < down_next < up_next
     assert watch.both_down == 0
     assert watch.failed == []
-    assert site("-e", "catalog_greeting=changed", log="again").changed() == {}
-    assert site(log="back").status == 0
+    assert site("-e", f"catalog_greeting={SECRET}", log="again").changed() == {}
+    assert rollout(playbook="rollback", log="back").status == 0
+    assert greetings() == {GREETING}
+    assert site(log="as-before").changed() == {}
 
 
-def test_a_broken_environment_stops_at_the_first_node() -> None:
+def test_a_broken_environment_gets_no_traffic_and_goes_back() -> None:
     before = pids()
+    wrong = ("-e", "catalog_broken=true", "-e", f"catalog_greeting={SECRET}")
     with Watch() as watch:
-        recap = site("-e", "catalog_broken=true", log="broken", check=False)
+        by_site = site(*wrong, log="broken", check=False)
+        by_rollout = rollout(*wrong, "-e", "rollout_config=true", log="broken-rollout", check=False)
+    for recap in (by_site, by_rollout):
         assert recap.status != 0
-        assert "is not ready after 15 s" in recap.output
-        # The next run finds one node that is not ready, and must not take away the other.
-        again = site("-e", "catalog_broken=true", log="broken-again", check=False)
-        assert again.status != 0
+        said = re.sub(r"\s+", " ", recap.output)
+        assert "is not ready after 15 s" in said
+        assert "settings changed: CATALOG_BROKEN, CATALOG_GREETING" in said
+    assert_told_to_nobody(by_site.output, by_rollout.output)
     after = pids()
     assert len([host for host in NODES if before[host] != after[host]]) == 1
     assert watch.both_down == 0
     assert watch.failed == []
-    assert site(log="repaired").status == 0
+    assert greetings() == {GREETING}
     assert all(estate.get(f"http://{address}:3000/readyz")[0] == 200 for address in NODES.values())
+    assert site(log="repaired").changed() == {}
+
+
+@pytest.mark.usefixtures("first")
+def test_a_version_brings_the_configuration_and_takes_it_back(good: dict[str, str]) -> None:
+    artifact = ("-e", f"rollout_artifact={good['artifact']}", "-e", f"rollout_checksum={good['checksum']}")
+    with Watch() as watch:
+        asked = ("-e", "rollout_version=1.1.0", "-e", "catalog_greeting=new", "-e", "rollout_min_healthy_time=1")
+        assert rollout(*asked, *artifact, log="version-and-configuration").status == 0
+        assert greetings() == {"new"}
+        assert {version(address)["version"] for address in NODES.values()} == {"1.1.0"}
+        assert rollout(playbook="rollback", log="both-back").status == 0
+    assert watch.failed == []
+    assert greetings() == {GREETING}
+    assert {version(address)["version"] for address in NODES.values()} == {"1.0.0"}
+
+
+def test_a_service_whose_rollout_is_unfinished_is_left_alone() -> None:
+    """The lock of somebody else: site.yml says so, fails and touches nothing."""
+    before = pids()
+    holder = {"user": "deploy", "host": "ci-7", "pid": 1, "what": "rollout of catalog 2"}
+    command: list[str | Path] = [estate.BIN / "ansible", "app-lb", "-i", HERE / "inventory"]
+    lock = ("-m", "mesops.platform.rollout_lock", "-a")
+    arguments = {"service": "catalog", "state": "acquired", "ttl": 600, "holder": holder}
+    estate.step("lock", [*command, *lock, json.dumps(arguments)], log=estate.BUILD / "app-lock.log")
+    try:
+        recap = site("-e", "catalog_greeting=new", log="locked", check=False)
+    finally:
+        arguments = {"service": "catalog", "state": "broken", "by": "test", "reason": "test"}
+        estate.step("unlock", [*command, *lock, json.dumps(arguments)], log=estate.BUILD / "app-lock.log")
+    assert recap.status != 0
+    assert "deploy@ci-7 (rollout of catalog 2" in re.sub(r"\s+", " ", recap.output)
+    assert pids() == before
+    assert greetings() == {GREETING}
+
+
+class Orders:
+    """POSTs by several clients that keep their connections, until told to stop; nothing is sent twice."""
+
+    def __init__(self, clients: int) -> None:
+        self.sent, self.lost = 0, []  # type: int, list[str]
+        self._stop = threading.Event()
+        self._guard = threading.Lock()
+        self._threads = [threading.Thread(target=self._run) for _ in range(clients)]
+
+    def _run(self) -> None:
+        link = http.client.HTTPConnection("10.204.0.11", timeout=30)
+        while not self._stop.is_set():
+            try:
+                link.request("POST", "/orders", b"x" * 200, {**HOST, "Content-Type": "text/plain"})
+                answer = link.getresponse()
+                answer.read()
+                wrong = "" if answer.status == 201 else f"answered {answer.status}"
+            except (OSError, http.client.HTTPException) as error:
+                wrong = repr(error)
+                link.close()
+            with self._guard:
+                self.sent += 1
+                self.lost += [wrong] if wrong else []
+
+    def __enter__(self) -> Orders:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(40)
+
+
+def test_restarts_by_site_lose_no_post() -> None:
+    restarts, least = (20, 25_000) if FULL else (3, 1000)
+    with Orders(20) as orders:
+        for number in range(restarts):
+            before = pids()
+            assert site("-e", f"catalog_greeting={number}", log="posts").status == 0
+            assert all(before[host] != pid for host, pid in pids().items())
+    assert orders.lost == []
+    assert orders.sent >= least
+    assert site(log="posts-back").status == 0
 
 
 @pytest.mark.usefixtures("first")

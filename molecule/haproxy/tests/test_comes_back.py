@@ -114,7 +114,7 @@ def with_module(balancer: str, lines: str) -> str:
     source = "/root/mesops/ansible_collections/mesops/platform/plugins/module_utils"
     local = os.path.join(os.path.dirname(__file__), "../../../plugins/module_utils")
     shell(balancer, f"mkdir -p {source}")
-    for name in ("haproxy_runtime", "haproxy_state"):
+    for name in ("haproxy_runtime", "haproxy_state", "haproxy_traffic"):
         subprocess.run(["docker", "cp", "--quiet", f"{local}/{name}.py", f"{balancer}:{source}/"], check=True)
     change = """
 sys.path.insert(0, "/root/mesops")

@@ -21,6 +21,7 @@ import pytest
 import yaml
 from ansible_collections.mesops.platform.plugins.action import health_gate
 from ansible_collections.mesops.platform.plugins.module_utils.gates import Gate
+from traffic_model import Model
 
 BALANCER = {"type": "haproxy", "backend": ["catalog"], "servers": ["app-1"]}
 EMPTY = {"status": "success", "data": {"resultType": "vector", "result": []}}
@@ -196,7 +197,7 @@ def test_gates_have_clocks_of_their_own(played: Played) -> None:
     assert result["gates"][0]["samples"]["failure"] == 2
     assert result["gates"][1]["samples"] == {
         "success": 2,
-        **dict.fromkeys(("failure", "inconclusive", "error", "no_data"), 0),
+        **dict.fromkeys(("failure", "inconclusive", "error", "no_data", "hold"), 0),
     }
 
 
@@ -244,7 +245,10 @@ def test_samples_of_probes(played: Played) -> None:
 @pytest.mark.parametrize(
     ("task", "sentence"),
     [
-        ("bad probe", "probes.x.type is 'icmp'; it must be one of http, tcp, systemd, haproxy, promql, postgres."),
+        (
+            "bad probe",
+            "probes.x.type is 'icmp'; it must be one of http, tcp, systemd, haproxy, promql, postgres, readiness.",
+        ),
         ("nothing", "health_gate needs either gates or probes; give one of them."),
         ("unknown key", "gates.ready has the unknown key 'retries'; a gate has stage, probe, interval,"),
     ],
@@ -355,8 +359,10 @@ def test_samples_are_taken_when_they_are_due_and_together_where_they_can(monkeyp
 
 
 def counted(requests: int, bad: int) -> dict[str, Any]:
-    values = {"requests": requests, "responses_5xx": bad, "connection_errors": 0, "response_errors": 0}
-    return {"phase": "raw", "text": "counters", "data": {"counters": {"app-1": values}}}
+    balancer = Model()
+    balancer.send("app-1", "5xx", bad)
+    balancer.send("app-1", "good", requests - bad)
+    return {"phase": "raw", "text": "counters", "data": {"traffic": balancer.look()}}
 
 
 @pytest.mark.parametrize("silent", [[], [{"phase": "error", "text": "no answer"}]])
@@ -364,13 +370,13 @@ def test_what_was_counted_before_the_gate_began_does_not_count(
     monkeypatch: pytest.MonkeyPatch, silent: list[Any]
 ) -> None:
     gates = {"errors": {"probe": {**BALANCER, "measure": "errors"}, "count": 1}}
-    # Half of all requests have failed since the load balancer was started, but none of the last hundred.
-    rounds = [*silent, counted(1000, 500), counted(1100, 500)]
+    # Half of all requests have failed since the load balancer was started, but none of the last thousand.
+    rounds = [*silent, counted(1000, 500), counted(2000, 500)]
     (gate,), machine = watch(monkeypatch, gates, rounds)
     verdict = gate.verdict(machine.now)
     assert verdict is not None
     assert verdict.value == "passed"
-    assert gate.report()["measurements"][-1]["evidence"]["total"] == 100
+    assert gate.report()["measurements"][-1]["evidence"]["total"] == 1000
     assert len(machine.taken) == len(rounds)
 
 
@@ -390,7 +396,7 @@ def test_probes_reach_the_module_as_they_are_described(monkeypatch: pytest.Monke
 
     def take(_self: Machine, wanted: Mapping[str, Any]) -> dict[str, Any]:
         seen.append(dict(wanted["slow"]))
-        return {"slow": {"phase": "raw", "text": "1 request", "data": {"app-1": [5.0] * 60}}}
+        return {"slow": {"phase": "raw", "text": "1 request", "data": {"ms": {"app-1": [5.0] * 600}, "until": 7.0}}}
 
     monkeypatch.setattr(Machine, "take", take)
     (gate,), _machine = watch(monkeypatch, {"slow": {"probe": {**probe, **null}}}, [])

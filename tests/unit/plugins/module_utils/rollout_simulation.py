@@ -66,6 +66,9 @@ class Estate:
     control: world.Control | None = None
     bad: dict[str, str] = field(default_factory=dict)
     """What is wrong with a version: never-ready, errors, dies, no-answer (a traffic gate has no data)."""
+    wanted: str = ""
+    """The digest of the configuration that the inventory has, on every host; none are kept when it is empty."""
+    changes: str = ""
     migrated: list[str] = field(default_factory=list)
     time: float = 1000.0
     least: int = 0
@@ -223,7 +226,9 @@ class World:
         def act() -> world.Sight:
             self._obey(self.settings.balancers)
             nodes = {
-                name: world.Node(one.current, one.previous, one.running)
+                name: world.Node(
+                    one.current, one.previous, one.running, wanted=self.estate.wanted, changes=self.estate.changes
+                )
                 if one.alive
                 else world.Node(reason="no route to host")
                 for name, one in self.estate.hosts.items()
@@ -432,6 +437,9 @@ class World:
             return world.Taken(Phase.SUCCESS if good else Phase.FAILURE, "ready" if good else "not ready")
         if request.probe.get("type") == "promql" and "prometheus" in self.estate.dead_balancers:
             return world.Taken(Phase.ERROR, "Prometheus gave no answer")
+        if request.probe.get("measure") == "state":
+            down = [host for host in request.canary if not self.estate.serves(host)]
+            return world.Taken(Phase.FAILURE if down else Phase.SUCCESS, f"{', '.join(down)} is DOWN" if down else "up")
         faults = {self.estate.bad.get(str(self.estate.hosts[host].running)) for host in request.canary}
         if "dies" in faults:
             for host in request.canary:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pytest
 from ansible_collections.mesops.platform.plugins.filter import app_service_plan
 from ansible_collections.mesops.platform.plugins.module_utils import app_migration
@@ -19,17 +18,13 @@ from ansible_collections.mesops.platform.plugins.module_utils.release_archive im
 from hypothesis import given
 from hypothesis import strategies as st
 
-ROOT = Path(__file__).parents[4]
 STEP = Step("catalog", "catalog.service", "1.4.0", "expand", "bin/catalog migrate --to 100%", 300)
 
 
 def service_unit(**more: Any) -> str:
     """The service's unit as the app role writes it."""
     service = {"port": 3000, "command": "bin/catalog serve", "writable_paths": ["/srv/catalog"], **more}
-    item = app_service_plan.complete("catalog", service, "app-1")
-    template = (ROOT / "roles/app/templates/service.j2").read_text()
-    # As Ansible renders templates.
-    return jinja2.Environment(trim_blocks=True, keep_trailing_newline=True).from_string(template).render(item=item)
+    return app_service_plan.configuration("catalog", service, "app-1")["unit"]
 
 
 def directives(text: str) -> dict[str, list[tuple[str, str]]]:
@@ -46,6 +41,17 @@ def directives(text: str) -> dict[str, list[tuple[str, str]]]:
 
 
 # ------------------------------------------------------------------------------------------------------------ the unit
+
+
+def test_a_step_runs_with_the_configuration_that_comes_with_its_release() -> None:
+    step = replace(STEP, configuration="0123456789ab")
+    kept = "/opt/catalog/configurations/0123456789ab"
+    assert step.source == f"{kept}/unit"
+    found = dict(directives(app_migration.unit_text(step, service_unit()))["[Service]"])
+    assert found["EnvironmentFile"] == f"{kept}/environment"
+    assert STEP.source == "/etc/systemd/system/catalog.service"
+    with pytest.raises(Refused, match="is none; take it from app_release"):
+        app_migration.check(replace(STEP, configuration="../x"), 1)
 
 
 def test_unit_runs_the_step_once_from_its_own_release() -> None:

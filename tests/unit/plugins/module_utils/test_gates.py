@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import permutations
 from typing import Any
 
@@ -292,6 +293,26 @@ def test_a_sample_that_was_under_way_at_the_timeout_counts_and_one_after_the_ver
     late.note(Phase.SUCCESS, START + 61)
     assert late.verdict(START + 62) is Verdict.INCONCLUSIVE
     assert late.report() == before
+
+
+def test_a_gate_whose_last_word_is_that_there_is_no_baseline_blames_nobody() -> None:
+    one = Gate(spec(failure_limit=5, timeout=20, interval=5), 0.0)
+    one.note(Phase.FAILURE, 0.0, "bad")
+    one.note(Phase.HOLD, 5.0, "the others as well")
+    one.note(Phase.NO_DATA, 10.0)
+    assert one.holds
+    assert one.verdict(20.0) is Verdict.BAD_BASELINE
+    assert one.reason.endswith("1 failed, 1 had a baseline in trouble, 1 had no data: the others as well")
+    assert one.conclude(30.0, "too late") is Verdict.BAD_BASELINE
+
+
+def test_failures_may_be_counted_among_the_last_samples_only() -> None:
+    one = Gate(replace(spec(failure_limit=1, count=100, timeout=1000, interval=5), failure_window=3), 0.0)
+    phases = [Phase.FAILURE, Phase.SUCCESS, Phase.SUCCESS, Phase.FAILURE, Phase.SUCCESS, Phase.FAILURE]
+    for number, phase in enumerate(phases):
+        assert one.verdict(number * 5.0) is None
+        one.note(phase, number * 5.0)
+    assert one.verdict(30.0) is Verdict.FAILED
 
 
 def test_combine_gives_the_worst() -> None:

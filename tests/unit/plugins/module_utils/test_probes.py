@@ -726,6 +726,8 @@ def take_promql(probe: Mapping[str, Any], **answers: Any) -> tuple[str, str]:
         ({"max": 1}, vector("2", "NaN"), "failure", "2 is above 1"),
         ({"min": 1}, vector("+Inf"), "no_data", "1 of 1 values are no numbers"),
         ({"max": 1}, vector("-Inf"), "no_data", "1 of 1 values are no numbers"),
+        ({"max": 1}, vector("+Inf"), "failure", "inf is above 1"),
+        ({"min": 1}, vector("2", "-Inf"), "failure", "-inf is below 1"),
         ({"max": 1}, {"resultType": "scalar", "result": [1000, "NaN"]}, "no_data", "1 of 1 values are no numbers"),
         ({"max": 1}, {"resultType": "string", "result": [1, "0"]}, "error", "the query gives a string, not numbers"),
         ({"max": 1}, vector("zero"), "error", "could not convert string to float: 'zero'"),
@@ -811,8 +813,46 @@ def test_promql_range_ships_the_numbers_to_whoever_judges() -> None:
 
     probe = {**RATIO, "url": "http://p:9090/", "range": 60, "step": 2.5}
     sample = probes.take(probe, tools(fetch=fetch, clock=lambda: 1_000_000.5))
-    assert sample == {"phase": "raw", "text": "2 values", "data": {"canary": [1.0, 2.0], "baseline": [3.0]}}
+    # An infinite time is a very long one, for whoever judges it.
+    data = {"canary": [1.0, 2.0], "baseline": [3.0, 1e300], "until": 1_000_000.5}
+    assert sample == {"phase": "raw", "text": "2 values", "data": data}
     assert asked[0] == "http://p:9090/api/v1/query_range?query=new&start=999940.500&end=1000000.500&step=2.5"
+
+
+def test_promql_range_asks_only_for_what_it_has_not_seen() -> None:
+    asked = []
+
+    def fetch(request: probes.Request, timeout: float) -> tuple[int, bytes]:
+        asked.append(request.url)
+        return prometheus(new=matrix(["1"]), old=matrix(["3"]))(request, timeout)
+
+    probe = {**RATIO, "url": "http://p:9090/", "range": 60, "step": 10, "since": 1_000_000}
+    sample = probes.take(probe, tools(fetch=fetch, clock=lambda: 1_000_035.0))
+    assert "start=1000010.000&end=1000035.000&step=10" in asked[0]
+    assert sample["data"]["until"] == 1_000_030
+    asked.clear()
+    sample = probes.take(probe, tools(fetch=fetch, clock=lambda: 1_000_009.0))
+    assert (asked, sample["data"]) == ([], {"canary": [], "baseline": [], "until": 1_000_000})
+
+
+@pytest.mark.parametrize(
+    ("query", "seconds"),
+    [
+        ("up", 0),
+        ("rate(a[1m])", 60),
+        ("rate(a[1m]) / rate(b[5m])", 300),
+        ("increase(a[1h30m])", 5400),
+        ("max_over_time(rate(a[1m])[10m:30s])", 660),
+        ("max_over_time(a[10m:])", 600),
+        ("rate(a[1m] offset 5m)", 360),
+        ("rate(a[500ms])", 0.5),
+        ("rate(a[1d])", 86400),
+        ('rate(a{path="[9m]"}[1m])', 60),
+        ("rate(a{path='it\\'s [9m]'}[1m])", 60),
+    ],
+)
+def test_how_far_a_query_looks_back(query: str, seconds: float) -> None:
+    assert probes.lookback(query) == seconds
 
 
 def test_promql_sends_access_data() -> None:
@@ -1065,7 +1105,7 @@ PROMETHEUS_VALUES = st.sampled_from(["0", "0.5", "1", "1.5", "NaN", "+Inf", "-In
 def test_promql_is_green_only_when_every_value_is(values: list[str]) -> None:
     phase, _text = take_promql({**PROMQL, "min": 0, "max": 1}, up=vector(*values))
     assert (phase == "success") == (bool(values) and all(value in ("0", "0.5", "1") for value in values))
-    assert (phase == "failure") == ("1.5" in values)
+    assert (phase == "failure") == bool({"1.5", "+Inf", "-Inf"} & set(values))
 
 
 @given(st.integers(-2, 300), st.text(max_size=60), st.text(max_size=20))

@@ -165,7 +165,7 @@ EVERYTHING: dict[str, Any] = {
 def test_a_service_says_how_it_is_rolled_out() -> None:
     assert set(EVERYTHING) == set(plan.POLICY)
     found = plan.check_policy(EVERYTHING, {}, SERVICE)
-    assert set(found.pop("gates")) == {"ready", "running"}
+    assert set(found.pop("gates")) == {"ready", "running", "up"}
     assert found.pop("migrations")["expand"]["command"] == "bin/migrate"
     assert found == {
         "batches": (2, "50%"),
@@ -196,7 +196,7 @@ def test_one_run_may_differ_and_what_it_says_takes_the_whole_place() -> None:
     found = plan.check_policy(given, overrides, SERVICE)
     assert (found["drain_deadline"], found["drain_on_timeout"], found["min_healthy_time"]) == (9, "fail", 60)
     assert (found["weights"], found["backends"]) == ((100,), ("catalog",))
-    assert set(found["gates"]) == {"ready", "running"}
+    assert set(found["gates"]) == {"ready", "running", "up"}
     assert found["gates"]["running"].count == 1
     assert refused(plan.check_policy, {"weights": [7]}, {}, SERVICE).startswith(
         "app_services.catalog.rollout.weights is [7];"
@@ -294,11 +294,12 @@ def test_migrations_that_are_refused(value: Any, sentence: str) -> None:
 
 def test_default_gates() -> None:
     found = plan.check_gates({}, SERVICE)
-    assert list(found) == ["ready", "running", "errors"]
+    assert list(found) == ["ready", "running", "errors", "up"]
     assert found["ready"].probe["url"] == "http://127.0.0.1:3000/readyz"
     assert (found["ready"].stage, found["ready"].failure_limit, found["ready"].timeout) == ("ready", -1, 60)
     assert (found["running"].stage, found["running"].failure_limit) == ("ready", 0)
     assert (found["errors"].stage, found["errors"].on_inconclusive) == ("traffic", "continue")
+    assert (found["errors"].on_bad_baseline, found["up"].probe["measure"]) == ("halt", "state")
 
 
 def test_default_gates_follow_the_service() -> None:
@@ -326,7 +327,7 @@ def test_gate_of_the_same_name_replaces_the_whole_probe() -> None:
 def test_gates_are_taken_away_and_added() -> None:
     given_gates = {"running": {"enabled": False}, "version": {"stage": "ready", "probe": HTTP}}
     found = plan.check_gates(given_gates, SERVICE)
-    assert list(found) == ["ready", "errors", "version"]
+    assert list(found) == ["ready", "errors", "up", "version"]
     # What is taken away may be as wrong as it likes, but it still has to be a gate.
     assert "x" not in plan.check_gates({"x": {"enabled": False, "probe": {"type": "?"}}}, SERVICE)
     assert refused(plan.check_gates, {"x": {"enabled": False}}, SERVICE).startswith("rollout_gates.x.probe is None;")
@@ -335,6 +336,19 @@ def test_gates_are_taken_away_and_added() -> None:
 def test_null_is_as_good_as_not_written() -> None:
     probe = {**HTTP, "timeout": None, "status": None}
     assert plan.check_gates({"version": {"probe": probe}}, SERVICE)["version"].probe == HTTP
+
+
+def test_a_gate_that_cannot_see_the_new_version_alone_in_time_is_refused() -> None:
+    def gates(window: str, **more: Any) -> dict[str, Any]:
+        probe = {"type": "promql", "url": "http://p", "query": f"rate(a[{window}])", "max": 1}
+        return {"slow": {"probe": probe, "interval": 10, "count": 3, "timeout": 120, **more}}
+
+    assert plan.check_gates(gates("1m"), SERVICE)["slow"].timeout == 120
+    assert plan.check_gates(gates("5m", stage="ready"), SERVICE), "before there is traffic, it is about something else"
+    assert refused(plan.check_gates, gates("5m"), SERVICE) == (
+        "rollout_gates.slow.timeout is 120, but its query looks back 300 s, which must not reach to the version "
+        "before, so it cannot pass before 320 s; make the timeout longer, or the window shorter."
+    )
 
 
 def test_checking_gates_changes_neither_them_nor_the_defaults() -> None:

@@ -192,7 +192,7 @@ GATES: dict[str, Any] = {
     "port": {"probe": {"type": "tcp", "address": "127.0.0.1:$port"}},
     "latency": {"probe": {"type": "haproxy", "measure": "latency"}},
     "bad": {"probe": {"type": "haproxy", "measure": "errors"}, "count": 2, "interval": 3, "timeout": 45},
-    "up": {"probe": {"type": "haproxy"}},
+    "alive": {"probe": {"type": "haproxy"}},
     "orders": {
         "probe": {
             "type": "promql",
@@ -200,7 +200,8 @@ GATES: dict[str, Any] = {
             "query": 'histogram_quantile(0.95,\n sum by (le) (rate(order_seconds_bucket{host=~"$hosts"}[1m])))',
             "baseline": "x",
             "max_ratio": 1.5,
-        }
+        },
+        "timeout": 120,
     },
     "stock": {"probe": {"type": "promql", "url": "http://p:9090", "query": "stock", "min": 5, "max": 100}},
     "replication": {"probe": {"type": "postgres", "endpoints": ["http://pg-1:8008"]}},
@@ -217,7 +218,7 @@ GATES: dict[str, Any] = {
         ("order", "(traffic): POST http://127.0.0.1/orders; 3 good, every 2 s, within 60 s"),
         ("port", "(traffic): connect to 127.0.0.1:$port; 1 good, every 5 s, within 60 s"),
         ("latency", "(traffic): latency compared with the other hosts; 1 good, every 5 s, within 60 s"),
-        ("up", "(traffic): up at every load balancer; 1 good, every 5 s, within 60 s"),
+        ("alive", "(traffic): up at every load balancer; 1 good, every 5 s, within 60 s"),
         ("stock", "(traffic): at least 5 and at most 100: stock; 1 good, every 5 s, within 60 s"),
         ("replication", "(traffic): replication is healthy; 1 good, every 5 s, within 60 s"),
     ],
@@ -230,7 +231,7 @@ def test_gate_in_a_line(gate: str, text: str) -> None:
 def test_long_query_is_cut_but_not_the_numbers() -> None:
     line = report.gate_line(plan.check_gates(GATES, SERVICE)["orders"])
     assert line.startswith("  gate        orders (traffic): at most 1.5 times its baseline: histogram")
-    assert line.endswith("…; 1 good, every 5 s, within 60 s")
+    assert line.endswith("…; 1 good, every 5 s, within 120 s")
     assert len(line) <= COLUMNS
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils.haproxy_requests import LOG_SECONDS, AccessLog
-from ansible_collections.mesops.platform.plugins.modules.health_gate import balancer_sample
+from ansible_collections.mesops.platform.plugins.modules.health_gate import Balancer
 
 PROBE = {"type": "haproxy", "measure": "errors", "backend": ["catalog"], "methods": ["post"]}
 
@@ -28,13 +29,29 @@ def logged(*lines: str) -> AccessLog:
     return AccessLog(answer, time.time(), LOG_SECONDS)
 
 
+def nobody(_command: str) -> str:
+    raise AssertionError("the log says it all")
+
+
+def sample_of(log: AccessLog, **more: float | str) -> dict[str, Any]:
+    sample = Balancer(log, nobody, 1234.5).sample({**PROBE, **more})
+    assert sample["data"]["until"] == 1234.5
+    return dict(sample["data"])
+
+
 def test_errors_of_some_methods_are_counted_per_server() -> None:
     log = logged(line("POST", 500), line("POST", 201), line("GET", 500), line("POST", 201, server="app-2"))
-    sample = balancer_sample(PROBE, log)
-    assert sample["data"] == {"failed_and_all": {"app-1": [1, 2], "app-2": [0, 1]}}
+    assert sample_of(log)["failed_and_all"] == {"app-1": [1, 2], "app-2": [0, 1]}
 
 
 def test_only_the_last_seconds_count() -> None:
     log = logged(line("POST", 500, age=30), line("POST", 201, age=2))
-    assert balancer_sample({**PROBE, "seconds": 10}, log)["data"] == {"failed_and_all": {"app-1": [0, 1]}}
-    assert balancer_sample(PROBE, log)["data"] == {"failed_and_all": {"app-1": [1, 2]}}
+    assert sample_of(log, seconds=10)["failed_and_all"] == {"app-1": [0, 1]}
+    assert sample_of(log)["failed_and_all"] == {"app-1": [1, 2]}
+
+
+def test_what_an_earlier_look_has_seen_does_not_count_again() -> None:
+    log = logged(line("POST", 500, age=30), line("POST", 201, age=2))
+    assert sample_of(log, since=time.time() - 10)["failed_and_all"] == {"app-1": [0, 1]}
+    found = sample_of(log, since=time.time() - 10, measure="latency")["ms"]
+    assert found == {"app-1": [0]}

@@ -21,6 +21,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils import live_world 
 from ansible_collections.mesops.platform.plugins.plugin_utils.fleet import Answer, Call, Fleet
 from ansible_collections.mesops.platform.plugins.plugin_utils.live_store import WRITE, LiveStore, StoreSettings
 from ansible_collections.mesops.platform.plugins.plugin_utils.live_world import LiveWorld
+from traffic_model import Model
 
 SERVICE = Service(
     "catalog", 3000, "catalog.service", "bin/catalog", "catalog", ready_timeout=40, stop_timeout=20, keep=3
@@ -103,7 +104,7 @@ def server(name: str, **more: Any) -> dict[str, Any]:
 
 def balancer(*servers: Mapping[str, Any], **more: Any) -> dict[str, Any]:
     """A load balancer as haproxy_server shows it."""
-    nothing = {"done": True, "busy_before": {}, "killed": {}, "waited_s": 0.0, "counters": {}}
+    nothing = {"done": True, "busy_before": {}, "killed": {}, "waited_s": 0.0, "traffic": Model().look(0)}
     return {"servers": list(servers), **nothing, **more}
 
 
@@ -511,36 +512,102 @@ def test_load_balancers_are_asked_about_the_servers_of_the_batch_since_it_came_i
     assert "servers" not in ERRORS, "what the user wrote is left as it is"
 
 
-def counted(requests: int, bad: int = 0) -> dict[str, float]:
-    return {"requests": requests, "responses_5xx": bad, "connection_errors": 0, "response_errors": 0}
+def traffic(number: int, **more: Any) -> dict[str, Any]:
+    """What a load balancer has counted: so many requests of each host, all of them failed at app-1."""
+    balancer = Model()
+    balancer.at += number
+    balancer.send("app-1", "5xx", number)
+    balancer.send("app-2", "good", number)
+    return {**balancer.look(0), **more}
 
 
 def test_what_was_counted_before_a_batch_came_in_does_not_count(site: Site) -> None:
-    before = {"app-1": counted(1000, 500), "app-2": counted(1000)}
-    site.reply("haproxy_server", balancer(counters=before))
+    site.reply("haproxy_server", balancer(traffic=traffic(1000)))
     site.world.enter(BOTH, 10)
-    after = {"app-1": counted(1100, 500), "app-2": counted(1500)}
-    raw = {"phase": "raw", "text": "counters", "data": {"counters": after}}
-    site.reply("health_gate", {"samples": {"x": raw}})
-    taken = site.world.sample([request("x", ERRORS)])["x"]
-    assert taken.phase is Phase.SUCCESS
-    assert (taken.evidence["total"], taken.evidence["baseline_total"]) == (200, 1000)
+    site.reply("health_gate", {"samples": {"x": {"phase": "raw", "text": "", "data": {"traffic": traffic(1007)}}}})
+    figures = site.world.sample([request("x", ERRORS)])["x"].figures
+    assert isinstance(figures, world.Counted)
+    assert figures.baseline is not None
+    assert (figures.canary.failed, figures.baseline.good) == (14, 14)
 
 
-@pytest.mark.parametrize(
-    ("silent", "phase", "text"),
-    [
-        ("app-1", Phase.FAILURE, "app-1: no route to host"),
-        ("lb-1", Phase.ERROR, "lb-1: no route to host"),
-    ],
-)
-def test_silence_of_a_node_is_a_failure_and_any_other_is_no_evidence(
-    site: Site, silent: str, phase: Phase, text: str
-) -> None:
+def test_every_load_balancer_is_looked_at_when_a_host_gets_traffic_also_where_it_is_kept_out(site: Site) -> None:
+    site.reply("haproxy_server", balancer(server("app-1"), traffic=traffic(1000)))
+    assert not site.world.enter({"lb-1": ["app-1"]}, 10).down
+    asked = site.hosts.asked("haproxy_server")
+    assert asked["lb-1"].arguments["state"] == "ready"
+    assert asked["lb-2"].arguments == {"backend": ["catalog", "api"]}, "it is only looked at"
+    assert site.hosts.rounds == 1
+    site.reply("health_gate", {"samples": {"x": {"phase": "raw", "text": "", "data": {"traffic": traffic(1007)}}}})
+    figures = site.world.sample([request("x", ERRORS)])["x"].figures
+    assert isinstance(figures, world.Counted)
+    assert figures.canary.failed == 7
+
+
+def test_what_was_usual_is_what_was_seen_before_anything_was_done(site: Site) -> None:
+    site.reply("app_release", {"current": "1"})
+    site.reply("haproxy_server", balancer(server("app-1"), server("app-2"), traffic=traffic(50)))
+    site.world.observe()
+    site.reply("haproxy_server", balancer(server("app-1"), traffic=traffic(1000)))
+    site.world.enter(BOTH, 10)
+    site.reply("health_gate", {"samples": {"x": {"phase": "raw", "text": "", "data": {"traffic": traffic(1007)}}}})
+    figures = site.world.sample([request("x", ERRORS)])["x"].figures
+    assert isinstance(figures, world.Counted)
+    assert figures.usual is not None
+    assert figures.usual.good == 100
+
+
+@pytest.mark.parametrize("silent", ["app-1", "lb-1"])
+def test_silence_is_no_evidence_not_even_that_of_a_node(site: Site, silent: str) -> None:
+    """A refused connection says nothing about the release; whether the host is down is what the checks tell."""
     site.reply("health_gate", sampled)
     site.hosts.unreachable = {silent}
     key, probe, host = ("x", HTTP, "app-1") if silent == "app-1" else ("x", PROMQL, "")
-    assert site.world.sample([request(key, probe, host)])[key] == world.Taken(phase, text)
+    taken = site.world.sample([request(key, probe, host)])[key]
+    assert taken == world.Taken(Phase.ERROR, f"{silent}: no route to host")
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    now = SimpleNamespace(value=1000.0)
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now.value, time=time.time))
+    return now
+
+
+def test_a_query_never_looks_at_the_version_before(site: Site, clock: SimpleNamespace) -> None:
+    probe = {**PROMQL, "query": "rate(errors[1m])"}
+    site.reply("health_gate", sampled)
+    site.reply("haproxy_server", balancer())
+    site.world.enter(BOTH, 10)
+    clock.value += 59
+    taken = site.world.sample([SampleRequest("x", probe, "", ["app-1"], ["app-2"], True)])["x"]
+    assert taken == world.Taken(
+        Phase.NO_DATA, "the query looks back 60 s, but the hosts have had traffic for 59 s only"
+    )
+    assert site.hosts.asked("health_gate") == {}
+    site.world.enter(BOTH, 100)
+    clock.value += 2
+    assert site.world.sample([SampleRequest("x", probe, "", ["app-1"], ["app-2"], True)])["x"].phase is Phase.SUCCESS
+    site.world.enter({"lb-1": ["app-2"]}, 10)
+    late = SampleRequest("x", probe, "", ["app-2"], ["app-1"])
+    assert site.world.sample([late])["x"].phase is Phase.SUCCESS, "before there is traffic it is about something else"
+
+
+def test_a_range_is_cut_to_the_time_of_the_new_version_and_its_points_are_independent(
+    site: Site, clock: SimpleNamespace
+) -> None:
+    probe = {**PROMQL, "query": "rate(errors[1m])", "baseline": "b", "range": 300}
+    raw = {"phase": "raw", "text": "", "data": {"canary": [1.0], "baseline": [1.0], "until": 77.0}}
+    site.reply("health_gate", {"samples": {"x": raw}})
+    site.reply("haproxy_server", balancer())
+    site.world.enter(BOTH, 10)
+    asked = []
+    for seconds in (100, 1000):
+        clock.value = 1000.0 + seconds
+        site.world.sample([SampleRequest("x", probe, "", ["app-1"], ["app-2"], True)])
+        sent = site.hosts.asked("health_gate")["lb-1"].arguments["probes"]["x"]
+        asked.append((sent["range"], sent["step"], sent.get("since")))
+    assert asked == [(40, 60, None), (300, 60, 77.0)]
 
 
 def test_a_module_that_fails_on_a_node_is_no_evidence_against_the_release(site: Site) -> None:

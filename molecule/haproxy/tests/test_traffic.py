@@ -1,0 +1,45 @@
+# Copyright: (c) 2026, The mesops.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What HAProxy 3.0 and 2.6 count of servers that drop requests or answer none, side by side."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+
+from .helpers import BALANCERS, shell
+
+MODULES = ("haproxy_runtime", "haproxy_state", "haproxy_traffic", "rollout_traffic")
+SOURCE = "/root/mesops/ansible_collections/mesops/platform/plugins/module_utils"
+HERE = os.path.dirname(__file__)
+
+
+def stories(balancer: str) -> dict[str, dict[str, dict[str, int]]]:
+    """What a gate sees in each of them, by server."""
+    shell(balancer, f"mkdir -p {SOURCE}")
+    files = {f"{HERE}/../../../plugins/module_utils/{name}.py": SOURCE for name in MODULES}
+    for path, where in {**files, f"{HERE}/../files/traffic.py": "/root"}.items():
+        subprocess.run(["docker", "cp", "--quiet", path, f"{balancer}:{where}/"], check=True)
+    found: dict[str, dict[str, dict[str, int]]] = json.loads(
+        shell(balancer, "PYTHONPATH=/root/mesops python3 /root/traffic.py")
+    )
+    return found
+
+
+def test_every_request_counts_once_whatever_becomes_of_it() -> None:
+    with ThreadPoolExecutor() as pool:
+        for found in pool.map(stories, BALANCERS):
+            well, reloaded = found["well"], found["over a reload"]
+            assert [well[name]["good"] for name in ("one", "two")] == [10, 10]
+            assert sum(reloaded[name]["good"] for name in reloaded) == 40, "a reload takes nothing and adds nothing"
+            hidden = found["empty, tried again"]
+            assert hidden["two"]["good"] == 20, "no client has seen anything"
+            assert hidden["one"]["failed"] == hidden["one"]["sent"] >= 10
+            assert found["empty"]["one"]["failed"] == found["empty"]["one"]["sent"] == 10
+            hangs = found["hangs"]["one"]
+            assert (hangs["given_up"], hangs["good"], hangs["sent"]) == (10, 0, 10), "their clients have long left"
+            for one in (well, reloaded, found["hangs"]):
+                assert one["two"]["failed"] == one["two"]["given_up"] == 0
