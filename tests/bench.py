@@ -22,7 +22,7 @@ import estate
 from bench_shared import LeftOut
 
 PAGE = estate.ROOT / "docs" / "benchmarks.md"
-PARTS = ("estate", "rollouts", "neighbour", "fleet", "telemetry", "peers", "edge", "gates")
+PARTS = ("estate", "rollouts", "neighbour", "fleet", "telemetry", "peers", "edge", "gates", "judge")
 """In the order of the page; each is a module ``bench_<part>`` with a function ``measure`` that returns Markdown."""
 
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The mesops.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write docs/reference/: every role, module, filter and playbook, from what they say of themselves.
+"""Write docs/reference/: every role, module, filter, lookup and playbook, from what they say of themselves.
 
 Run by ``make reference``; a unit test compares the pages with what this would write. Markdown, because it is read on
 the forge, which shows nothing of the HTML in antsibull-docs' pages.
@@ -20,7 +20,10 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ROOT / "docs" / "reference"
-SOURCES = {"role": ROOT / "roles", "module": ROOT / "plugins" / "modules", "filter": ROOT / "plugins" / "filter"}
+SOURCES = {"role": ROOT / "roles"} | {
+    kind: ROOT / "plugins" / directory
+    for kind, directory in (("module", "modules"), ("filter", "filter"), ("lookup", "lookup"))
+}
 INTERNAL = {"rollout_target"}
 """Playbooks that others import and nobody runs."""
 HINT = "Made by `make reference`; the same by `ansible-doc`"
@@ -115,7 +118,7 @@ def roles() -> str:
 
 
 def plugins(of: str, title: str) -> str:
-    """The page of the modules, or of the filters."""
+    """The page of the modules, of the filters or of the lookups."""
     page = [f"# {title}\n\n{HINT} `-t {of} mesops.platform.<name>`.\n"]
     for name, one in documents(of).items():
         doc = one["doc"]
@@ -163,6 +166,7 @@ def pages() -> dict[str, str]:
         "roles.md": roles(),
         "modules.md": plugins("module", "Modules"),
         "filters.md": plugins("filter", "Filters"),
+        "lookups.md": plugins("lookup", "Lookups"),
         "playbooks.md": playbooks(),
     }
 

@@ -17,13 +17,14 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_report as report
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_state as state
-from ansible_collections.mesops.platform.plugins.module_utils.rollout_begin import begin_rollback, begin_rollout
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_begin import Decision
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_engine import Engine
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import PlanError
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import Record
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_watch import fill_probe, place_of
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_world import (
     BalancerTrouble,
+    Opened,
     SampleRequest,
     StoreLost,
 )
@@ -59,7 +60,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         engine = Engine(world, world.settings, partial(setup.new_id, world.settings.service.name), setup.who())
         try:
             if self._task.check_mode:
-                return {**result, **self._plan(world, engine, back)}
+                return {**result, **self._plan(world, engine, "rollback" if back else "rollout")}
             record = engine.roll_back() if back else engine.roll_out()
         except (PlanError, BalancerTrouble, StoreLost, ValueError) as why:
             return {**result, "failed": True, "changed": False, "msg": f"Refused, nothing was changed: {why}"}
@@ -67,6 +68,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             os._exit(1)
         finally:
             world.fleet.end()
+        if engine.defect:
+            DISPLAY.vvv(engine.defect)
         good = (state.SUCCEEDED, state.REVERTED) if back else (state.SUCCEEDED,)
         return {**result, **self._outcome(record, engine.changed, record.status in good, args.get("report"))}
 
@@ -82,46 +85,36 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     # ----------------------------------------------------------------------------------------------------------- plan
 
-    def _plan(self, world: LiveWorld, engine: Engine, back: bool) -> dict[str, Any]:
-        """What would happen; reads the store without its lock, hosts and load balancers, and samples gates once."""
+    def _plan(self, world: LiveWorld, engine: Engine, kind: str) -> dict[str, Any]:
+        """What a run would do now; reads the store without its lock, hosts and load balancers, samples gates once."""
         stored = world.store.read()
         facts = []
         if stored.get("lock"):
             facts.append(f"locked      {stored['lock'].get('summary', 'by somebody else')}: a run would be refused")
-        sight = world.observe()
-        open_record = stored.get("open_record")
-        manifest: dict[str, Any] = {}
-        if open_record is not None:
-            record = Record.from_dict(open_record)
-            same = (record.kind, record.version) == ("rollout", world.settings.version)
-            if not (back or same or record.status == state.FROZEN):
-                raise PlanError(f"The {record.kind} {record.id} to {record.version} is unfinished ({record.status}).")
-            facts.append(
-                f"unfinished  {record.id} is {record.status} and would be {'reverted' if back else 'taken up'}"
-            )
-        else:
-            begin = begin_rollback if back else begin_rollout
-            record = begin(
-                engine.blank("rollback" if back else "rollout"), world.settings, sight, stored.get("history") or []
-            )
-        if record.hosts and not back:
-            prepared = world.prepare({host: one.target for host, one in record.hosts.items()}, check=True)
-            bad = {host: one.reason for host, one in prepared.items() if one.reason}
-            if bad:
-                raise PlanError("; ".join(f"{host}: {why}" for host, why in bad.items()))
-            manifest = dict(next(iter(prepared.values())).manifest)
-        facts += self._samples(world, list(record.hosts))
-        if record.hosts:
-            DISPLAY.display(report.plan_text(record, world.settings, manifest, facts))
-        else:
+        decision = engine.plan(Opened(stored.get("open_record"), stored.get("history") or []), kind)
+        record = decision.record
+        facts += report.decision_lines(decision)
+        if decision.nothing:
             DISPLAY.display(f"Every host of {record.service} runs {record.version} and is in service: nothing to do.")
-        before = {host: one.previous for host, one in record.hosts.items()}
-        after = {host: one.previous if open_record and back else one.target for host, one in record.hosts.items()}
+        else:
+            manifest = self._manifest(world, record) if record.direction == state.FORWARD else {}
+            facts += self._samples(world, list(record.hosts))
+            DISPLAY.display(report.plan_text(record, world.settings, manifest, facts))
         return {
-            "changed": bool(record.hosts),
-            "diff": {"before": before, "after": after, "before_header": record.service, "after_header": record.id},
+            "changed": not decision.nothing,
+            "diff": _diff(decision),
             "rollout": {**_brief(record), "status": "planned"},
         }
+
+    @staticmethod
+    def _manifest(world: LiveWorld, record: Record) -> dict[str, Any]:
+        """What the release carries; PlanError where it could not be installed."""
+        targets = {host: one.target for host, one in record.hosts.items() if one.phase != state.DONE}
+        prepared = world.prepare(targets, check=True) if targets else {}
+        bad = {host: one.reason for host, one in prepared.items() if one.reason}
+        if bad and record.kind == "rollout":
+            raise PlanError("; ".join(f"{host}: {why}" for host, why in bad.items()))
+        return next((dict(one.manifest) for one in prepared.values()), {})
 
     @staticmethod
     def _samples(world: LiveWorld, hosts: Sequence[str]) -> list[str]:
@@ -161,6 +154,19 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return found
 
 
+def _diff(decision: Decision) -> dict[str, Any]:
+    """Versions before and after, for C(--diff)."""
+    record = decision.record
+    back = record.direction == state.BACK
+    hosts = {host: one for host, one in record.hosts.items() if not back or one.phase not in state.UNTOUCHED}
+    return {
+        "before": {host: one.target if back else one.previous for host, one in hosts.items()},
+        "after": {host: one.previous if back else one.target for host, one in hosts.items()},
+        "before_header": record.service,
+        "after_header": record.id,
+    }
+
+
 def _brief(record: Record) -> dict[str, Any]:
     """The part of a record that a task returns; the whole is in the store."""
     return {
@@ -170,6 +176,7 @@ def _brief(record: Record) -> dict[str, Any]:
         "reason": record.reason,
         "advice": record.advice,
         "hosts": {host: one.phase for host, one in record.hosts.items()},
+        "kept_out": {name: list(hosts) for name, hosts in record.kept_out.items()},
         "seconds": round(max(0.0, (record.ended_at or record.updated_at or record.started_at) - record.started_at), 1),
     }
 

@@ -10,7 +10,8 @@ import re
 import shlex
 from typing import Any, Callable
 
-from ansible_collections.mesops.platform.plugins.module_utils import release_store
+from ansible_collections.mesops.platform.plugins.module_utils import probe_spec, release_store
+from ansible_collections.mesops.platform.plugins.module_utils import rollout_plan as plan
 from ansible_collections.mesops.platform.plugins.module_utils.release_archive import Refused
 
 DOCUMENTATION = r"""
@@ -162,6 +163,9 @@ DEFAULTS: dict[str, Any] = {
     "environment": {},
     "liveness_path": "/livez",
     "readiness_path": "/readyz",
+    "readiness_host": "localhost",
+    "readiness_status": "200-299",
+    "readiness_within": 2,
     "metrics_path": "/metrics",
     "ready_timeout": 60,
     "stop_timeout": 30,
@@ -171,6 +175,7 @@ DEFAULTS: dict[str, Any] = {
     "sandbox": {},
     "keep": 5,
     "release": None,
+    "rollout": {},
 }
 REQUIRED = ("port", "command")
 LIMITS = {"memory_max": "MemoryMax", "cpu_quota": "CPUQuota", "tasks_max": "TasksMax", "nofile": "LimitNOFILE"}
@@ -184,6 +189,21 @@ def _number(value: Any, least: int, most: int) -> bool:
 
 def _url_path(value: Any) -> bool:
     return isinstance(value, str) and re.fullmatch(r"/[!-~]*", value) is not None
+
+
+def _host(value: Any) -> bool:
+    """Whether a text is a host, with or without a port, as a header carries it."""
+    return (
+        isinstance(value, str)
+        and re.fullmatch(r"[A-Za-z0-9_.-]+(:\d{1,5})?|\[[0-9a-fA-F:.]+\](:\d{1,5})?", value) is not None
+    )
+
+
+def _status(value: Any) -> bool:
+    try:
+        return not isinstance(value, bool) and bool(probe_spec.statuses(value, ""))
+    except probe_spec.ProbeError:
+        return False
 
 
 def _word(value: Any) -> bool:
@@ -211,6 +231,9 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "environment": (lambda value: isinstance(value, dict), "give a mapping of variable names to values"),
     "liveness_path": (_url_path, "give a path that begins with /"),
     "readiness_path": (_url_path, "give a path that begins with /"),
+    "readiness_host": (_host, "give a host name, such as www.example.com"),
+    "readiness_status": (_status, "give a status such as 200, or ranges such as 200-299,304"),
+    "readiness_within": (lambda value: _number(value, 1, 60), "give seconds from 1 to 60"),
     "metrics_path": (
         lambda value: value == "" or _url_path(value),
         "give a path that begins with /, or nothing when the service has no metrics",
@@ -233,6 +256,7 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: value is None or isinstance(value, dict),
         "give a mapping with version, artifact and checksum",
     ),
+    "rollout": (lambda value: isinstance(value, dict), f"give a mapping with any of {', '.join(plan.POLICY)}"),
 }
 
 
@@ -253,7 +277,11 @@ def _check_service(name: str, given: Any) -> list[str]:
     for key, (good, advice) in CHECKS.items():
         if key in given and not good(given[key]):
             errors.append(f"{where}.{key} is {_brief(key, given[key])}; {advice}.")
-    return errors or _check_inside(name, {**DEFAULTS, **given})
+    if errors:
+        return errors
+    service = {**DEFAULTS, **given}
+    inside = _check_inside(name, service)
+    return inside or plan.policy_errors(service["rollout"], plan.service_of(complete(name, service, "")))
 
 
 def _brief(key: str, value: Any) -> str:
@@ -335,6 +363,12 @@ def sandbox_lines(overrides: dict[str, Any]) -> list[str]:
     return lines
 
 
+def status_text(value: Any) -> str:
+    """Ranges of HTTP statuses as one text, which a probe and HAProxy read alike: 200-299,304."""
+    ranges = probe_spec.statuses(value, "readiness_status")
+    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in ranges)
+
+
 def complete(name: str, given: dict[str, Any], host: str) -> dict[str, Any]:
     """A service with all its keys, without its environment."""
     service = {"group": name, "user": name, **DEFAULTS, **given}
@@ -342,7 +376,15 @@ def complete(name: str, given: dict[str, Any], host: str) -> dict[str, Any]:
     del service["environment"]
     return {
         **service,
+        "readiness_status": status_text(service["readiness_status"]),
         "name": name,
+        "ready": {
+            "url": f"http://127.0.0.1:{service['port']}{service['readiness_path']}",
+            "host": service["readiness_host"],
+            "status": status_text(service["readiness_status"]).split(","),
+            "within": service["readiness_within"],
+            "timeout": service["ready_timeout"],
+        },
         "host": host,
         "home": f"/opt/{name}",
         "unit": f"{name}.service",

@@ -86,7 +86,7 @@ class Result:
     """Where the step stands."""
 
     state: str
-    """running, done or failed."""
+    """running, done or failed; running or idle when it was only looked at."""
     reason: str = ""
     output: str = ""
 
@@ -145,14 +145,27 @@ def unit_text(step: Step, service_unit: str) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+class Silent(Exception):
+    """Nobody says how the step stands, which is no outcome of it."""
+
+
 class Runner:
     """One step on one host."""
 
-    def __init__(self, step: Step, run: Run, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
+    def __init__(
+        self,
+        step: Step,
+        run: Run,
+        clock: Callable[[], float],
+        sleep: Callable[[float], None],
+        allowed: Callable[[], None] = lambda: None,
+    ) -> None:
         self.step = step
         self.run = run
         self.clock = clock
         self.sleep = sleep
+        self.allowed = allowed
+        """Raises when this run may not start anything any more; asked right before the step is started."""
 
     def state(self) -> dict[str, str]:
         """What systemd says of the step's unit; nothing when it does not say."""
@@ -164,7 +177,7 @@ class Runner:
         """The state, as soon as systemd says it: silence means nothing about the step, which may well go on."""
         while not (found := self.state()):
             if self.clock() >= deadline:
-                raise Refused(f"systemd says nothing of {self.step.own_unit}; look at it there, then try again")
+                raise Silent(f"systemd says nothing of {self.step.own_unit}; look at it there, then try again")
             self.sleep(POLL)
         return found
 
@@ -188,6 +201,10 @@ class Runner:
         why = f"'{self.step.command}' of {self.step.version} failed ({self._why(found)}): {told or 'it wrote nothing'}"
         return Result("failed", why, output)
 
+    def look(self, wait: float) -> Result:
+        """Whether the step runs now; nothing is begun or cleared away."""
+        return Result("running" if _under_way(self._ask(self.clock() + wait)) else "idle")
+
     def _why(self, found: Mapping[str, str]) -> str:
         if found.get("Result") == "timeout":
             return f"it did not end within {math.ceil(self.step.timeout)} s"
@@ -209,6 +226,7 @@ class Runner:
         except OSError as error:
             raise Refused(f"{source} cannot be read ({error.strerror}); run site.yml for this host first") from error
         os.makedirs(step.runtime_units, exist_ok=True)
+        self.allowed()
         with open(step.path, "w", encoding="utf-8") as stream:
             stream.write(text)
         for command in (["daemon-reload"], ["start", "--no-block", "--", step.own_unit]):

@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import socket
-import ssl
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
-from ansible_collections.mesops.platform.plugins.module_utils import http_direct
+from ansible_collections.mesops.platform.plugins.module_utils import probe_spec, readiness
 
 PROPERTIES = (
     "LoadState",
@@ -208,24 +206,16 @@ def wait_ready(
         sleep(interval)
 
 
-def http_probe(url: str, statuses: Sequence[int], timeout: float) -> Probe:
-    """A probe that passes when ``url`` answers with one of ``statuses`` (any 2xx when the list is empty)."""
+def http_probe(url: str, statuses: Sequence[Any], timeout: float, host: str = "") -> Probe:
+    """A probe that passes when ``url`` answers with one of ``statuses`` (any 2xx when the list is empty).
 
-    def probe() -> tuple[bool, str]:
-        try:
-            # Its certificate is for its clients, who may know it by another name and trust others than this host does.
-            anybody = urllib.request.HTTPSHandler(context=ssl._create_unverified_context())
-            with http_direct.opener(anybody).open(url, timeout=timeout) as reply:
-                status, detail = reply.status, ""
-        except urllib.error.HTTPError as error:
-            status = error.code
-            detail = re.sub(r"\s+", " ", error.read(200).decode("utf-8", "replace")).strip()
-        except (OSError, ValueError) as error:
-            return False, f"{url} gave no answer ({getattr(error, 'reason', error)})"
-        good = status in statuses if statuses else 200 <= status < 300
-        return good, f"{url} answered {status}{': ' + detail if detail else ''}"
-
-    return probe
+    A status is a number or a text such as 200-299. ``host`` is the Host header, that of the URL when empty.
+    """
+    try:
+        wanted = probe_spec.statuses(statuses or ["200-299"], "ready")
+    except probe_spec.ProbeError as error:
+        raise DaemonError(str(error).rstrip(".")) from error
+    return partial(readiness.ask, url, host, wanted, timeout)
 
 
 def tcp_probe(address: str, timeout: float) -> Probe:

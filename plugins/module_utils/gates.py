@@ -49,6 +49,7 @@ _KEYS = (
     "on_no_data",
     "on_inconclusive",
     "on_error",
+    "both",
     "enabled",
 )
 _MOST = 10**6
@@ -109,6 +110,8 @@ class GateSpec:
     """What the rollout does then: ``rollback``, ``pause`` or ``continue``."""
     on_error: str = "rollback"
     """What the rollout does then: ``rollback`` or ``continue``."""
+    both: bool = False
+    """Whether hosts that go back have to pass it too; it is about the service then, and not about one version."""
     enabled: bool = True
 
     @classmethod
@@ -125,8 +128,9 @@ class GateSpec:
         probe = raw.get("probe")
         if not isinstance(probe, Mapping) or not isinstance(probe.get("type"), str):
             raise GateError(f"{place}.probe is {probe!r}; it must be a mapping with a type, for instance type: http.")
-        if not isinstance(raw.get("enabled", True), bool):
-            raise GateError(f"{place}.enabled is {raw['enabled']!r}; it must be true or false.")
+        for key in ("enabled", "both"):
+            if not isinstance(raw.get(key, True), bool):
+                raise GateError(f"{place}.{key} is {raw[key]!r}; it must be true or false.")
         words = {key: _word(raw, key, place) for key in _CHOICES}
         spec = cls(
             name=name,
@@ -139,6 +143,7 @@ class GateSpec:
             inconclusive_limit=_whole(raw, "inconclusive_limit", -1, place),
             hold=_seconds(raw, "for", 0, place),
             timeout=_seconds(raw, "timeout", 60, place, above=True),
+            both=raw.get("both", False),
             enabled=raw.get("enabled", True),
             **words,
         )

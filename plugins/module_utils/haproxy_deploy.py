@@ -320,9 +320,9 @@ class Deployment:
 
     def _start(self) -> None:
         saved = state.read_text(self.wanted.state_file)
-        kept = state.before_start(self.config.content, saved)
+        # Nobody is healthy until it has been checked: the unit's own "before-start" does that, or else HAProxy.
+        kept = state.before_start(self.config.content, saved, {})
         if state.FRESH_MARK in saved and state.FRESH_MARK not in kept:
-            # The unit's own "before-start" reads the file once more.
             kept += f"{state.FRESH_MARK}\n"
         state.write_atomically(self.wanted.state_file, kept)
         self.machine.run(["systemctl", "reset-failed", self.wanted.unit])
@@ -333,8 +333,26 @@ class Deployment:
             self._restore("")
             raise DeployError(f"HAProxy did not start: {reason}; the previous configuration is back on disk.")
         self._prove(None)
+        self._settle()
 
     def _reload(self, loaded: str) -> None:
+        # A drain meanwhile would be taken back: the new worker begins with the state that is written here.
+        lock = self._take_lock(loaded)
+        try:
+            self._reload_locked(loaded)
+        finally:
+            os.close(lock)
+        self._settle()
+
+    def _take_lock(self, loaded: str) -> int:
+        path = os.path.join(self.wanted.run_dir, os.path.basename(state.LOCK))
+        try:
+            return state.take_lock(path, state.LOCK_TIMEOUT, self.machine.clock, self.machine.sleep)
+        except TimeoutError as error:
+            self._restore(loaded)
+            raise DeployError(f"HAProxy was not reloaded ({error}); run again when they have finished.") from error
+
+    def _reload_locked(self, loaded: str) -> None:
         before = state.parse_processes(self._ask("show proc"))
         worker = state.current_worker(before)
         running = self._ask(f"@!{worker.pid} show servers state") if worker else ""
@@ -368,7 +386,6 @@ class Deployment:
                     loaded = digest_in(self.machine.ask(f"@!{worker.pid} show env {DIGEST_NAME}"))
                     if loaded == self.outcome.sha256:
                         self.outcome.worker_pid = worker.pid
-                        self._settle(worker.pid)
                         return
                     if loaded:
                         raise DeployError(f"the new worker {worker.pid} has loaded another configuration")
@@ -379,11 +396,11 @@ class Deployment:
             self.machine.sleep(POLL)
         raise DeployError(f"no new worker after {self.wanted.reload_timeout:g} s")
 
-    def _settle(self, pid: int) -> None:
+    def _settle(self) -> None:
         """Give servers that start as "down until checked" the time for their first checks."""
         deadline = self.machine.clock() + self.wanted.settle_timeout
         while self.machine.clock() < deadline:
-            rows = state.parse_state(self._ask(f"@!{pid} show servers state")).values()
+            rows = state.parse_state(self._ask(f"@!{self.outcome.worker_pid} show servers state")).values()
             if not any(state.waits_for_check(row) for row in rows):
                 return
             self.machine.sleep(POLL)

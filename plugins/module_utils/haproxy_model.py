@@ -27,7 +27,6 @@ SERVICE_KEYS = [
     "slowstart",
     "timeouts",
     "retry",
-    "drain",
     "tls",
     "on_marked_down",
 ]
@@ -47,7 +46,6 @@ CHECK_KEYS = [
 ]
 SERVICE_TIMEOUTS = ["connect", "server", "queue", "check", "tunnel"]
 RETRY_KEYS = ["attempts", "methods", "on"]
-DRAIN_KEYS = ["deadline", "on_timeout"]
 TLS_TO_SERVER_KEYS = ["verify", "ca_file", "sni"]
 FRONTEND_KEYS = ["mode", "binds", "routes", "service", "redirect_https", "maxconn", "timeouts"]
 FRONTEND_TIMEOUTS = ["client", "http_request", "http_keep_alive"]
@@ -301,6 +299,10 @@ def _retry(value: Any, place: str) -> dict[str, Any]:
 
 def _service(key: str, value: Any, hostvars: Hostvars, timeouts: Mapping[str, str]) -> dict[str, Any]:
     place = f"haproxy_services.{key}"
+    if isinstance(value, Mapping) and "drain" in value:
+        raise ModelError(
+            f"{place}.drain is about rollouts of the service; move it to app_services.{key}.rollout.drain."
+        )
     given = mapping(value, place, SERVICE_KEYS)
     mode = choice(given.get("mode", "http"), f"{place}.mode", ["http", "tcp"])
     own = _times(given.get("timeouts", {}), f"{place}.timeouts", SERVICE_TIMEOUTS)
@@ -309,9 +311,6 @@ def _service(key: str, value: Any, hostvars: Hostvars, timeouts: Mapping[str, st
     check = _check(given.get("check", {}), f"{place}.check", mode)
     if check and check["timeout"]:
         own["check"] = check["timeout"]
-    drain = mapping(given.get("drain", {}), f"{place}.drain", DRAIN_KEYS)
-    time(drain.get("deadline", "60s"), f"{place}.drain.deadline")
-    choice(drain.get("on_timeout", "fail"), f"{place}.drain.on_timeout", ["wait", "kill", "fail"])
     if mode == "http" and "on_marked_down" in given:
         raise ModelError(
             f"{place}.on_marked_down is for tcp services only: over HTTP it kills requests that a draining server "
@@ -517,20 +516,40 @@ def _extra(value: Any, services: Mapping[str, Any], frontends: Mapping[str, Any]
     return extra
 
 
+def _handover(
+    services: Mapping[str, Any], frontends: Mapping[str, Any], extra: Mapping[str, Any], timeouts: Mapping[str, str]
+) -> dict[str, dict[str, str]] | None:
+    """Timeouts between a worker that a reload has left behind and the current one, which has those of the service.
+
+    Nothing where raw text has its own routes, which the current worker could not follow, or another chroot, where it
+    would not be found.
+    """
+    raw = [extra["global"], extra["defaults"], extra["sections"], *extra["frontends"].values()]
+    if any(re.search(r"^\s*(use_backend|default_backend|chroot)\b", str(text), re.MULTILINE) for text in raw):
+        return None
+
+    def longest(of: Mapping[str, Any], key: str) -> str:
+        own = [str(one["timeouts"].get(key, "0")) for one in of.values() if one["mode"] == "http"]
+        return max([timeouts[key], *own], key=milliseconds)
+
+    backend = {key: longest(services, key) for key in ("server", "tunnel")}
+    return {"frontend": {"client": longest(frontends, "client")}, "backend": backend}
+
+
 def _check_hard_stop(hard_stop: Any, services: Mapping[str, Any], timeouts: Mapping[str, str]) -> None:
     limit = time(hard_stop, "haproxy_hard_stop_after")
     for one in services.values():
         longest = one["timeouts"].get("server", timeouts["server"])
-        if one["mode"] == "http" and milliseconds(longest) > milliseconds(limit):
+        if milliseconds(longest) > milliseconds(limit):
+            what = "longest requests" if one["mode"] == "http" else "sessions"
             raise ModelError(
                 f"haproxy_hard_stop_after is {limit}, shorter than the server timeout {longest} of "
-                f"haproxy_services.{one['name']}, so a reload would kill its longest requests; raise it to {longest} "
-                "or more."
+                f"haproxy_services.{one['name']}, so a reload would kill its {what}; raise it to {longest} or more."
             )
 
 
 def build(services: Any, frontends: Any, extra: Any, hostvars: Hostvars, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return services, frontends, stats binds, peers, extra texts and certificate files; refuse what cannot work.
+    """Return services, frontends, handover, stats binds, peers, extra texts and files; refuse what cannot work.
 
     ``settings`` has the role's other variables without their prefix: hard_stop_after, timeouts, peers, peers_port,
     stats_bind, stats_user, stats_password, trusted_proxies, maxconn.
@@ -557,6 +576,7 @@ def build(services: Any, frontends: Any, extra: Any, hostvars: Hostvars, setting
         for one in sequence(settings["peers"], "haproxy_peers")
     ]
     port(settings["peers_port"], "haproxy_peers_port")
+    texts = _extra(extra, backends, fronts)
     proxies = sequence(settings["trusted_proxies"], "haproxy_trusted_proxies")
     return {
         "services": list(backends.values()),
@@ -569,6 +589,7 @@ def build(services: Any, frontends: Any, extra: Any, hostvars: Hostvars, setting
         "timeouts": timeouts,
         "peers": peers,
         "trusted_proxies": [word(one, "haproxy_trusted_proxies") for one in proxies],
-        "extra": _extra(extra, backends, fronts),
+        "extra": texts,
+        "handover": _handover(backends, fronts, texts, timeouts),
         "files": files,
     }

@@ -10,6 +10,10 @@ Measured on 2.6 and 3.0, and the reason for much of what follows:
 - A reload answers nobody for some 100 ms, and gives the new worker the state from before it. So every look names the
   worker it was taken from, and what a reload has lost is set again.
 - An old worker refuses "set server" and "shutdown sessions server" ("Proxy is disabled."), but ends single sessions.
+- An old worker keeps idle client connections, makes no checks, and would send the next request of each to any server
+  as it was at the reload. The role's configuration has it hand such a request to the current worker instead. Where a
+  configuration does not, a server is drained only when no such connection is left: "show sess" does not list them, but
+  a frontend counts them, and nothing can end them without the danger of losing a request.
 - "show stat <name>" may mean the frontend of that name. So all servers are asked for.
 - Leaving maint, a server is "UP 1/3" and takes traffic before any check. Going through drain, where checks go on, and
   saying "health down" there, leaves it DOWN until "rise" checks have passed.
@@ -18,7 +22,6 @@ Measured on 2.6 and 3.0, and the reason for much of what follows:
 from __future__ import annotations
 
 import csv
-import fcntl
 import io
 import os
 import re
@@ -32,8 +35,6 @@ from ansible_collections.mesops.platform.plugins.module_utils import haproxy_sta
 READY, DRAIN, MAINT = "ready", "drain", "maint"
 STATES = [READY, DRAIN, MAINT]
 ON_TIMEOUT = ["fail", "revert", "kill", "report"]
-LOCK = "/run/mesops-haproxy-server.lock"
-FENCES = "/run/mesops-haproxy-fences"
 
 FIRST_POLL, LAST_POLL, POLL_GROWTH = 0.05, 0.25, 1.3
 ANSWER_TIMEOUT = 10.0
@@ -48,6 +49,8 @@ _DRAIN_BITS = 0x08 | 0x10
 _CHECK_RUNS, _CHECK_ENABLED = 0x01, 0x04
 # A server that is in drain and healthy shows DRAIN. "UP 1/2" and the like are on their way down, or never checked.
 _UP = {"UP", "DRAIN", "no check"}
+# Kinds of rows in "show stat".
+_PROXIES, _SERVERS = 1 | 2, 4
 _GONE = "Can't find the target PID"
 _COUNTERS = {
     "responses_5xx": "hrsp_5xx",
@@ -103,6 +106,8 @@ class Server:
     sessions: int
     queued: int
     sessions_old_workers: int
+    clients_old_workers: int
+    """Clients whose next request an old worker would send to a server by itself, to any of this backend."""
     counters: Mapping[str, int]
 
     @property
@@ -130,6 +135,11 @@ class Server:
         """Sessions and queued requests, in all workers."""
         return self.sessions + self.queued + self.sessions_old_workers
 
+    @property
+    def quiet(self) -> bool:
+        """Whether it has nothing to do, and, while it is out of traffic, gets nothing any more from any worker."""
+        return not self.busy and not self.clients_old_workers
+
     def public(self) -> dict[str, Any]:
         """The form in which a module returns it."""
         return {
@@ -146,6 +156,7 @@ class Server:
             "sessions": self.sessions,
             "queued": self.queued,
             "sessions_old_workers": self.sessions_old_workers,
+            "clients_old_workers": self.clients_old_workers,
             "counters": dict(self.counters),
         }
 
@@ -201,9 +212,39 @@ def _check_text(row: Mapping[str, str]) -> str:
     return " ".join(word for word in words if word)
 
 
-def _server(known: Mapping[str, str], row: Mapping[str, str], old: Sequence[Mapping[str, str]]) -> Server:
+@dataclass(frozen=True)
+class OldWorker:
+    """What a worker from before a reload still has."""
+
+    servers: Mapping[Key, Mapping[str, str]]
+    """Its rows of "show stat" for servers, by backend and server name."""
+    proxies: Mapping[Key, Mapping[str, str]]
+    """Those for frontends and backends, by name and FRONTEND or BACKEND."""
+    served: int
+    """Client connections that have a request at a server; each is closed after its answer."""
+
+    def clients(self, backend: str) -> int:
+        """Clients whose next request it would send to a server of this backend, and requests that wait for any."""
+        own = self.proxies.get((backend, "BACKEND"))
+        if own is None:
+            return 0
+        waiting = _number(own.get("qcur"))
+        if own.get("mode") == "tcp":  # A connection there is one session, and it accepts no more.
+            return waiting
+        fronts = [one for (_name, kind), one in self.proxies.items() if kind == "FRONTEND" and one.get("mode") != "tcp"]
+        connections = sum(_number(one.get("scur")) for one in fronts)
+        if any(one.get("status") != "STOP" for one in fronts):
+            return waiting + max(connections, 1)  # It has not yet begun to stop.
+        if any(name.startswith(state.HANDOVER) for name, _kind in self.proxies):
+            return waiting
+        return waiting + max(connections - self.served, 0)
+
+
+def _server(known: Mapping[str, str], row: Mapping[str, str], workers: Sequence[OldWorker]) -> Server:
     host, port = known["srv_addr"], known["srv_port"]
     checks = _number(known["srv_check_state"])
+    key = (known["be_name"], known["srv_name"])
+    old = [one.servers[key] for one in workers if key in one.servers]
     everywhere = [row, *old]
     counters = {
         # Empty for tcp, where a session is what is counted.
@@ -227,6 +268,7 @@ def _server(known: Mapping[str, str], row: Mapping[str, str], old: Sequence[Mapp
         sessions=_number(row.get("scur")),
         queued=sum(_number(one.get("qcur")) for one in everywhere),
         sessions_old_workers=sum(_number(one.get("scur")) for one in old),
+        clients_old_workers=sum(one.clients(key[0]) for one in workers),
         counters=counters,
     )
 
@@ -246,12 +288,22 @@ def _whole(ask: Ask, command: str) -> str:
     return reply
 
 
-def _rows(ask: Ask, pid: int) -> dict[Key, dict[str, str]]:
-    reply = _whole(ask, f"@!{pid} show stat -1 4 -1")
+def _rows(ask: Ask, pid: int, kinds: int = _SERVERS) -> dict[Key, dict[str, str]]:
+    reply = _whole(ask, f"@!{pid} show stat -1 {kinds} -1")
     rows = parse_stat(reply)
     if rows is None:
         raise NoAnswer(" ".join(reply.split()))
     return {(row["pxname"], row["svname"]): row for row in rows}
+
+
+def _old_worker(ask: Ask, pid: int) -> OldWorker:
+    return OldWorker(_rows(ask, pid), _rows(ask, pid, _PROXIES), len(served(_whole(ask, f"@!{pid} show sess"))))
+
+
+def served(text: str) -> set[str]:
+    """The clients in "show sess", as address and port, that have a session at a server."""
+    found = re.findall(r"^0x\S+ .*?\bsrc=(\S+) .*?\bsrv=(\S+)", text, re.MULTILINE)
+    return {client for client, server in found if server != "<none>"}
 
 
 def look(ask: Ask) -> View:
@@ -266,11 +318,11 @@ def look(ask: Ask) -> View:
     known = state.parse_state(reply)
     rows = _rows(ask, current.pid)
     # One that ends in between makes no answer, and the next look is without it.
-    old = {one.pid: _rows(ask, one.pid) for one in processes if one.old and one.kind == "worker"}
+    old = {one.pid: _old_worker(ask, one.pid) for one in processes if one.old and one.kind == "worker"}
     servers = {
-        key: _server(row, rows[key], [table[key] for table in old.values() if key in table])
+        key: _server(row, rows[key], list(old.values()))
         for key, row in known.items()
-        if key in rows
+        if key in rows and not key[0].startswith(state.HANDOVER)
     }
     return View(current.pid, tuple(old), servers)
 
@@ -301,6 +353,8 @@ class Wanted:
     min_available: int = 0
     fresh: bool = True
     check_mode: bool = False
+    unless: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Server to administrative states in which somebody else has put it, so that it is left alone."""
 
     @property
     def reads_only(self) -> bool:
@@ -330,6 +384,8 @@ class Outcome:
     """Of every server of the backends, whether it was named or not, by name and over all backends."""
     available: dict[str, int] = field(default_factory=dict)
     busy_before: dict[str, int] = field(default_factory=dict)
+    left_alone: dict[str, str] = field(default_factory=dict)
+    """Servers that were not touched, with the administrative state that somebody else has given them."""
     before: dict[str, Goal] = field(default_factory=dict)
     after: dict[str, Goal] = field(default_factory=dict)
 
@@ -339,6 +395,7 @@ class Outcome:
             "changed": self.changed,
             "done": self.done,
             "killed": dict(self.killed),
+            "left_alone": dict(self.left_alone),
             "waited_s": round(self.waited_s, 3),
             "workers": self.workers,
             "servers": [one.public() for one in self.servers],
@@ -457,7 +514,7 @@ class Change:
             return self._finish(select(self.look(), wanted))
         with nullcontext() if wanted.check_mode else self.tools.lock():
             view = self.look()
-            targets = select(view, wanted)
+            targets = self._leave_alone(select(view, wanted))
             self.goals = goals(targets, wanted)
             self.outcome.before = {one.label: Goal(one.admin, one.weight) for one in targets}
             self.outcome.busy_before = {one.label: one.busy for one in targets}
@@ -472,6 +529,13 @@ class Change:
             return self.outcome
         self._wait()
         return self._finish(self.look().of(self.goals))
+
+    def _leave_alone(self, targets: Sequence[Server]) -> list[Server]:
+        """The servers that are to be changed; what somebody else has put elsewhere in any backend is not."""
+        unless = self.wanted.unless
+        alone = {one.name: one.admin for one in targets if one.admin in unless.get(one.name, ())}
+        self.outcome.left_alone = alone
+        return [one for one in targets if one.name not in alone]
 
     # -- single steps
 
@@ -599,7 +663,7 @@ class Change:
         if self.wanted.state is None:
             return True
         if server.admin == goal.admin:
-            return server.up if goal.admin == READY else not server.busy
+            return server.up if goal.admin == READY else server.quiet
         if settle and goal.admin == READY:
             self._let_in(view, server)
         elif settle:
@@ -683,7 +747,7 @@ class Change:
                 if server.sessions:
                     self._command(view.worker, f"shutdown sessions server {server.label}")
                 for pid in view.old_workers if server.sessions_old_workers else ():
-                    for session in sessions_of(_answer(self.tools.ask, f"@!{pid} show sess"), server.key):
+                    for session in state.sessions_of(_answer(self.tools.ask, f"@!{pid} show sess"), server.key):
                         self._end(pid, session)
             except NoAnswer:
                 continue  # The next look sees what is left.
@@ -703,6 +767,7 @@ class Change:
         parts = [
             f"{one.label} (state {one.admin}, weight {one.weight}) still has {one.sessions} sessions, "
             f"{one.sessions_old_workers} more in workers from before a reload, and {one.queued} queued requests"
+            + (f", and {one.clients_old_workers} clients there may send more" if one.clients_old_workers else "")
             for one in left
         ]
         return f"After {seconds}, {'; '.join(parts)}; wait longer, or let on_timeout kill them."
@@ -752,16 +817,6 @@ def change(tools: Tools, wanted: Wanted) -> Outcome:
     return Change(tools, wanted).run()
 
 
-def sessions_of(text: str, key: Key) -> list[str]:
-    """The ids of a server's sessions in "show sess"."""
-    found = []
-    for line in text.splitlines():
-        words = line.split()
-        if len(words) > 2 and words[0].endswith(":") and f"be={key[0]}" in words and f"srv={key[1]}" in words:
-            found.append(words[0][:-1])
-    return found
-
-
 # ------------------------------------------------------------------------------------------------------ the real things
 
 
@@ -770,50 +825,17 @@ def file_lock(
     path: str, clock: Callable[[], float], sleep: Callable[[float], None], timeout: float = LOCK_TIMEOUT
 ) -> Iterator[None]:
     """Hold an exclusive lock on a file; it ends with the process that holds it."""
-    deadline = clock() + timeout
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if clock() >= deadline:
-                    raise RuntimeFailure(
-                        f"Somebody else has been changing HAProxy's servers for {timeout:g} s (lock {path}); "
-                        "run again when they have finished."
-                    ) from None
-            sleep(FIRST_POLL)
+        handle = state.take_lock(path, timeout, clock, sleep)
+    except TimeoutError:
+        raise RuntimeFailure(
+            f"Somebody else has been changing HAProxy's servers for {timeout:g} s (lock {path}); "
+            "run again when they have finished."
+        ) from None
+    try:
         yield
     finally:
         os.close(handle)
-
-
-class Fence:
-    """Keeps a run whose controller is dead from changing what its successor has begun to change.
-
-    Every execution of a run carries the same number, and a later run a higher one. The highest number that a backend
-    has seen is kept in a file; it is gone after a reboot, and so is everybody whom it could have kept out.
-    """
-
-    def __init__(self, backends: Sequence[str], number: int, directory: str = FENCES) -> None:
-        self._paths = [os.path.join(directory, backend) for backend in backends] if number else []
-        self._number = number
-
-    def _highest(self) -> int:
-        return max((_number(state.read_text(path).strip()) for path in self._paths), default=0)
-
-    def superseded(self) -> bool:
-        """Whether a higher number was seen."""
-        return self._highest() > self._number
-
-    def claim(self) -> None:
-        """Keep out everybody with a lower number; ``RuntimeFailure`` when there is a higher one."""
-        if self.superseded():
-            raise RuntimeFailure("A newer run changes these servers now, so nothing was changed.")
-        for path in self._paths:
-            os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-            state.write_atomically(path, f"{self._number}\n")
 
 
 def save(ask: Ask, config: str, state_file: str) -> None:

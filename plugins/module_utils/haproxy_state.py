@@ -11,21 +11,35 @@ the file overrides a port, check port or TLS flag that the configuration has jus
 the configuration here), a server that the file does not know starts as "up" before its first check (so an unknown
 server with checks gets a line that says "down until the checks pass"), and a runtime weight is dropped when the
 configured weight changes (so it keeps its share of the new one here: a server held at 0 stays at 0).
+
+A start answers no 503 because its checks have not run yet, and sends nothing to a dead server: it begins with the
+health that was saved a moment ago, or, when that is older, with what a second HAProxy has just found out that has the
+same checks and no frontends. Nobody can connect meanwhile.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import re
 import socket
+import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from typing import Callable
 
 MASTER_SOCKET = "/run/haproxy-master.sock"
 CONFIG = "/etc/haproxy/haproxy.cfg"
 STATE_FILE = "/var/lib/haproxy/server-state"
+LOCK = "/run/mesops-haproxy-server.lock"
+"""Held while servers are changed and that is saved, and while a state is read and written for a reload."""
+LOCK_TIMEOUT = 10.0
+"""Seconds for which a reload waits for it; nobody holds it for longer than a few commands take."""
+HANDOVER = "handover:"
+"""How the names begin of what a worker that a reload has left behind has only to reach the current one."""
 
 # "show servers state" version 1, the same in HAProxy 2.6 and 3.0.
 STATE_FIELDS = [
@@ -55,6 +69,14 @@ STATE_FIELDS = [
     "srv_agent_addr",
     "srv_agent_port",
 ]
+HAPROXY = "/usr/sbin/haproxy"
+RUN = "/run"
+GUARD_INTERVAL = 1.0
+"""Seconds between two looks of the guard."""
+YOUNG = 3.0
+"""Seconds for which a saved state tells who is healthy; a HAProxy that runs notices a death no sooner."""
+REHEARSAL, WAKING = 5.0, 10.0
+"""Seconds that a start waits for the first checks, and for a service that was up to come up."""
 # Written by a clean stop or an explicit save: what follows is how the servers really were, not how they once were.
 FRESH_MARK = "# mesops: saved"
 _SECTIONS = [
@@ -91,6 +113,8 @@ class ServerLine:
     tls: bool
     weight: int | None = None
     """Its configured weight, nothing where its line does not say it."""
+    ends_sessions: bool = False
+    """Whether its sessions are to end when it goes down: "on-marked-down shutdown-sessions"."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -108,28 +132,43 @@ class Process:
     old: bool
 
 
+def _by_network(address: str) -> bool:
+    return not re.match(r"/|(unix|abns|abnsz|sockpair|fd)@", address)
+
+
+def _after(word: str, options: list[str]) -> str:
+    """Return what follows the last occurrence of a word."""
+    return dict(zip(options, options[1:])).get(word, "")
+
+
 def _weight(options: list[str]) -> int | None:
-    following = options[options.index("weight") + 1 :] if "weight" in options else []
-    return int(following[0]) if following and following[0].isdigit() else None
+    given = _after("weight", options)
+    return int(given) if given.isdigit() else None
 
 
 def parse_servers(config: str) -> list[ServerLine]:
-    """List the servers that a configuration text defines."""
+    """List the servers that a configuration text defines, those on local sockets left out."""
     servers: list[ServerLine] = []
     section = name = ""
+    common: list[str] = []
+    default: list[str] = []
     for raw in config.splitlines():
         words = raw.split("#", 1)[0].split() if "'" not in raw and '"' not in raw else raw.split()
         if not words:
             continue
         if words[0] in _SECTIONS:
             section, name = words[0], words[1] if len(words) > 1 else ""
-        elif words[0] == "server" and section in {"backend", "listen"} and len(words) > 2:
+            common, default = ([], []) if section == "defaults" else (common, list(common))
+        elif words[0] == "default-server":
+            (common if section == "defaults" else default).extend(words[1:])
+        elif words[0] == "server" and section in {"backend", "listen"} and len(words) > 2 and _by_network(words[2]):
             host, _colon, port = words[2].rpartition(":")
             if not port.isdigit():
                 host, port = words[2], "0"
             options = words[3:]
             checked, tls = "check" in options, "ssl" in options
-            servers.append(ServerLine(name, words[1], host.strip("[]"), port, checked, tls, _weight(options)))
+            ends = _after("on-marked-down", default + options) == "shutdown-sessions"
+            servers.append(ServerLine(name, words[1], host.strip("[]"), port, checked, tls, _weight(options), ends))
     return servers
 
 
@@ -268,6 +307,29 @@ def write_atomically(path: str, text: str, mode: int = 0o600, gid: int | None = 
         raise
 
 
+def take_lock(
+    path: str,
+    timeout: float,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> int:
+    """Take an exclusive lock on a file and return its descriptor, whose end is the lock's; ``TimeoutError``."""
+    deadline = clock() + timeout
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return handle
+            except BlockingIOError:
+                if clock() >= deadline:
+                    raise TimeoutError(f"lock {path} is held by somebody else for {timeout:g} s") from None
+            sleep(0.05)
+    except BaseException:
+        os.close(handle)
+        raise
+
+
 def read_text(path: str) -> str:
     """Read a file that may be absent."""
     try:
@@ -290,25 +352,245 @@ def keep_mark(text: str, saved: str) -> str:
     return text + (f"{FRESH_MARK}\n" if same else "")
 
 
-def before_start(config: str, saved: str) -> str:
-    """State file for a start: administrative state only if it was saved when HAProxy stopped, and then for the next."""
-    return keep_mark(next_state(config, saved if FRESH_MARK in saved else "", cold=True), saved)
+def before_start(config: str, saved: str, healthy: dict[tuple[str, str], bool] | None = None) -> str:
+    """State file for a start.
+
+    Administrative state only if it was saved when HAProxy stopped, and then for the next start too. ``healthy`` says
+    whom checks have just found healthy; without it those count that the saved state knows to be.
+    """
+    kept = saved if FRESH_MARK in saved else ""
+    text = next_state(config, kept, cold=healthy is not None)
+    lines = [_found(line, healthy or {}) for line in text.splitlines()]
+    return keep_mark("\n".join(lines) + "\n", saved)
+
+
+def _found(line: str, healthy: dict[tuple[str, str], bool]) -> str:
+    values = line.split()
+    row = dict(zip(STATE_FIELDS, values))
+    if line.startswith("#") or not healthy.get((row.get("be_name", ""), row.get("srv_name", ""))):
+        return line
+    # In maintenance nothing is healthy for HAProxy, until it has been checked again.
+    row["srv_op_state"] = "0" if _as_int(row["srv_admin_state"]) & 0x05 else "2"
+    return " ".join(row.values())
+
+
+def tells_health(config: str, saved: str, age: float) -> bool:
+    """Whether a saved state is young enough to say who is healthy, and knows all whom HAProxy is to check."""
+    if FRESH_MARK not in saved or not 0 <= age <= YOUNG:
+        return False
+    known = parse_state(saved)
+    rows = {one.key: known.get(one.key) for one in parse_servers(config) if one.checked}
+    moved = {key for key, row in parse_state(next_state(config, saved)).items() if waits_for_check(row)}
+    return all(row is not None for row in rows.values()) and not moved & set(rows)
+
+
+# Lines of a configuration that have no place, or no right, in a second HAProxy that only checks.
+_NOT_REHEARSED = {
+    "global": r"log|nbthread|cpu-map|server-state-\S+|stats|pidfile|daemon|master-worker|mworker-max-reloads",
+    "defaults": r"log|load-server-state-from-file",
+    "backend": r"log|load-server-state-from-file|email-alert",
+    "listen": r"log|load-server-state-from-file|email-alert",
+}
+_KEPT_SECTIONS = {*_NOT_REHEARSED, "userlist", "resolvers", "cache", "http-errors", "fcgi-app", "crt-store"}
+
+
+def rehearsal(config: str, path: str) -> str:
+    """Return a configuration whose HAProxy only checks the servers, each at once, and answers on a socket, ``path``."""
+    lines = ["global", f"    stats socket {path} mode 600 level admin", "    max-spread-checks 10", "    nbthread 1"]
+    section = ""
+    for line in config.splitlines():
+        words = line.split()
+        if words and words[0] in _SECTIONS:
+            section = words[0]
+        if section in _KEPT_SECTIONS and not (words and re.fullmatch(_NOT_REHEARSED.get(section, ""), words[0])):
+            # Nobody listens, and no stick table goes to the other balancers.
+            alone = re.sub(r"^(\s*bind\s+)\S+", rf"\1abns@{os.path.dirname(path)}-{len(lines)}", line)
+            lines.append(re.sub(r"\bpeers\s+\S+", "", alone))
+    return "\n".join(lines) + "\n"
+
+
+def judged(row: dict[str, str]) -> bool:
+    """Whether a server has no checks, or one of them has ended."""
+    return not _as_int(row["srv_check_state"]) & 0x02 or row["srv_check_result"] not in {"0", "1"}
+
+
+def passed(row: dict[str, str]) -> bool:
+    """Whether a server has no checks, or its last one has passed; a moment after a failed one it is still called up."""
+    return row["srv_op_state"] == "2" and (not _as_int(row["srv_check_state"]) & 0x02 or row["srv_check_result"] > "2")
+
+
+def asleep(saved: str, healthy: dict[tuple[str, str], bool]) -> set[str]:
+    """The backends of which nobody is healthy, although somebody was when the state was saved."""
+    up = {backend for (backend, _name), row in parse_state(saved).items() if row["srv_op_state"] == "2"}
+    return {backend for backend, _name in healthy} & up - {key[0] for key, one in healthy.items() if one}
+
+
+def checked_now(config: str, saved: str) -> dict[tuple[str, str], bool]:
+    """Have HAProxy itself check all servers, before it is started for traffic; ``OSError`` when that is not possible.
+
+    Every server is asked once. A service that had a healthy server when the state was saved, and has none now, gets
+    ``WAKING`` seconds for it: after a power failure everything starts at the same time.
+    """
+    with tempfile.TemporaryDirectory(prefix="mesops-haproxy-", dir=RUN) as directory:
+        path = os.path.join(directory, "socket")
+        write_atomically(os.path.join(directory, "haproxy.cfg"), rehearsal(config, path))
+        process = subprocess.Popen(
+            [HAPROXY, "-db", "-q", "-f", os.path.join(directory, "haproxy.cfg")],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            return _watch(process, path, saved)
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _watch(process: subprocess.Popen[bytes], path: str, saved: str) -> dict[tuple[str, str], bool]:
+    begin = time.monotonic()
+    while process.poll() is None:
+        took = time.monotonic() - begin
+        try:
+            rows = parse_state(ask(path, "show servers state", timeout=REHEARSAL))
+        except OSError:
+            rows = {}
+        healthy = {key: passed(row) for key, row in rows.items()}
+        patience = WAKING if asleep(saved, healthy) else 0 if all(map(judged, rows.values())) else REHEARSAL
+        if rows and took > patience:
+            return healthy
+        if not rows and took > WAKING:
+            break
+        time.sleep(0.02)
+    raise OSError("a HAProxy that only checks the servers does not start with this configuration")
+
+
+def start_state(config: str) -> str:
+    """State file for a start now: who is healthy is known from just before, or found out."""
+    saved = read_text(STATE_FILE)
+    try:
+        if tells_health(config, saved, time.time() - os.stat(STATE_FILE).st_mtime):
+            return before_start(config, saved)
+    except FileNotFoundError:
+        pass
+    try:
+        healthy = checked_now(config, saved)
+    except OSError as error:
+        sys.stderr.write(f"HAProxy starts with all servers down until its checks have passed ({error}).\n")
+        healthy = {}
+    return before_start(config, saved, healthy)
+
+
+# ------------------------------------------------------------------------------------------------------------ the guard
+
+
+def sessions_of(text: str, key: tuple[str, str]) -> list[str]:
+    """The ids of a server's sessions in "show sess"."""
+    found = []
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) > 2 and words[0].endswith(":") and f"be={key[0]}" in words and f"srv={key[1]}" in words:
+            found.append(words[0][:-1])
+    return found
+
+
+def gone(row: dict[str, str]) -> bool:
+    """Whether checks have found a server down, or somebody has put it in maintenance; not yet checked is neither."""
+    return row["srv_op_state"] == "0" and (row["srv_check_result"] == "2" or bool(_as_int(row["srv_admin_state"]) & 5))
+
+
+def end_sessions(asker: Callable[[str], str], config: str, processes: list[Process], running: str) -> int:
+    """End what old workers still have with servers that are gone for the current one; how many sessions that were.
+
+    "on-marked-down shutdown-sessions" does that in the current worker only: old ones make no checks.
+    """
+    old = [one.pid for one in processes if one.old and one.kind == "worker"]
+    lost = {key for key, row in parse_state(running).items() if gone(row)} if old else set()
+    keys = [one.key for one in parse_servers(config) if one.ends_sessions and one.key in lost] if lost else []
+    ended = 0
+    for pid in old if keys else ():
+        sessions = asker(f"@!{pid} show sess")
+        for session in (one for key in keys for one in sessions_of(sessions, key)):
+            asker(f"@!{pid} shutdown session {session}")
+            ended += 1
+    return ended
+
+
+def remembers(saved: str, text: str) -> bool:
+    """Whether a saved state says of all servers who is up, taken out and weighed how, as ``text`` does."""
+    telling = ("srv_op_state", "srv_admin_state", "srv_uweight", "srv_addr", "srv_port", "srv_check_result")
+
+    def told(state: str) -> dict[tuple[str, str], list[str]]:
+        return {key: [row[field] for field in telling] for key, row in parse_state(state).items()}
+
+    return FRESH_MARK in saved and told(saved) == told(text)
+
+
+def _whole_state(asker: Callable[[str], str]) -> str:
+    """Return the current worker's state, or nothing where none runs or one ended while it answered."""
+    running = running_state(asker)
+    return running if "# be_id" in running and running.endswith("\n\n") else ""
+
+
+def keep(asker: Callable[[str], str], config: str, running: str) -> None:
+    """See to it that the state file tells how the servers are, and by its time that this is so now."""
+    if remembers(read_text(STATE_FILE), next_state(config, running)):
+        os.utime(STATE_FILE)
+        return
+    lock = take_lock(LOCK, LOCK_TIMEOUT)
+    try:
+        running = _whole_state(asker)
+        if running:
+            write_atomically(STATE_FILE, f"{next_state(config, running)}{FRESH_MARK}\n")
+    finally:
+        os.close(lock)
+
+
+def guard(asker: Callable[[str], str], config: str) -> None:
+    """Look once: end what has to end in old workers, and keep the state for a crash of HAProxy or of the machine."""
+    processes = parse_processes(asker("show proc"))
+    running = _whole_state(asker)
+    if not running:
+        return
+    ended = end_sessions(asker, config, processes, running)
+    if ended:
+        sys.stderr.write(f"Ended {ended} sessions of workers from before a reload with servers that are down.\n")
+    keep(asker, config, running)
+
+
+def guard_for_ever(config_file: str) -> None:
+    """Look every second. While HAProxy is reloaded or does not run, there is nobody to ask, and nothing to do."""
+    while True:
+        with contextlib.suppress(OSError):
+            guard(lambda command: ask(MASTER_SOCKET, command), read_text(config_file))
+        time.sleep(GUARD_INTERVAL)
+
+
+def _save(config: str, marked: bool) -> None:
+    lock = take_lock(LOCK, LOCK_TIMEOUT)
+    try:
+        text = next_state(config, running_state(lambda command: ask(MASTER_SOCKET, command)))
+        write_atomically(STATE_FILE, f"{text}{FRESH_MARK}\n" if marked else keep_mark(text, read_text(STATE_FILE)))
+    finally:
+        os.close(lock)
 
 
 def main(arguments: list[str]) -> int:
-    """Serve the systemd unit: "before-reload", "save" (at stop, or after a runtime change) and "before-start"."""
+    """Serve the systemd units: "before-reload", "save" (at stop), "before-start", and "guard", which does not end."""
     action = arguments[0] if arguments else ""
-    config = read_text(os.environ.get("CONFIG", CONFIG))
+    config_file = os.environ.get("CONFIG", CONFIG)
+    if action not in {"before-start", "before-reload", "save", "guard"}:
+        sys.stderr.write("usage: haproxy_state.py before-start|before-reload|save|guard\n")
+        return 2
+    if action == "guard":
+        guard_for_ever(config_file)
+    config = read_text(config_file)
     try:
         if action == "before-start":
-            text = before_start(config, read_text(STATE_FILE))
-        elif action in {"before-reload", "save"}:
-            text = next_state(config, running_state(lambda command: ask(MASTER_SOCKET, command)))
-            text = f"{text}{FRESH_MARK}\n" if action == "save" else keep_mark(text, read_text(STATE_FILE))
+            # Without the lock: whoever has it now waits for the HAProxy that is to start.
+            write_atomically(STATE_FILE, start_state(config))
         else:
-            sys.stderr.write("usage: haproxy_state.py before-start|before-reload|save\n")
-            return 2
-        write_atomically(STATE_FILE, text)
+            _save(config, marked=action == "save")
     except OSError as error:
         sys.stderr.write(f"The server state of HAProxy was not kept ({error}).\n")
         return 1

@@ -52,6 +52,7 @@ KINDS: dict[str, Kind] = {
     "haproxy": Kind((*_BALANCER, *_HAPROXY), (), "balancers", (*_BALANCER, "methods")),
     "promql": Kind((*_PROMQL, *_ACCESS), ("url", "query"), "coordinator"),
     "postgres": Kind(_POSTGRES, ("endpoints",), "coordinator", ("endpoints",)),
+    "readiness": Kind(("url", "host", "status", "timeout"), ("url",), "node"),
 }
 MEASURES = ("state", "errors", "latency")
 PLACES = ("node", "balancers", "coordinator")
@@ -119,6 +120,7 @@ _RULES: dict[str, Rule] = {
         "it must begin with http:// or https:// and a host, and have no user or password; there are keys for those",
     ),
     "query": (_text, "it must be a text"),
+    "host": (_one_line, "it must be the name that the Host header is to have"),
     "unit": (_one_line, "it must be the name of a systemd unit"),
     "method": (lambda value: _text(value) and value.isalpha(), "it must be an HTTP method such as GET"),
     "headers": (_headers, "it must be a mapping of header names to texts of one line"),
@@ -166,7 +168,7 @@ def check(probe: Any, place: str) -> dict[str, Any]:
         raise ProbeError(f"{place}.type is {given.get('type')!r}; it must be one of {', '.join(KINDS)}.")
     _check_keys(given, kind, place)
     _check_values(given, kind, place)
-    if given["type"] == "http":
+    if given["type"] in ("http", "readiness"):
         statuses(given.get("status", 200), place)
     elif given["type"] == "tcp":
         address(given["address"], place)

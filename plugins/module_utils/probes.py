@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.mesops.platform.plugins.module_utils import readiness
 from ansible_collections.mesops.platform.plugins.module_utils.probe_spec import (
     KINDS,
     MEASURES,
@@ -81,6 +82,7 @@ class Tools:
     """Takes the samples of type haproxy, where this host is a load balancer."""
     stopwatch: Callable[[], float] = time.monotonic
     """Seconds that only grow."""
+    ready: Callable[[str, str, Sequence[tuple[int, int]], float], tuple[bool, str]] = readiness.ask
 
 
 def _fetch(request: Request, timeout: float) -> tuple[int, bytes]:
@@ -167,6 +169,13 @@ def _http(probe: Mapping[str, Any], tools: Tools) -> Sample:
     if probe.get("max_ms") is not None and took > float(probe["max_ms"]):
         return _sample(FAILURE, f"{url} took {took:.0f} ms, more than {probe['max_ms']:g}")
     return _sample(SUCCESS, f"{url} answered {status}")
+
+
+def _readiness(probe: Mapping[str, Any], tools: Tools) -> Sample:
+    wanted = statuses(probe.get("status", "200-299"), "probe")
+    timeout = float(probe.get("timeout", 2))
+    passed, text = tools.ready(str(probe["url"]), str(probe.get("host", "")), wanted, timeout)
+    return _sample(SUCCESS if passed else FAILURE, text)
 
 
 def _wrong_body(probe: Mapping[str, Any], text: str) -> str:
@@ -408,6 +417,7 @@ def _state_of(member: Mapping[str, Any]) -> str:
 
 
 _TAKERS: dict[str, Callable[[Mapping[str, Any], Tools], Sample]] = {
+    "readiness": _readiness,
     "http": _http,
     "tcp": _tcp,
     "systemd": _systemd,

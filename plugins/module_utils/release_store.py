@@ -183,6 +183,8 @@ class Request:
 
 def make_plan(snapshot: Snapshot, request: Request, base: str, now: str) -> Plan:
     """Turn a request into a plan, or refuse it. Touches nothing."""
+    if request.state == "read":
+        return Plan(before=snapshot, after=snapshot)
     plan = Plan(before=snapshot, after=replace(snapshot, exists=True, leftovers=()))
     if not snapshot.exists:
         plan = replace(plan, create=True, actions=(f"prepare the directories of {base}",))

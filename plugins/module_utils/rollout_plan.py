@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Union
 
@@ -24,6 +24,7 @@ Share = Union[int, str]
 
 ON_TIMEOUT = ("wait", "kill", "fail")
 MIGRATIONS = ("expand", "contract")
+TRUTHS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 SECONDS_PER_UNIT = {"us": 1e-6, "ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -44,6 +45,9 @@ class Service:
     ready_timeout: float = 60.0
     stop_timeout: float = 30.0
     keep: int = 5
+    readiness_host: str = "localhost"
+    readiness_status: str = "200-299"
+    readiness_within: float = 2.0
 
     @property
     def environment_file(self) -> str:
@@ -71,6 +75,8 @@ class Settings:
     min_healthy_time: float = 10.0
     drain_deadline: float = 60.0
     drain_on_timeout: str = "fail"
+    condemned_deadline: float = 10.0
+    """Seconds for which sessions on a release that was judged bad may end by themselves before they are shut down."""
     gates: Mapping[str, GateSpec] = field(default_factory=dict)
     pause_timeout: float = 3600.0
     prove_stop: bool = False
@@ -88,6 +94,33 @@ def amount(share: Share, total: int, rounding: Any = math.floor) -> int:
     if isinstance(share, str):
         return int(rounding(total * int(share[:-1]) / 100))
     return share
+
+
+SERVICE_KEYS: Mapping[str, Callable[[Any], Any]] = {
+    "name": str,
+    "port": int,
+    "unit": str,
+    "command": str,
+    "user": str,
+    "readiness_path": str,
+    "readiness_host": str,
+    "readiness_status": str,
+    "readiness_within": float,
+    "ready_timeout": float,
+    "stop_timeout": float,
+    "keep": int,
+}
+
+
+def service_of(given: Any) -> Service:
+    """The service, from what the app role's filter has completed."""
+    way_out = "pass the service as the filter mesops.platform.app_service_plan completes it"
+    if not isinstance(given, Mapping):
+        raise PlanError(f"app is no mapping; {way_out}.")
+    missing = [name for name in SERVICE_KEYS if name not in given]
+    if missing:
+        raise PlanError(f"app has no {', '.join(missing)}; {way_out}.")
+    return Service(**{name: kind(given[name]) for name, kind in SERVICE_KEYS.items()})
 
 
 def check_share(value: Any, place: str, least: int) -> Share:
@@ -119,27 +152,81 @@ def seconds(value: Any, place: str) -> float:
     return float(found.group(1)) * SECONDS_PER_UNIT[found.group(2) or "s"]
 
 
-def check_weights(value: Any) -> tuple[int, ...]:
+def check_truth(value: Any, place: str) -> bool:
+    """True or false, also as the text that ``-e`` brings, or one sentence."""
+    found = TRUTHS.get(str(value).lower())
+    if found is None:
+        raise PlanError(f"{place} is {value!r}; it must be true or false.")
+    return found
+
+
+def listed(value: Any) -> list[Any]:
+    """The parts of a list, of a text with commas between them, as ``-e`` brings it, or of one value alone."""
+    if isinstance(value, str):
+        return [one for one in (part.strip() for part in value.split(",")) if one]
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def check_names(value: Any, place: str) -> tuple[str, ...]:
+    """Names of which there is at least one, or one sentence."""
+    names = listed(value)
+    if not names or not all(isinstance(one, str) and one for one in names):
+        raise PlanError(f"{place} is {value!r}; give a list of names.")
+    return tuple(names)
+
+
+def check_batches(value: Any, place: str) -> tuple[Share, ...]:
+    """Sizes of batches."""
+    sizes_given = listed(value)
+    if not sizes_given:
+        raise PlanError(f"{place} is empty; give at least one size, such as [1, '25%'].")
+    return tuple(check_share(one, place, 1) for one in sizes_given)
+
+
+def check_weights(value: Any, place: str = "rollout_weights") -> tuple[int, ...]:
     """Rising percentages that end in 100."""
-    steps = [value] if not isinstance(value, (list, tuple)) else list(value)
+    steps = listed(value)
+    if isinstance(value, str) and all(re.fullmatch(r"[0-9]{1,3}", one) for one in steps):
+        steps = [int(one) for one in steps]
     good = bool(steps) and all(isinstance(one, int) and not isinstance(one, bool) and 1 <= one <= 100 for one in steps)
     if not good or steps != sorted(set(steps)) or steps[-1] != 100:
         raise PlanError(
-            f"rollout_weights is {value!r}; give rising whole percentages from 1 that end in 100, such as [10, 100]."
+            f"{place} is {value!r}; give rising whole percentages from 1 that end in 100, such as [10, 100]."
         )
     return tuple(steps)
 
 
+def check_drain(value: Any, place: str) -> tuple[float, str, float]:
+    """How a host is taken out of traffic: deadline in seconds, what outlives it gets, deadline on a bad release."""
+    if not isinstance(value, Mapping):
+        raise PlanError(f"{place} is {value!r}; give a mapping such as {{deadline: 60s, on_timeout: fail}}.")
+    known = ("deadline", "on_timeout", "condemned")
+    unknown = sorted(str(key) for key in value if key not in known)
+    if unknown:
+        raise PlanError(f"{place} has the unknown keys {', '.join(unknown)}; known are {', '.join(known)}.")
+    on_timeout = str(value.get("on_timeout", "fail"))
+    if on_timeout not in ON_TIMEOUT:
+        raise PlanError(f"{place}.on_timeout is {on_timeout!r}; it must be one of {', '.join(ON_TIMEOUT)}.")
+    deadline = seconds(value.get("deadline", "60s"), f"{place}.deadline")
+    return deadline, on_timeout, seconds(value.get("condemned", "10s"), f"{place}.condemned")
+
+
 def check_version(version: Any) -> str:
-    """A version that is a plain name; a number would have lost zeros at its end."""
+    """A version that is a plain name. What YAML read as anything but a text need not be what was typed."""
     if isinstance(version, (float, bool)):
         kind = "a truth value" if isinstance(version, bool) else "a number"
         raise PlanError(
             f"rollout_version {version} is {kind} in YAML, where 1.10 without quotes becomes 1.1 and yes becomes true; "
             "put it in quotes."
         )
+    if not isinstance(version, str):
+        kind = "a number" if isinstance(version, int) else "no text"
+        raise PlanError(
+            f"rollout_version {version} is {kind} in YAML, where 2026_01 without quotes becomes 202601 and 12:30 "
+            "becomes 750; put it in quotes."
+        )
     try:
-        return release_store.check_version(str(version))
+        return release_store.check_version(version)
     except Refused as why:
         raise PlanError(f"rollout_version: {why}.") from why
 
@@ -186,7 +273,13 @@ def default_gates(service: Service) -> dict[str, dict[str, Any]]:
     return {
         "ready": {
             "stage": READY,
-            "probe": {"type": "http", "url": f"http://127.0.0.1:{service.port}{path}"},
+            "probe": {
+                "type": "readiness",
+                "url": f"http://127.0.0.1:{service.port}{path}",
+                "host": service.readiness_host,
+                "status": service.readiness_status,
+                "timeout": service.readiness_within,
+            },
             "failure_limit": -1,
             "timeout": service.ready_timeout,
         },
@@ -197,9 +290,9 @@ def default_gates(service: Service) -> dict[str, dict[str, Any]]:
             "interval": 3,
             # At once there would hardly be a request to judge.
             "initial_delay": 3,
-            "count": 2,
-            # Where there is no traffic there is nothing to judge, and little sense in waiting for it.
-            "timeout": 30,
+            # Where there is no traffic there is nothing to judge, and little sense in waiting for it. What the canary
+            # shows in 20 s is what lets 5 % of failures be found nearly always while it is observed for 10 s.
+            "timeout": 20,
             "on_inconclusive": "continue",
         },
     }
@@ -234,13 +327,13 @@ def example_names(service: Service) -> dict[str, str]:
     }
 
 
-def check_gates(value: Any, service: Service) -> dict[str, GateSpec]:
-    """The gates of a rollout: the default ones, changed and completed by what the user gives."""
+def check_gates(value: Any, service: Service, where: str = "rollout_gates") -> dict[str, GateSpec]:
+    """The gates of a rollout: the default ones, changed and completed by what the user gives ``where``."""
     if not isinstance(value, Mapping):
-        raise PlanError(f"rollout_gates is {value!r}, which is no mapping of gate names to gates; write it as one.")
+        raise PlanError(f"{where} is {value!r}, which is no mapping of gate names to gates; write it as one.")
     merged = default_gates(service)
     for name, gate in value.items():
-        place = f"rollout_gates.{name}"
+        place = f"{where}.{name}"
         if not re.fullmatch(r"[a-z][a-z0-9_-]{0,40}", str(name)):
             raise PlanError(
                 f"{place}: the name must have lower-case letters, digits, '_' and '-', and begin with a letter."
@@ -250,7 +343,7 @@ def check_gates(value: Any, service: Service) -> dict[str, GateSpec]:
         merged[str(name)] = {**merged.get(str(name), {}), **gate}
     found = {}
     for name, gate in merged.items():
-        place = f"rollout_gates.{name}"
+        place = f"{where}.{name}"
         try:
             spec = GateSpec.parse(name, gate, place)
             if spec.enabled:
@@ -261,6 +354,61 @@ def check_gates(value: Any, service: Service) -> dict[str, GateSpec]:
             raise PlanError(str(why)) from why
         except JudgeError as why:
             raise PlanError(f"{place}.probe: {why}") from why
+    return found
+
+
+def _drain(value: Any, place: str, _service: Service) -> dict[str, Any]:
+    deadline, on_timeout, condemned = check_drain(value, place)
+    return {"drain_deadline": deadline, "drain_on_timeout": on_timeout, "condemned_deadline": condemned}
+
+
+POLICY: Mapping[str, Callable[[Any, str, Service], dict[str, Any]]] = {
+    "batches": lambda value, place, _: {"batches": check_batches(value, place)},
+    "min_available": lambda value, place, _: {"min_available": check_share(value, place, 0)},
+    "weights": lambda value, place, _: {"weights": check_weights(value, place)},
+    "min_healthy_time": lambda value, place, _: {"min_healthy_time": check_number(value, place, 0, 86400)},
+    "drain": _drain,
+    "gates": lambda value, place, service: {"gates": check_gates(value, service, place)},
+    "prove_stop": lambda value, place, _: {"prove_stop": check_truth(value, place)},
+    "migrations": lambda value, place, _: {"migrations": check_migrations(value, place)},
+    "pause_timeout": lambda value, place, _: {"pause_timeout": check_number(value, place, 1, 30 * 86400)},
+    "backends": lambda value, place, _: {"backends": check_names(value, place)},
+}
+"""The keys of ``app_services.<name>.rollout``: from a value, its place and the service to fields of ``Settings``."""
+
+
+def place_in_service(service: str, key: str) -> str:
+    """Where a setting of a service's rollouts stands."""
+    return f"app_services.{service}.rollout.{key}"
+
+
+def policy_errors(given: Mapping[str, Any], service: Service) -> list[str]:
+    """One sentence for each mistake in ``app_services.<name>.rollout``."""
+    errors = []
+    unknown = sorted(str(key) for key in given if key not in POLICY)
+    if unknown:
+        where = f"app_services.{service.name}.rollout"
+        errors.append(f"{where} has unknown keys {', '.join(unknown)}; known are {', '.join(POLICY)}.")
+    for key in POLICY:
+        try:
+            check_policy({key: given.get(key)}, {}, service)
+        except PlanError as why:
+            errors.append(str(why))
+    return errors
+
+
+def check_policy(given: Mapping[str, Any], overrides: Mapping[str, Any], service: Service) -> dict[str, Any]:
+    """How this run rolls the service out, as fields of ``Settings``; PlanError for the first mistake.
+
+    ``given`` is ``app_services.<name>.rollout``. ``overrides`` are of this run alone, each as a whole in the place of
+    the service's. What is None is as good as not given.
+    """
+    found: dict[str, Any] = {"gates": check_gates({}, service), "backends": (service.name,)}
+    for key, check in POLICY.items():
+        if overrides.get(key) is not None:
+            found.update(check(overrides[key], f"rollout_{key}", service))
+        elif given.get(key) is not None:
+            found.update(check(given[key], place_in_service(service.name, key), service))
     return found
 
 
@@ -304,8 +452,8 @@ def make_batches(
             if taken and left < settings.least:
                 raise PlanError(
                     f"Batch {number} would take {len(taken)} of {total} servers of {settings.service.name} out of "
-                    f"traffic, which leaves {left} at {balancer}, but rollout_min_available is "
-                    f"{settings.min_available} ({settings.least} of {total}); use smaller rollout_batches, bring "
-                    "servers back, or lower it."
+                    f"traffic, which leaves {left} at {balancer}, but min_available is "
+                    f"{settings.min_available} ({settings.least} of {total}); use smaller batches, bring servers back, "
+                    f"or lower it, in app_services.{settings.service.name}.rollout or with -e for this run."
                 )
     return batches

@@ -16,6 +16,7 @@ from typing import Any
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_state as state
 from ansible_collections.mesops.platform.plugins.module_utils.gates import GateSpec
 from ansible_collections.mesops.platform.plugins.module_utils.judge import Phase
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_begin import Decision
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import Settings
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import HostRecord, Record
 
@@ -128,7 +129,7 @@ def listing(items: Sequence[str], head: str, most: int = 2) -> list[str]:
 def probe_text(probe: Mapping[str, Any]) -> str:
     """What a probe looks at."""
     kind = probe["type"]
-    if kind == "http":
+    if kind in ("http", "readiness"):
         method = probe.get("method") or ("GET" if probe.get("body") is None else "POST")
         return f"{str(method).upper()} {probe.get('url')}"
     if kind == "tcp":
@@ -190,6 +191,19 @@ def plan_text(record: Record, settings: Settings, manifest: Mapping[str, Any], f
     lines += _some(kept, NOTES_SHOWN, "load balancers")
     lines += _some([clip(f"  {fact}") for fact in facts], FACTS_SHOWN, "samples")
     return "\n".join(lines)
+
+
+def decision_lines(decision: Decision) -> list[str]:
+    """What a plan says of the record that it takes up or takes the place of."""
+    record = decision.record
+    lines = []
+    if decision.superseded is not None:
+        old = decision.superseded
+        lines.append(f"supersedes  {old.id} of {old.version}, which is frozen by {old.frozen_by}")
+    if not decision.fresh:
+        way = "would go back" if record.direction == state.BACK else "would be taken up"
+        lines.append(f"unfinished  {record.id} is {record.status} and {way}")
+    return lines + [f"changed     {text}" for text in decision.told]
 
 
 def _batches(record: Record) -> list[str]:

@@ -43,6 +43,10 @@ NEXT: dict[str, tuple[str, ...]] = {
 }
 UNTOUCHED = (PENDING, PREPARED)
 """Phases in which a host still takes traffic with the version that it had before."""
+OUT = (DRAINING, DRAINED, ACTIVATED, HEALTHY, FAILED)
+"""Phases in which the rollout itself has taken a host out of traffic."""
+UNDER_WAY = (DRAINING, DRAINED, ACTIVATED, HEALTHY, IN_SERVICE)
+"""Phases in the middle of a host's turn."""
 
 RUNNING = "running"
 PAUSED = "paused"
@@ -92,6 +96,15 @@ class HostRecord:
     turn_s: float = 0.0
     """Wall time from the beginning of its drain to its end."""
     note: str = ""
+    down_at: list[str] = field(default_factory=list)
+    """Load balancers that did not see it up before its turn, though nobody had taken it out there."""
+    way_closed: str = ""
+    """The migration of an earlier release, such as "expand of 3", that closes the host's way back."""
+
+    @property
+    def taken_out(self) -> bool:
+        """Whether it was a rollout that took it out of traffic, if it is out."""
+        return self.phase in OUT or (self.left_out and self.phase in UNTOUCHED)
 
     @property
     def overhead_s(self) -> float:
@@ -132,6 +145,8 @@ class Record:
     direction: str = FORWARD
     reason: str = ""
     """Why it does not go forward any more."""
+    condemned: bool = False
+    """Whether what it goes back from was judged bad, and not only given up by a person."""
     advice: str = ""
     """How to go on."""
     checksum: str = ""
@@ -146,6 +161,8 @@ class Record:
     kept_out: dict[str, list[str]] = field(default_factory=dict)
     """Load balancer to servers that somebody else had taken out of traffic before: they are left so."""
     excluded: list[str] = field(default_factory=list)
+    left: dict[str, HostRecord] = field(default_factory=dict)
+    """Hosts that took part until they were excluded or left the inventory, as they were then."""
     migrations: dict[str, Migration] = field(default_factory=dict)
     gates: list[dict[str, Any]] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
@@ -158,8 +175,10 @@ class Record:
 
     @property
     def frozen_by(self) -> str:
-        """The migration that closes the way back, or nothing."""
-        return next((name for name, step in self.migrations.items() if step.burnt), "")
+        """The migration that closes the way back, of this release or for a host that it has touched; or nothing."""
+        own = [name for name, step in self.migrations.items() if step.burnt]
+        earlier = [self.hosts[host].way_closed for batch in self.touched() for host in batch]
+        return next((one for one in own + earlier if one), "")
 
     def phase(self, host: str) -> str:
         """The phase of a host."""
@@ -207,6 +226,7 @@ class Record:
             )
         values = {one.name: data[one.name] for one in fields(cls) if one.name in data}
         values["hosts"] = {name: _load(HostRecord, one) for name, one in data.get("hosts", {}).items()}
+        values["left"] = {name: _load(HostRecord, one) for name, one in data.get("left", {}).items()}
         values["migrations"] = {name: _load(Migration, one) for name, one in data.get("migrations", {}).items()}
         return cls(**values)
 

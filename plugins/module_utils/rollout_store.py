@@ -9,8 +9,10 @@ only while its record exists and has no ``ended_at``, a flag counts only for the
 lease runs out.
 
 The lock is a lease. Its token is what fences a writer off: whoever does not hold it any more writes nothing. A token is
-no secret among the administrators who can read the store; it keeps apart runs, not people. Times are seconds since the
-epoch, durations are seconds.
+no secret among the administrators who can read the store; it keeps apart runs, not people. What a run changes outside
+the store is fenced by a number that the store gives it with the lock, higher each time. A number means something within
+its store only, so a store has a name, made once and kept in it. Times are seconds since the epoch, durations are
+seconds.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Protocol
@@ -69,6 +72,8 @@ class Lease:
     """Seconds from a renewal until the lease runs out."""
     expires_in: float
     """Seconds until it runs out, when it was read."""
+    number: int = 0
+    """Grows with every acquisition; for whoever has just acquired it, 0 otherwise."""
 
     @property
     def id(self) -> str:
@@ -99,7 +104,7 @@ class Lease:
     def to_dict(self) -> dict[str, Any]:
         """What may be shown: everything but the token."""
         data = {**asdict(self), "id": self.id, "summary": self.summary}
-        del data["token"]
+        del data["token"], data["number"]
         return data
 
 
@@ -127,6 +132,8 @@ class View:
     """Whole records, newest first, the open one included."""
     audit: list[dict[str, Any]]
     """Who changed what by hand, newest first: ``at``, ``by`` and ``what``."""
+    store: str
+    """The name of the store: its place when it was made, and an id. Without an id while nobody has used it."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +203,10 @@ class Store(Protocol):
         """See everything, with at most so many records and audit entries. Changes nothing."""
 
     def acquire(self, holder: Holder, ttl: float, *, takeover: str | None = None) -> Lease:
-        """Take the lock at once, or raise Locked. *takeover* names the lease of a holder that is known to be dead."""
+        """Take the lock at once, with the next number, or raise Locked.
+
+        *takeover* names the lease of a holder that is known to be dead.
+        """
 
     def renew(self, token: str, ttl: float) -> Lease:
         """Hold the lock for another *ttl* seconds, or raise LockLost."""
@@ -390,10 +400,30 @@ def to_object(text: str | bytes) -> dict[str, Any]:
     return value
 
 
+def new_store(place: str) -> dict[str, Any]:
+    """What a store remembers of itself: the place where it was made, and an id that no other one has."""
+    return {"place": place, "id": f"s{secrets.token_hex(6)}"}
+
+
+def is_store_id(value: Any) -> bool:
+    """Whether a value has the form of a store's id, which YAML takes for nothing but text."""
+    return isinstance(value, str) and re.fullmatch(r"s[0-9a-f]{12}", value) is not None
+
+
+def store_name(data: Mapping[str, Any]) -> str:
+    """The name that a store goes by, or ValueError when what is stored is none."""
+    place, name = data.get("place"), data.get("id")
+    if not (isinstance(place, str) and place.isprintable() and len(place) <= 300):
+        raise ValueError("it names no place")
+    if not is_store_id(name):
+        raise ValueError("it has no id")
+    return f"{place} #{name}"
+
+
 def lease_to_data(lease: Lease) -> dict[str, Any]:
     """A lease as it is stored."""
     data = asdict(lease)
-    del data["expires_in"]
+    del data["expires_in"], data["number"]
     return data
 
 

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Rollouts of one service in an etcd cluster. No Ansible.
 
+    <prefix>/<service>/store         the name of this store, made once
     <prefix>/<service>/lock          who holds it; bound to a lease of etcd, and gone with it
     <prefix>/<service>/open          the id of the open record
     <prefix>/<service>/control       a person's flag
@@ -12,7 +13,8 @@
 Every change is one transaction, which compares the lock (or the mark, for a flag) with what was read before it.
 Writing the lock anew each time makes that a fence against a run's own requests too: one that was given up and arrives
 late finds another lock than it has seen. A transaction that does not succeed is looked at again; that tells a change by
-somebody else from a request that took effect although its answer was lost.
+somebody else from a request that took effect although its answer was lost. The number of a lock is etcd's revision when
+it was acquired.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_store as core
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_store_gateway as etcd
@@ -44,6 +47,7 @@ TRIES = 50
 """A person's word has to get through to a run that renews its lock all the time. The operation's deadline ends it."""
 MAX_RECORD = etcd.MAX_REQUEST - (64 << 10)
 """The rest of the request is for the lock and for what removes old records."""
+_DECIDE = ("lock", "open", "control", "store")
 MAX_PRUNED = 50
 """A transaction of etcd takes 128 operations."""
 
@@ -63,6 +67,7 @@ class _Seen:
     lock: Pair | None
     mark: Pair | None
     control: Pair | None
+    store: Pair | None
 
     @property
     def marked(self) -> str | None:
@@ -87,14 +92,14 @@ class EtcdStore:
         """See everything as it is at one moment."""
         self.gateway.begin()
         # A limit of 0 means none to etcd.
-        reads = [etcd.get(self._key(name)) for name in ("lock", "open", "control")]
+        reads = [etcd.get(self._key(name)) for name in _DECIDE]
         reads += [
             etcd.get_newest(self._key("records/"), max(history, 1)),
             etcd.get_newest(self._key("audit/"), audit or 1),
         ]
         outcome = self._transact([], reads)
-        seen = _Seen(*(found[0] if found else None for found in outcome.found[:3]))
-        records = [self._object(pair) for pair in outcome.found[3]]
+        seen = _Seen(*(found[0] if found else None for found in outcome.found[:4]))
+        records = [self._object(pair) for pair in outcome.found[4]]
         record = next((one for one in records if one.get("id") == seen.marked), None)
         record = core.open_one(seen.marked, record or self._read_record(seen.marked))
         return View(
@@ -103,7 +108,8 @@ class EtcdStore:
             revision=outcome.revision,
             control=core.control_for(self._control(seen.control), record),
             history=records[:history],
-            audit=[self._object(pair) for pair in outcome.found[4]][:audit],
+            audit=[self._object(pair) for pair in outcome.found[5]][:audit],
+            store=self._store(seen.store),
         )
 
     def acquire(self, holder: Holder, ttl: float, *, takeover: str | None = None) -> Lease:
@@ -114,8 +120,8 @@ class EtcdStore:
         for _attempt in range(TRIES):
             seen = self._look()
             held = self._lease(seen.lock)
-            if held is not None and held.token == token:
-                return self._timed(held, seen.lock)
+            if held is not None and seen.lock is not None and held.token == token:
+                return replace(self._timed(held, seen.lock), number=seen.lock.revision)
             if held is not None and not held.is_meant(takeover):
                 if granted is not None:
                     etcd.revoke(self.gateway, granted[0])
@@ -126,10 +132,13 @@ class EtcdStore:
             changes = [self._put_lock(lease, granted[0])]
             if held is not None:
                 changes.append(self._put_audit(entry, str(holder), core.audited_takeover(held)))
-            if self._transact([self._same("lock", seen.lock)], changes).succeeded:
+            if seen.store is None:
+                changes.append(etcd.put(self._key("store"), core.to_text(core.new_store(self._place))))
+            outcome = self._transact([self._same("lock", seen.lock), self._same("store", seen.store)], changes)
+            if outcome.succeeded:
                 if seen.lock is not None:
                     etcd.revoke(self.gateway, seen.lock.lease)
-                return lease
+                return replace(lease, number=outcome.revision)
         raise self._restless("lock")
 
     def renew(self, token: str, ttl: float) -> Lease:
@@ -264,7 +273,7 @@ class EtcdStore:
     # --------------------------------------------------------------------------------------------------- what is there
 
     def _look(self) -> _Seen:
-        outcome = self._transact([], [etcd.get(self._key(name)) for name in ("lock", "open", "control")])
+        outcome = self._transact([], [etcd.get(self._key(name)) for name in _DECIDE])
         return _Seen(*(found[0] if found else None for found in outcome.found))
 
     def _hold(self, token: str) -> tuple[_Seen, Lease, Pair]:
@@ -288,6 +297,19 @@ class EtcdStore:
         """The lease with the time that etcd gives it."""
         left = etcd.time_to_live(self.gateway, pair.lease) if pair is not None and pair.lease else 0.0
         return replace(lease, expires_in=left)
+
+    def _store(self, pair: Pair | None) -> str:
+        if pair is None:
+            return self._place
+        try:
+            return core.store_name(core.to_object(pair.value))
+        except ValueError as error:
+            raise self._unreadable(pair, error) from error
+
+    @property
+    def _place(self) -> str:
+        hosts = ",".join(str(urlsplit(one).hostname) for one in self.gateway.endpoints)
+        return f"etcd {hosts}:{self.prefix}"[:300]
 
     def _control(self, pair: Pair | None) -> Control | None:
         if pair is None:

@@ -3,17 +3,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Rollouts of one service in a directory of one host, the coordinator. No Ansible.
 
+    <directory>/<service>/store.json         the name of this store, made once
     <directory>/<service>/lock.json          the lease, and a number that grows with every change under it
     <directory>/<service>/open.json          which record is open
     <directory>/<service>/control.json       a person's flag
     <directory>/<service>/audit.jsonl        one line per entry; a torn last line does not count
-    <directory>/<service>/records/<id>.json  one rollout each
+    <directory>/<service>/records/<id>.json  one rollout each, with the number under which it began
     <directory>/<service>/.new               a file on its way in
 
 Every method holds the directory's own lock (flock), so methods never meet. Every change is a new file, flushed and
 renamed, or a removal, so a process may be killed between any two system calls; the order of the changes within a method
 is such that what it leaves behind reads as before or as after it. Leases run out by the coordinator's wall clock: set
-forward, it ends a lease early, which the token makes harmless; set back, it lets one live longer.
+forward, it ends a lease early, which token and number make harmless; set back, it lets one live longer.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import fcntl
 import json
 import os
 import secrets
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -83,13 +85,14 @@ class FileStore:
         """See everything."""
         with self._alone(shared=True) as exists:
             if not exists:
-                return View(None, None, 0, None, [], [])
+                return View(None, None, 0, None, [], [], self._place)
             revision, lease = self._read_lock()
             records = self._read_records()
             marked = self._read_mark()
             record = core.open_one(marked, next((one for one in records if one["id"] == marked), None))
             control = core.control_for(self._read_control(), record)
-            return View(lease, record, revision, control, records[:history], self._read_audit(audit))
+            entries, store = self._read_audit(audit), self._read_store()
+            return View(lease, record, revision, control, records[:history], entries, store)
 
     def acquire(self, holder: Holder, ttl: float, *, takeover: str | None = None) -> Lease:
         """Take the lock at once."""
@@ -100,7 +103,10 @@ class FileStore:
                 raise Locked(self.service, held)
             if held is not None:
                 self._append_audit(core.audit_entry(now, str(holder), core.audited_takeover(held)))
-            lease = Lease(self.new_token(), holder, now, now, ttl, ttl)
+            if None in (self._read("lock.json"), self._read("store.json")):
+                # Without the lock's file the numbers begin anew, so this is another store to who has seen them.
+                self._write("store.json", core.new_store(self._place))
+            lease = Lease(self.new_token(), holder, now, now, ttl, ttl, revision + 1)
             self._write_lock(revision + 1, lease)
             return lease
 
@@ -144,7 +150,7 @@ class FileStore:
                 # The mark first: a mark without a record means nothing, a record without a mark would be forgotten.
                 if not ended and self._read_mark() != record["id"]:
                     self._write("open.json", {"id": record["id"]})
-                self._write_record(record)
+                self._write_record(record, revision + 1)
                 if ended and self._read_mark() == record["id"]:
                     self._remove("control.json")
                     self._remove("open.json")
@@ -162,7 +168,7 @@ class FileStore:
                     return
                 raise
             # The record that has ended closes the rollout; whatever is killed after it leaves what reads as nothing.
-            self._write_record(record)
+            self._write_record(record, revision + 1)
             if self._read_mark() == record["id"]:
                 self._remove("control.json")
                 self._remove("open.json")
@@ -219,6 +225,17 @@ class FileStore:
         left = min(lease.ttl, lease.renewed_at + lease.ttl - self.clock())
         return revision, replace(lease, expires_in=left) if left > 0 else None
 
+    def _read_store(self) -> str:
+        data = self._read("store.json")
+        try:
+            return self._place if data is None else core.store_name(data)
+        except ValueError as error:
+            raise self._unreadable("store.json", error) from error
+
+    @property
+    def _place(self) -> str:
+        return f"{socket.gethostname()}:{self.directory}"
+
     def _read_mark(self) -> str | None:
         data = self._read("open.json")
         if data is not None and not isinstance(data.get("id"), str):
@@ -227,7 +244,18 @@ class FileStore:
 
     def _read_open(self) -> dict[str, Any] | None:
         marked = self._read_mark()
-        return core.open_one(marked, self._read(_record_file(marked))) if marked else None
+        return core.open_one(marked, self._read_record(marked)[1]) if marked else None
+
+    def _read_record(self, name: str) -> tuple[int, dict[str, Any] | None]:
+        """A record, and the number under which it began; 0 for one of before there were such numbers."""
+        data = self._read(_record_file(name))
+        inner = None if data is None else data.get("record")
+        if data is None or not isinstance(inner, dict):
+            return 0, data
+        order = data.get("order")
+        if not isinstance(order, int):
+            raise self._unreadable(_record_file(name), ValueError("it has no order"))
+        return order, inner
 
     def _read_control(self) -> Control | None:
         data = self._read("control.json")
@@ -237,19 +265,19 @@ class FileStore:
             raise self._unreadable("control.json", error) from error
 
     def _read_records(self) -> list[dict[str, Any]]:
-        """All records, newest first."""
+        """All records, newest first: as the store's numbers say, whatever clock the controllers have."""
         found = []
         folder = os.path.join(self.base, "records")
         for name in os.listdir(folder) if os.path.isdir(folder) else ():
             if name.endswith(".json"):
-                record = self._read(f"records/{name}")
+                order, record = self._read_record(name[: -len(".json")])
                 if record is None or f"{record.get('id')}.json" != name or core.started_at(record) is None:
                     raise self._unreadable(f"records/{name}", ValueError("it is no record of that name"))
-                found.append(record)
-        return sorted(found, key=lambda one: (core.started_at(one) or 0.0, one["id"]), reverse=True)
+                found.append((order, core.started_at(record) or 0.0, name, record))
+        return [one[-1] for one in sorted(found, key=lambda one: one[:3], reverse=True)]
 
     def _is_closed(self, record: Mapping[str, Any]) -> bool:
-        stored = self._read(_record_file(str(record["id"])))
+        _order, stored = self._read_record(str(record["id"]))
         return stored is not None and core.to_text(stored) == core.to_text(record)
 
     def _read(self, name: str) -> dict[str, Any] | None:
@@ -284,8 +312,10 @@ class FileStore:
     def _write_lock(self, revision: int, lease: Lease | None) -> None:
         self._write("lock.json", {"revision": revision, "lease": None if lease is None else core.lease_to_data(lease)})
 
-    def _write_record(self, record: Mapping[str, Any]) -> None:
-        self._write(_record_file(str(record["id"])), record)
+    def _write_record(self, record: Mapping[str, Any], revision: int) -> None:
+        name = str(record["id"])
+        order, before = self._read_record(name)
+        self._write(_record_file(name), {"order": revision if before is None else order, "record": record})
 
     def _write(self, name: str, value: Mapping[str, Any]) -> None:
         """Replace a file by one rename."""
@@ -397,7 +427,8 @@ class FileStore:
     def _unreadable(self, name: str, error: Exception) -> StoreError:
         path = os.path.join(self.base, name)
         means = {
-            "lock.json": "then nobody holds the lock",
+            "store.json": "then it counts as a new store, and takes the place of this one with adopt in rollout_store",
+            "lock.json": "then nobody holds the lock, and it counts as a new store",
             "open.json": "then no rollout counts as unfinished",
             "control.json": "then no flag is set",
         }.get(name, "then this rollout is not on record any more")

@@ -109,6 +109,7 @@ def shown_view(view: core.View) -> dict[str, Any]:
         "history": view.history,
         "audit": view.audit,
         "revision": view.revision,
+        "store": view.store,
     }
 
 

@@ -224,7 +224,7 @@ def fill_probe(
         "hosts": "|".join(hosts),
         "baseline": "|".join(baseline),
     }
-    return dict(probes.fill(spec.probe, names, f"rollout_gates.{spec.name}.probe"))
+    return dict(probes.fill(spec.probe, names, f"gates.{spec.name}.probe"))
 
 
 def _observing(spec: GateSpec) -> GateSpec:

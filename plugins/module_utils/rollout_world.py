@@ -51,6 +51,8 @@ class Server:
     up: bool
     percent: float = 100.0
     """Its weight in percent of the configured one."""
+    check: str = field(default="", compare=False)
+    """What the last health check said of it."""
 
     @property
     def serving(self) -> bool:
@@ -76,6 +78,8 @@ class Opened:
 
     record: Mapping[str, Any] | None
     history: Sequence[Mapping[str, Any]] = ()
+    fence: int = 0
+    """The number of the lock, higher than that of every lock before it; hosts refuse a lower one."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,18 @@ class Drained:
     """Seconds for which this call waited for sessions to end."""
     killed: Mapping[str, int] = field(default_factory=dict)
     """Sessions per host that were shut down."""
+    kept: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Load balancer to the hosts that somebody else has taken out there: they were left alone."""
+
+
+@dataclass(frozen=True)
+class Entered:
+    """What came of putting hosts into traffic."""
+
+    down: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Host to load balancer to why it is not up there."""
+    kept: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Load balancer to the hosts that somebody else has taken out there: they were left alone."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +148,15 @@ class Migrated:
 
     running: bool = False
     reason: str = ""
+    """Why it failed; empty when it has not."""
     output: str = ""
+    lost: str = ""
+    """Why its host gives no answer, which says nothing about the migration."""
+
+    @property
+    def unknown(self) -> bool:
+        """Whether it may still run."""
+        return self.running or bool(self.lost)
 
 
 @dataclass(frozen=True)
@@ -197,24 +221,45 @@ class World(Protocol):
     def observe(self) -> Sight:
         """Look at nodes and load balancers. Raises BalancerTrouble."""
 
+    def servers(self) -> Mapping[str, Mapping[str, Server]]:
+        """Look at the load balancers alone: servers by load balancer and host. Raises BalancerTrouble."""
+
     def prepare(self, targets: Mapping[str, str]) -> dict[str, Prepared]:
         """Install versions on hosts without activating them; one that is there needs no artifact."""
 
     def migrate(self, host: str, version: str, name: str, migration: Migration) -> Migrated:
         """Begin a migration, or look at the one that was begun."""
 
+    def look_at_migration(self, host: str, version: str, name: str, migration: Migration) -> Migrated:
+        """Whether a migration runs; never begins one."""
+
     def drain(
-        self, where: Where, *, patience: float, least: int, kill: bool = False, save: Record | None = None
+        self,
+        where: Where,
+        *,
+        patience: float,
+        least: int,
+        mine: Collection[str] = (),
+        kill: bool = False,
+        save: Record | None = None,
     ) -> Drained:
-        """Take hosts out of traffic, and wait ``patience`` seconds at most for their sessions. Or BalancerTrouble."""
+        """Take hosts out of traffic, and wait ``patience`` seconds at most for their sessions. Or BalancerTrouble.
+
+        A server that is not in traffic was taken out by somebody else, unless its host is among ``mine``.
+        """
 
     def activate(
         self, targets: Mapping[str, str], *, stop: bool = False, save: Record | None = None
     ) -> dict[str, Activated]:
         """Let hosts run versions; with ``stop`` also prove that the process stops when it is told to."""
 
-    def enter(self, where: Where, percent: int, *, save: Record | None = None) -> dict[str, str]:
-        """Put hosts into traffic with a share of their weight; the reason for each that is not up in time."""
+    def enter(
+        self, where: Where, percent: int, *, mine: Collection[str] = (), wait: bool = True, save: Record | None = None
+    ) -> Entered:
+        """Put hosts into traffic with a share of their weight, once they are seen up; ``mine`` as for ``drain``.
+
+        Without ``wait`` they are let in as they are, and get traffic as soon as they are up.
+        """
 
     def sample(self, requests: Sequence[SampleRequest], *, save: Record | None = None) -> dict[str, Taken]:
         """Take samples."""

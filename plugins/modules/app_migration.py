@@ -21,11 +21,12 @@ description:
     do.
 extends_documentation_fragment:
   - mesops.platform.attributes
+  - mesops.platform.rollout_fence
 attributes:
   check_mode:
     support: full
     details:
-      - Reports that the step would run.
+      - Begins nothing, and reports with RV(step_state=running) or V(idle) whether the step runs now.
   diff_mode:
     support: none
   idempotent:
@@ -82,10 +83,17 @@ EXAMPLES = r"""
 
 RETURN = r"""
 step_state:
-  description: Where the step stands, V(running) or V(done).
-  returned: success
+  description:
+    - Where the step stands, V(running) or V(done), and V(running) or V(idle) in check mode.
+    - A module that fails says V(failed) when the step did, and V(refused) when it cannot be run. One that fails without
+      a word about it does not know, so the step may still run.
+  returned: when it is known
   type: str
   sample: done
+fenced:
+  description: Whether the failure is that another run, or one of another store, changes this service here.
+  returned: on failure, when it is
+  type: bool
 output:
   description: The last 20 lines that it wrote.
   returned: when it has ended
@@ -97,8 +105,9 @@ import time
 from collections.abc import Sequence
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mesops.platform.plugins.module_utils import app_migration, release_store
+from ansible_collections.mesops.platform.plugins.module_utils import app_migration, release_store, rollout_fence
 from ansible_collections.mesops.platform.plugins.module_utils.release_archive import Refused
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_fence import Fence, Fenced
 
 
 def main() -> None:
@@ -113,6 +122,7 @@ def main() -> None:
             "wait": {"type": "float", "default": 300.0},
             "unit": {"type": "str"},
             "root": {"type": "path", "default": "/opt"},
+            **rollout_fence.ARGUMENTS,
         },
         supports_check_mode=True,
     )
@@ -133,15 +143,24 @@ def main() -> None:
             root=params["root"],
         )
         app_migration.check(step, params["wait"])
+        fence = Fence.of(step.service, params)
+        fence.claim(write=not module.check_mode)
+        runner = app_migration.Runner(step, run, time.monotonic, time.sleep, fence.check)
         if module.check_mode:
-            module.exit_json(changed=True, step_state="running")
-        result = app_migration.Runner(step, run, time.monotonic, time.sleep).carry_out(params["wait"])
-    except Refused as why:
+            module.exit_json(changed=True, step_state=runner.look(params["wait"]).state)
+        result = runner.carry_out(params["wait"])
+    except app_migration.Silent as why:
         module.fail_json(msg=f"{why}.")
+    except Refused as why:
+        module.fail_json(msg=f"{why}.", step_state="refused")
+    except Fenced as why:
+        module.fail_json(msg=str(why), fenced=True)
     except OSError as error:
-        module.fail_json(msg=f"{params['step']} of {params['service']} cannot be started: {error}.")
+        module.fail_json(
+            msg=f"{params['step']} of {params['service']} cannot be started: {error}.", step_state="refused"
+        )
     if result.state == "failed":
-        module.fail_json(msg=result.reason, output=result.output)
+        module.fail_json(msg=result.reason, output=result.output, step_state="failed")
     module.exit_json(changed=True, step_state=result.state, output=result.output)
 
 

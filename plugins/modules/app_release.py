@@ -24,6 +24,7 @@ description:
   - A release never changes. The same O(version) with another O(checksum) is refused.
 extends_documentation_fragment:
   - mesops.platform.attributes
+  - mesops.platform.rollout_fence
 attributes:
   check_mode:
     support: full
@@ -52,8 +53,9 @@ options:
         only while that version is current, so it may be repeated.
       - V(pruned) removes old releases until O(keep) are left, never the current, the previous or a protected one.
       - V(prepared) only makes the directories, and reports what is there.
+      - V(read) only reports what is there.
     type: str
-    choices: [installed, active, rolled_back, pruned, prepared]
+    choices: [installed, active, rolled_back, pruned, prepared, read]
     default: active
   version:
     description:
@@ -263,6 +265,10 @@ gate:
   returned: on failure after the activation
   type: str
   sample: ready
+fenced:
+  description: Whether the failure is that another run, or one of another store, changes this service here.
+  returned: on failure, when it is
+  type: bool
 artifact_needed:
   description: Whether the artifact has to be brought to the host. A playbook never sees it true.
   returned: success
@@ -285,9 +291,11 @@ from ansible_collections.mesops.platform.plugins.module_utils import (
     release_archive,
     release_store,
     release_unit,
+    rollout_fence,
 )
 from ansible_collections.mesops.platform.plugins.module_utils.quiet_module import QuietModule
 from ansible_collections.mesops.platform.plugins.module_utils.release_archive import Refused
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_fence import Fence, Fenced
 
 MIB = 1 << 20
 LOCK_SECONDS = 300
@@ -296,7 +304,7 @@ ARGUMENTS: dict[str, Any] = {
     "service": {"type": "str", "required": True},
     "state": {
         "type": "str",
-        "choices": ["installed", "active", "rolled_back", "pruned", "prepared"],
+        "choices": ["installed", "active", "rolled_back", "pruned", "prepared", "read"],
         "default": "active",
     },
     "version": {"type": "str"},
@@ -323,6 +331,7 @@ ARGUMENTS: dict[str, Any] = {
     "shared_owner": {"type": "str"},
     "max_size_mb": {"type": "int", "default": 2048},
     "reserve_mb": {"type": "int", "default": 256},
+    **rollout_fence.ARGUMENTS,
 }
 
 
@@ -377,7 +386,7 @@ def _id(module: QuietModule, database: Any, field: str, name: str) -> int:
     try:
         return int(getattr(database(name), field))
     except KeyError as error:
-        if module.check_mode:
+        if module.check_mode or module.params["state"] == "read":
             return -1
         raise Refused(f"{field[3:]} {name!r} does not exist on this host; create it first") from error
 
@@ -475,13 +484,17 @@ def run(module: QuietModule) -> dict[str, Any]:
     params = module.params
     request, word, store = request_of(params), first_word(params["command"]), store_of(module)
     ready_of(params)
-    if module.check_mode:
+    fence = Fence.of(params["service"], params)
+    fence.claim(write=not module.check_mode)
+    if module.check_mode or request.state == "read":
         result, plan = _change(module, request, word, store)
     else:
         with store.locked(LOCK_SECONDS, time.monotonic, time.sleep):
+            # Whoever had the lock may have been the next run.
+            fence.check()
             result, plan = _change(module, request, word, store)
     if plan is not None and params["unit"] and plan.after.current is not None:
-        serve(module, request.state in ("active", "rolled_back"), store, plan, result)
+        serve(module, request.state in ("active", "rolled_back"), store, plan, result, fence=fence)
     return result
 
 
@@ -518,7 +531,13 @@ def _change(
 
 
 def serve(
-    module: QuietModule, manage: bool, store: release_store.Store, plan: release_store.Plan, result: dict[str, Any]
+    module: QuietModule,
+    manage: bool,
+    store: release_store.Store,
+    plan: release_store.Plan,
+    result: dict[str, Any],
+    *,
+    fence: Fence,
 ) -> None:
     """Look at the unit; where it is to be managed, let it run the current release and prove that it serves."""
     runner, ready = runner_of(module), ready_of(module.params)
@@ -540,10 +559,12 @@ def serve(
         return
     started = release_unit.Started()
     if stale:
+        fence.check()
         runner.restart(unit, current, started)
     if module.params["ready"]:
         runner.wait_ready(ready, current, started)
         if ready.prove_stop:
+            fence.check()
             runner.prove_stop(ready, current, started)
     result["started"] = asdict(started)
 
@@ -560,6 +581,8 @@ def main() -> None:
         result = run(module)
     except Refused as why:
         module.fail_json(msg=str(why))
+    except Fenced as why:
+        module.fail_json(msg=str(why), fenced=True)
     except release_unit.NotReady as why:
         module.fail_json(msg=str(why), gate=why.gate)
     except OSError as error:

@@ -65,13 +65,23 @@ options:
     type: dict
     suboptions:
       url:
-        description: An HTTP URL on the host itself.
+        description:
+          - An HTTP URL on the host itself. The status decides, as in a health check of HAProxy; a redirection is not
+            followed, and the body is not waited for.
         type: str
       status:
-        description: HTTP statuses that count as ready. Any 2xx when empty.
+        description: HTTP statuses that count as ready, or ranges such as V(200-299). Any 2xx when empty.
         type: list
-        elements: int
+        elements: str
         default: []
+      host:
+        description: The Host header that it is asked with. That of O(ready.url) when empty.
+        type: str
+        default: ""
+      within:
+        description: Seconds within which it must answer.
+        type: float
+        default: 5
       tcp:
         description: An address such as V(127.0.0.1:5432) that must accept a connection.
         type: str
@@ -125,8 +135,6 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mesops.platform.plugins.module_utils import daemon as core
 
-PROBE_TIMEOUT = 5.0
-
 
 def main() -> None:
     """Read the unit, plan, apply, wait."""
@@ -143,7 +151,9 @@ def main() -> None:
                 "type": "dict",
                 "options": {
                     "url": {"type": "str"},
-                    "status": {"type": "list", "elements": "int", "default": []},
+                    "status": {"type": "list", "elements": "str", "default": []},
+                    "host": {"type": "str", "default": ""},
+                    "within": {"type": "float", "default": 5},
                     "tcp": {"type": "str"},
                     "timeout": {"type": "float", "default": 60},
                     "interval": {"type": "float", "default": 0.5},
@@ -199,9 +209,9 @@ def main() -> None:
             if running and params["ready"]:
                 ready = params["ready"]
                 probe = (
-                    core.http_probe(ready["url"], ready["status"], PROBE_TIMEOUT)
+                    core.http_probe(ready["url"], ready["status"], ready["within"], ready["host"])
                     if ready["url"]
-                    else core.tcp_probe(ready["tcp"], PROBE_TIMEOUT)
+                    else core.tcp_probe(ready["tcp"], ready["within"])
                 )
                 result["ready_after"] = core.wait_ready(
                     probe,

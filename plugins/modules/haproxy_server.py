@@ -16,7 +16,8 @@ description:
   - Runs on the load balancer and speaks with the current worker through the master's socket. Every reply is read.
     What HAProxy refuses fails with HAProxy's own words.
   - V(drain) and V(maint) wait until the server has no session and no queued request left, in the current worker and in
-    every worker that a reload has left behind. A reload meanwhile is noticed, and what it has lost is set again.
+    every worker that a reload has left behind, and until no such worker has a client whose next request it could send
+    there. A reload meanwhile is noticed, and what it has lost is set again.
   - V(ready) never lets a dead server in. Unless HAProxy's own checks have passed after the module began (see
     O(fresh)), it stays out of traffic. O(weight) is set before, so it never takes more than that.
   - What was changed is saved at once. So it survives reloads, restarts and crashes of HAProxy.
@@ -26,6 +27,7 @@ requirements:
 extends_documentation_fragment:
   - mesops.platform.attributes
   - mesops.platform.attributes.full
+  - mesops.platform.rollout_fence
 options:
   backend:
     description: The backends, each of which must have every server of O(server).
@@ -80,6 +82,13 @@ options:
         changed.
     type: int
     default: 0
+  unless:
+    description:
+      - Administrative states, for servers of O(server) by name, in which somebody else may have put them. A server that
+        is in one of its states, in any of the backends, is left alone and named in RV(left_alone).
+      - It is looked at and changed in one step, so that nobody's word is overwritten.
+    type: dict
+    default: {}
   fresh:
     description:
       - Whether a server that comes back must be seen healthy by checks made after the module began.
@@ -89,13 +98,10 @@ options:
         C(on-marked-down shutdown-sessions).
     type: bool
     default: true
-  fence:
-    description:
-      - A number that is higher for a later run, such as its time in milliseconds. An execution that was left behind by
-        an earlier run, whose controller is dead, changes nothing any more once a later run has come.
-      - 0 takes no part in that.
-    type: int
-    default: 0
+  service:
+    description: The service whose rollouts O(fence) belongs to. Needed with it.
+    type: str
+    default: ""
   master_socket:
     description: The master's socket.
     type: path
@@ -111,8 +117,12 @@ options:
 notes:
   - Executions on one load balancer exclude each other while they decide and change, not while they wait.
   - A server without health checks is ready at once, RV(servers[].checked) says so.
-  - A worker that a reload has left behind cannot be told anything. It answers what an idle keep-alive client sends it
-    once more, with any server that it believes to be up, and tries another one where the connection is refused.
+  - A worker that a reload has left behind cannot be told anything. What an idle keep-alive client sends it once more is
+    handed to the current worker by the configuration of the role C(haproxy). With another configuration it goes to any
+    server that the old worker believes to be up, so a drain waits until such clients have left, which takes as long as
+    C(timeout http-keep-alive).
+  - A request that was under way when HAProxy was reloaded, and fails on its server afterwards, may be tried again on a
+    server that has been drained since.
   - Counters begin with a worker. They are summed over all workers that still run, and end with them.
 seealso:
   - module: mesops.platform.haproxy_config
@@ -159,6 +169,11 @@ killed:
   returned: always
   type: dict
   sample: {catalog/app-1: 2}
+left_alone:
+  description: The servers that were left alone because of O(unless), with their administrative state.
+  returned: always
+  type: dict
+  sample: {app-2: maint}
 waited_s:
   description: Seconds that were waited.
   returned: always
@@ -196,6 +211,10 @@ after:
   returned: always
   type: dict
   sample: {catalog/app-1: {admin: drain, weight: 100}}
+fenced:
+  description: Whether the failure is that another run, or one of another store, changes this service here.
+  returned: on failure, when it is
+  type: bool
 servers:
   description: The servers as they are now.
   returned: always
@@ -254,6 +273,13 @@ servers:
       description: Requests and connections that it works on for workers that a reload has left behind.
       type: int
       sample: 0
+    clients_old_workers:
+      description:
+        - Clients of workers that a reload has left behind, whose next request may go to any server of the backend
+          that such a worker believes to be up. Always 0 with the configuration of the role C(haproxy), where such a
+          request is handed to the current worker.
+      type: int
+      sample: 0
     counters:
       description: Counters since the workers began.
       type: dict
@@ -302,6 +328,8 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mesops.platform.plugins.module_utils import haproxy_runtime as core
 from ansible_collections.mesops.platform.plugins.module_utils import haproxy_state as state
+from ansible_collections.mesops.platform.plugins.module_utils import rollout_fence
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_fence import Fence, Fenced
 
 
 def wanted_from(params: dict[str, Any], check_mode: bool) -> core.Wanted:
@@ -315,6 +343,7 @@ def wanted_from(params: dict[str, Any], check_mode: bool) -> core.Wanted:
         on_timeout=params["on_timeout"],
         min_available=params["min_available"],
         fresh=params["fresh"],
+        unless=params["unless"],
         check_mode=check_mode,
     )
 
@@ -331,7 +360,9 @@ def main() -> None:
             "on_timeout": {"type": "str", "choices": core.ON_TIMEOUT, "default": "fail"},
             "min_available": {"type": "int", "default": 0},
             "fresh": {"type": "bool", "default": True},
-            "fence": {"type": "int", "default": 0},
+            "unless": {"type": "dict", "default": {}},
+            "service": {"type": "str", "default": ""},
+            **rollout_fence.ARGUMENTS,
             "master_socket": {"type": "path", "default": state.MASTER_SOCKET},
             "state_file": {"type": "path", "default": state.STATE_FILE},
             "config": {"type": "path", "default": state.CONFIG},
@@ -344,20 +375,23 @@ def main() -> None:
         return state.ask(params["master_socket"], command)
 
     wanted = wanted_from(params, module.check_mode)
-    fence = core.Fence(wanted.backends, 0 if wanted.reads_only or module.check_mode else params["fence"])
+    fence = Fence.of(params["service"], params)
     tools = core.Tools(
         ask=ask,
         clock=time.monotonic,
         sleep=time.sleep,
         save=lambda: core.save(ask, params["config"], params["state_file"]),
-        lock=lambda: core.file_lock(core.LOCK, time.monotonic, time.sleep),
+        lock=lambda: core.file_lock(state.LOCK, time.monotonic, time.sleep),
         superseded=fence.superseded,
     )
     try:
-        fence.claim()
+        fence.claim(write=not module.check_mode)
         outcome = core.change(tools, wanted)
+    except Fenced as why:
+        module.fail_json(msg=str(why), fenced=True)
     except core.RuntimeFailure as error:
-        module.fail_json(msg=str(error), **(error.outcome.public() if error.outcome else {}))
+        told = {"fenced": True} if fence.superseded() else {}
+        module.fail_json(msg=str(error), **told, **(error.outcome.public() if error.outcome else {}))
     except OSError as error:
         module.fail_json(msg=f"The servers of HAProxy could not be changed: {error}.")
     module.exit_json(**outcome.public())

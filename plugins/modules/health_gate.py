@@ -53,6 +53,9 @@ notes:
     C(inconclusive_limit), -1. C(for), how long the last successes must have lasted without a break, 0. C(timeout) for
     the whole, 60. C(on_no_data), what a sample without data counts as, V(wait) (nothing), V(inconclusive) or
     V(failed). C(enabled), V(true)."
+  - "A probe of C(type: readiness) has C(url), C(host) (the Host header), C(status) (200-299, or others) and C(timeout)
+    (2). It passes when a health check of HAProxy would pass: the status decides, a redirection is an answer like any
+    other, and the body is not waited for."
   - "A probe of C(type: http) has C(url), C(method), C(headers), C(body), C(status) (200, or ranges such as
     200-299,304), C(json) (dotted path to the value that it must have), C(contains), C(max_ms), C(timeout) (5),
     C(username) and C(password). It does not follow redirections; 302 is an answer like any other."

@@ -44,7 +44,11 @@ options:
     choices: [released, reverted]
     default: released
   app:
-    description: The service, as the filter P(mesops.platform.app_service_plan#filter) completes it.
+    description:
+      - The service, as the filter P(mesops.platform.app_service_plan#filter) completes it. Its key C(rollout) says how
+        it is rolled out. The options O(backends), O(batches), O(min_available), O(weights), O(min_healthy_time),
+        O(drain), O(gates), O(prove_stop), O(migrations) and O(pause_timeout) of this module take the place of the keys
+        of the same name, for this run.
     type: dict
     required: true
   hosts:
@@ -78,31 +82,31 @@ options:
     description: Checksum of O(artifact), written V(sha256:<64 hex digits>).
     type: str
   batches:
-    description: Sizes of the batches, numbers or percentages of all hosts. The last one repeats.
+    description: Sizes of the batches, numbers or percentages of all hosts. The last one repeats. C([1, "25%"]) when not
+      given.
     type: list
     elements: raw
-    default: [1, "25%"]
   min_available:
     description:
       - Servers that have to stay available at every load balancer, a number or a percentage of all hosts (rounded up).
-        A plan that would leave fewer is refused, and so is each drain.
+        A plan that would leave fewer is refused, and so is each drain. V(50%) when not given.
     type: raw
-    default: "50%"
   weights:
-    description: Shares of its weight, in percent, that a batch gets one after the other. The last one is 100.
+    description:
+      - Shares of its weight, in percent, that a batch gets one after the other. The last one is 100. C([10, 100]) when
+        not given.
     type: list
     elements: int
-    default: [10, 100]
   min_healthy_time:
-    description: Seconds for which a batch is observed with its whole weight before the next one begins.
+    description:
+      - Seconds for which a batch is observed with its whole weight before the next one begins, 10 when not given.
     type: float
-    default: 10
   drain:
     description:
       - How a host is taken out of traffic. C(deadline) for its sessions (V(60s)) and C(on_timeout) for those that
-        outlive it, V(fail), V(kill) or V(wait).
+        outlive it, V(fail) (put it back and halt, as when nothing is given), V(kill) or V(wait).
+      - Sessions on a release that was judged bad get C(condemned) (V(10s)) and are then shut down.
     type: dict
-    default: {}
   gates:
     description:
       - Name of each gate to its settings, as M(mesops.platform.health_gate) describes them, and C(stage), V(ready)
@@ -112,17 +116,14 @@ options:
       - In texts of a probe, C($service), C($version), C($port), C($host), C($address), C($hosts) and C($baseline)
         (names joined by V(|)) are filled in. C($$) is a dollar sign.
     type: dict
-    default: {}
   prove_stop:
     description: Whether the first batch also has to prove that the new process stops when it is told to.
     type: bool
-    default: false
   migrations:
     description:
       - Steps C(expand) and C(contract) with C(command), C(reversible) and C(timeout), instead of those in the release's
         C(mesops.json).
     type: dict
-    default: {}
   store:
     description:
       - Where the record is kept. C(backend) is V(file), with C(directory) on the first load balancer, or V(etcd), with
@@ -135,9 +136,8 @@ options:
     type: float
     default: 45
   pause_timeout:
-    description: Seconds after which a paused rollout halts.
+    description: Seconds after which a paused rollout halts, 3600 when not given.
     type: float
-    default: 3600
   report:
     description: Path on the controller for the record as JSON.
     type: path
@@ -157,12 +157,9 @@ EXAMPLES = r"""
     hosts: "{{ groups['catalog'] }}"
     balancers: "{{ groups['loadbalancers'] }}"
     version: "1.4.0"
+    min_healthy_time: 60
     artifact: dist/catalog-1.4.0.tar.gz
     checksum: sha256:5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03
-    gates:
-      version:
-        stage: ready
-        probe: {type: http, url: "http://127.0.0.1:$port/version", json: {version: "$version"}}
   run_once: true
   become: true
 """

@@ -113,11 +113,21 @@ token:
   returned: when O(state=acquired), except in check mode
   type: str
   sample: 8c1f4d2ab3e64c0d9a7be5f6210c3d4e
+fence:
+  description: The number of this lock, higher than that of every lock before it. What is changed under it shows it.
+  returned: when O(state=acquired), except in check mode
+  type: int
+  sample: 17
 control:
   description: The flag that a person has set for the open rollout, or V(null).
   returned: when O(state=read) or O(state=renewed)
   type: dict
   sample: {flag: pause, by: deploy, note: shift change, at: 1795516800.0, rollout_id: catalog-20261124-120000}
+store:
+  description: The name of the store, its place when it was made and an id. Without the id while nobody has used it.
+  returned: when O(state=read)
+  type: str
+  sample: "lb-1:/var/lib/mesops/rollouts #s3f0a6d1c92be"
 locked:
   description: Whether the failure is that somebody else holds the lock.
   returned: on failure, when it is
@@ -153,7 +163,8 @@ def act(store: core.Store, params: Mapping[str, Any]) -> dict[str, Any]:
         else:
             lease = store.acquire(holder, ttl, takeover=takeover)
         shown = options.shown_lock(lease)
-        return {"changed": True, "lock": shown, "token": lease.token, "diff": {"before": {}, "after": shown}}
+        diff = {"before": {}, "after": shown}
+        return {"changed": True, "lock": shown, "token": lease.token, "fence": lease.number, "diff": diff}
     if state == "renewed":
         written = store.write(None, params["token"], options.check_ttl(params))
         control = options.shown_control(written.control)
@@ -184,7 +195,7 @@ def look(store: core.Store, params: Mapping[str, Any]) -> dict[str, Any]:
         return {"changed": held, "lock": None if held else lock}
     if state == "broken":
         return {"changed": lock is not None, "lock": lock, "diff": {"before": lock or {}, "after": {}}}
-    return {"changed": False, "lock": lock, "control": options.shown_control(view.control)}
+    return {"changed": False, "lock": lock, "control": options.shown_control(view.control), "store": view.store}
 
 
 def main() -> None:

@@ -137,6 +137,22 @@ token:
   returned: when O(state=opened), except in check mode
   type: str
   sample: 8c1f4d2ab3e64c0d9a7be5f6210c3d4e
+fence:
+  description: The number of this lock, higher than that of every lock before it. What is changed under it shows it.
+  returned: when O(state=opened), except in check mode
+  type: int
+  sample: 17
+store:
+  description:
+    - The name of the store, its place when it was made and an id. Without the id while nobody has used it.
+  returned: when O(state=read) or O(state=opened)
+  type: str
+  sample: "lb-1:/var/lib/mesops/rollouts #s3f0a6d1c92be"
+remembered:
+  description: The store whose rollouts have changed the service on this host, empty when none has.
+  returned: when O(state=read)
+  type: str
+  sample: "lb-1:/var/lib/mesops/rollouts #s3f0a6d1c92be"
 revision:
   description: A number that grows with every change of lock or record.
   returned: success, except when O(state=closed)
@@ -165,6 +181,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_store as core
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_store_options as options
 from ansible_collections.mesops.platform.plugins.module_utils.release_archive import Refused
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_fence import Fence, Fenced
 
 LOGGED = 1000
 
@@ -190,7 +207,8 @@ def opened(store: core.Store, params: Mapping[str, Any]) -> dict[str, Any]:
         with suppress(core.StoreError):
             store.release(lease.token)
         raise
-    return {"changed": True, **options.shown_view(view), "lock": options.shown_lock(lease), "token": lease.token}
+    shown = {**options.shown_view(view), "lock": options.shown_lock(lease)}
+    return {"changed": True, **shown, "token": lease.token, "fence": lease.number}
 
 
 def act(store: core.Store, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -211,7 +229,7 @@ def look(store: core.Store, params: Mapping[str, Any]) -> dict[str, Any]:
     view = store.read(params["history"])
     shown = options.shown_view(view)
     if params["state"] == "read":
-        return {"changed": False, **shown}
+        return {"changed": False, **shown, "remembered": Fence(store.service).remembered()}
     if params["state"] == "opened":
         options.check_ttl(params)
         if view.lock is not None and not view.lock.is_meant(params["takeover"]):
@@ -254,7 +272,7 @@ def main() -> None:
                 raise Refused(f"{option} {params[option]} is too small; give {least} or more")
         store = options.open_store(params)
         result = (look if module.check_mode or params["state"] == "read" else act)(store, params)
-    except options.ERRORS as error:
+    except (*options.ERRORS, Fenced) as error:
         module.fail_json(**options.failure(error))
     module.exit_json(**result)
 

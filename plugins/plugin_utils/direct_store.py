@@ -24,11 +24,12 @@ from ansible_collections.mesops.platform.plugins.plugin_utils.live_store import 
     HEARTBEAT_INTERVAL,
     PATIENCE,
     RETRY_PAUSE,
+    HeldStore,
     StoreSettings,
 )
 
 
-class DirectStore:
+class DirectStore(HeldStore):
     """Reads and writes one service's store, and keeps its lease, without a host in between."""
 
     def __init__(self, fleet: Fleet, settings: StoreSettings, tell: Callable[[str], None]) -> None:
@@ -37,14 +38,7 @@ class DirectStore:
             self._store = options.open_store({**defaults, **settings.options})
         except Refused as why:
             raise PlanError(f"rollout_store: {why}.") from why
-        self.fleet = fleet
-        self.settings = settings
-        self.control: world.Control | None = None
-        self.coordinator = settings.coordinators[0]
-        self._tell = tell
-        self._token = ""
-        self._heard_at = 0.0
-        self._error: Exception | None = None
+        super().__init__(fleet, settings, tell)
 
     def read(self) -> Mapping[str, Any]:
         """What is there, without taking the lock; the history without the record that is not finished."""
@@ -52,6 +46,7 @@ class DirectStore:
             found = options.shown_view(self._store.read())
         except core.StoreError as error:
             raise world.StoreLost(str(error)) from error
+        self._known(0, str(found["store"]))
         found["history"] = [one for one in found["history"] if one.get("ended_at")]
         return found
 
@@ -69,18 +64,21 @@ class DirectStore:
             lease = core.acquire_patiently(
                 self._store, holder, settings.ttl, takeover=takeover, clock=time.monotonic, sleep=self.fleet.sleep
             )
-            self._token, self._heard_at = lease.token, time.monotonic()
+            self._token = lease.token
+            self._heard()
             view = self._store.read()
         except core.Locked as error:
             raise PlanError(str(error)) from error
         except (core.StoreError, core.LockError) as error:
             self.release()
             raise world.StoreLost(str(error)) from error
+        self._known(lease.number, view.store)
         self._take_in(view.control)
-        return world.Opened(view.open_record, [one for one in view.history if one.get("ended_at")])
+        return world.Opened(view.open_record, [one for one in view.history if one.get("ended_at")], lease.number)
 
     def save(self, record: Record) -> None:
         """Write the record; trouble is borne for a while before it counts."""
+        self.confirm()
         deadline = time.monotonic() + PATIENCE
         while True:
             self.begin_save(record)
@@ -94,16 +92,11 @@ class DirectStore:
 
     def begin_save(self, record: Record) -> dict[str, Call]:
         """Write the record now; no execution has to ride along."""
-        self._error = self._attempt(record)
+        self._note(self._attempt(record))
         return {}
 
     def note(self, answers: dict[str, Any]) -> None:
         """Nothing rode along."""
-
-    def error(self) -> Exception | None:
-        """The error of the last write, once."""
-        error, self._error = self._error, None
-        return error
 
     def keep_alive(self) -> None:
         """Renew the lease when it is time; a renewal that fails is only tried again, unless the lock is lost."""
@@ -111,7 +104,7 @@ class DirectStore:
             return
         error = self._attempt(None)
         if isinstance(error, world.LockLost):
-            self._error = error
+            self._note(error)
         elif error is not None:
             self._heard_at = time.monotonic() - HEARTBEAT_INTERVAL + RETRY_PAUSE
 
@@ -149,6 +142,9 @@ class DirectStore:
             except core.StoreError as error:
                 self._tell(f"the lock could not be let go of, its lease ends by itself: {error}")
 
+    def _renew(self) -> Exception | None:
+        return self._attempt(None)
+
     def _attempt(self, record: Record | None) -> Exception | None:
         """Write a record, or only renew the lease; why it did not succeed."""
         try:
@@ -157,7 +153,7 @@ class DirectStore:
             return world.LockLost(str(error))
         except core.StoreError as error:
             return world.StoreLost(str(error))
-        self._heard_at = time.monotonic()
+        self._heard()
         self._take_in(written.control)
         return None
 

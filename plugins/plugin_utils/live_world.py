@@ -48,7 +48,6 @@ class LiveWorld:
         self._signal_places = list(settings.balancers)
         self._reference: dict[str, samples.Counters] = {}
         self._entered_at = time.monotonic()
-        self._fence = int(time.time() * 1000)
 
     # -------------------------------------------------------------------------------------------------- time and people
 
@@ -119,20 +118,35 @@ class LiveWorld:
         for place in list(self._signal_places):
             yield Call(place, "rollout_signal", {**told, **times}, timeout=SIGNAL_TIMEOUT)
 
-    def _round(self, calls: Mapping[str, Call], save: Record | None = None) -> dict[str, Answer]:
-        """Run calls at once, the write of the record among them."""
+    def _round(
+        self, calls: Mapping[str, Call], save: Record | None = None, *, unrecorded: bool = False
+    ) -> dict[str, Answer]:
+        """Run calls at once, the write of the record among them.
+
+        Nothing is sent for a run that is known to have lost the lock, or whose record could not be written before; with
+        ``unrecorded`` the latter is no obstacle.
+        """
+        self.store.confirm()
         writes = self.store.begin_save(save) if save is not None else {}
+        self.store.confirm()
+        if save is not None and not unrecorded and (error := self.store.error()):
+            raise error
         answers = self.fleet.run({**writes, **{f"host {name}": call for name, call in calls.items()}})
         self.store.note(answers)
         if save is not None:
             self._announce(save)
-        return {name: answers[f"host {name}"] for name in calls}
+        found = {name: answers[f"host {name}"] for name in calls}
+        fenced = next((f"{name}: {one.reason}" for name, one in found.items() if one.result.get("fenced")), "")
+        if fenced:
+            self.store.lose(fenced)
+            self.store.confirm()
+        return found
 
     # ---------------------------------------------------------------------------------------------------------- looking
 
     def look(self) -> tuple[dict[str, Answer], dict[str, Answer]]:
         """What every node and every load balancer answers, silence included."""
-        nodes = {f"node {host}": self._release_call(host, "prepared", {}, check=True) for host in self.settings.hosts}
+        nodes = {f"node {host}": self._release_call(host, "read", {}) for host in self.settings.hosts}
         balancers = {f"balancer {name}": self._server_call(name, {}) for name in self.settings.balancers}
         answers = self.fleet.run({**nodes, **balancers})
         return (
@@ -143,6 +157,16 @@ class LiveWorld:
     def observe(self) -> world.Sight:
         """Look at every node and every load balancer; load balancers have to answer."""
         nodes, balancers = self.look()
+        for name, answer in {**nodes, **balancers}.items():
+            if answer.result.get("fenced"):
+                raise PlanError(f"{name}: {answer.reason}")
+        return world.Sight({host: node_of(answer) for host, answer in nodes.items()}, self._seen(balancers))
+
+    def servers(self) -> dict[str, dict[str, world.Server]]:
+        """Look at the load balancers alone, which have to answer."""
+        return self._seen(self._round({name: self._server_call(name, {}) for name in self.settings.balancers}))
+
+    def _seen(self, balancers: Mapping[str, Answer]) -> dict[str, dict[str, world.Server]]:
         everybody = (*self.settings.hosts, *self.settings.excluded)
         servers = {name: servers_of(result, everybody) for name, result in _obeyed(balancers).items()}
         for name, seen in servers.items():
@@ -152,7 +176,12 @@ class LiveWorld:
                     f"{', '.join(missing)} is no server of {', '.join(self.settings.backends)} at {name}; add it to "
                     "haproxy_services and run site.yml, or leave it out with rollout_exclude."
                 )
-        return world.Sight({host: node_of(answer) for host, answer in nodes.items()}, servers)
+        return servers
+
+    @property
+    def _fence(self) -> dict[str, Any]:
+        """How this run shows itself to a host, as soon as it knows its store."""
+        return self.store.fence.options if self.store.fence.store else {}
 
     # ------------------------------------------------------------------------------------------------------------ nodes
 
@@ -167,7 +196,14 @@ class LiveWorld:
         action: bool = False,
     ) -> Call:
         service = self.settings.service
-        arguments = {"service": service.name, "state": state, "unit": service.unit, "group": service.user, **more}
+        arguments = {
+            "service": service.name,
+            "state": state,
+            "unit": service.unit,
+            "group": service.user,
+            **self._fence,
+            **more,
+        }
         return Call(host, "app_release", arguments, timeout=timeout, check=check, action=action)
 
     def prepare(self, targets: Mapping[str, str], check: bool = False) -> dict[str, world.Prepared]:
@@ -215,17 +251,24 @@ class LiveWorld:
         once: dict[str, Any] = {}
         back = version != self.settings.version
         for name, spec in self.settings.gates.items():
-            if spec.stage == READY and place_of(spec.probe) == "node":
-                waits = spec.failure_limit < 0
-                # The version before is not judged by what is said about the new one.
-                if waits or not back:
-                    (until if waits else once)[name] = fill_probe(
-                        spec, self.settings, version, host, hosts=hosts, baseline=()
-                    )
+            # The version before is not judged by what is said about the new one.
+            asked = not back or name == READY or spec.both
+            if asked and spec.stage == READY and place_of(spec.probe) == "node":
+                # Going back nothing is judged by a single look: what is asked then is waited for.
+                (until if back or spec.failure_limit < 0 else once)[name] = fill_probe(
+                    spec, self.settings, version, host, hosts=hosts, baseline=()
+                )
         return until, once
 
     def migrate(self, host: str, version: str, name: str, migration: Migration) -> world.Migrated:
         """Begin a migration, or look at the one that was begun."""
+        return self._migration(host, version, name, migration, look=False)
+
+    def look_at_migration(self, host: str, version: str, name: str, migration: Migration) -> world.Migrated:
+        """Whether a migration runs; never begins one."""
+        return self._migration(host, version, name, migration, look=True)
+
+    def _migration(self, host: str, version: str, name: str, migration: Migration, look: bool) -> world.Migrated:
         arguments = {
             "service": self.settings.service.name,
             "unit": self.settings.service.unit,
@@ -234,9 +277,13 @@ class LiveWorld:
             "command": migration.command,
             "timeout": migration.timeout,
             "wait": MIGRATION_WAIT,
+            **self._fence,
         }
-        answer = self._round({host: Call(host, "app_migration", arguments)})[host]
+        answer = self._round({host: Call(host, "app_migration", arguments, check=look)})[host]
         output = str(answer.result.get("output", ""))
+        if answer.unreachable or (answer.failed and not {"step_state", "output"} & set(answer.result)):
+            # Who has not said how it stands may not even know: the step goes on without a connection.
+            return world.Migrated(lost=answer.reason)
         if answer.failed:
             return world.Migrated(reason=answer.reason, output=output)
         return world.Migrated(running=answer.result.get("step_state") == "running", output=output)
@@ -252,26 +299,40 @@ class LiveWorld:
     # -------------------------------------------------------------------------------------------------------- balancers
 
     def _server_call(self, balancer: str, options: Mapping[str, Any], patience: float = 0) -> Call:
-        arguments = {"backend": list(self.settings.backends), **options}
+        service = {"service": self.settings.service.name} if self._fence else {}
+        arguments = {"backend": list(self.settings.backends), **service, **self._fence, **options}
         return Call(balancer, "haproxy_server", arguments, timeout=60 + patience)
 
     def _change(
-        self, where: world.Where, options: Mapping[str, Any], patience: float, save: Record | None
+        self,
+        where: world.Where,
+        options: Mapping[str, Any],
+        patience: float,
+        save: Record | None,
+        unrecorded: bool = False,
     ) -> dict[str, Mapping[str, Any]]:
         """Change servers at all load balancers at once."""
-        options = {**options, "wait": patience, "fence": self._fence}
+        options = {**options, "wait": patience}
         calls = {
             name: self._server_call(name, {**options, "server": list(hosts)}, patience) for name, hosts in where.items()
         }
-        return _obeyed(self._round(calls, save))
+        return _obeyed(self._round(calls, save, unrecorded=unrecorded))
 
     def drain(
-        self, where: world.Where, *, patience: float, least: int, kill: bool = False, save: Record | None = None
+        self,
+        where: world.Where,
+        *,
+        patience: float,
+        least: int,
+        mine: Collection[str] = (),
+        kill: bool = False,
+        save: Record | None = None,
     ) -> world.Drained:
         """Take hosts out of traffic at all load balancers at once."""
         on_timeout = "kill" if kill else "report"
         options = {"state": "drain", "on_timeout": on_timeout, "min_available": least}
-        found = self._change(where, options, patience, save)
+        # Out of traffic is where a host does no harm, so this does not wait for the store.
+        found = self._change(where, {**options, **_unless(where, mine)}, patience, save, unrecorded=True)
         left: dict[str, int] = {}
         begun: dict[str, int] = {}
         killed: dict[str, int] = {}
@@ -279,6 +340,7 @@ class LiveWorld:
             for server in result["servers"]:
                 name = server["server"]
                 busy = server["sessions"] + server["queued"] + server["sessions_old_workers"]
+                busy += server.get("clients_old_workers", 0)
                 left[name] = left.get(name, 0) + busy
             for by_host, by_label in ((begun, result["busy_before"]), (killed, result["killed"])):
                 for label, busy in by_label.items():
@@ -290,22 +352,31 @@ class LiveWorld:
             begun=begun,
             waited_s=max((float(result["waited_s"]) for result in found.values()), default=0.0),
             killed=killed,
+            kept=_left_alone(found),
         )
 
-    def enter(self, where: world.Where, percent: int, *, save: Record | None = None) -> dict[str, str]:
+    def enter(
+        self,
+        where: world.Where,
+        percent: int,
+        *,
+        mine: Collection[str] = (),
+        wait: bool = True,
+        save: Record | None = None,
+    ) -> world.Entered:
         """Put hosts into traffic once every load balancer's own checks have seen them up."""
-        limit = self.settings.service.ready_timeout
+        limit = self.settings.service.ready_timeout if wait else 0
         options = {"state": "ready", "weight": f"{percent}%", "on_timeout": "report"}
-        found = self._change(where, options, limit, save)
+        found = self._change(where, {**options, **_unless(where, mine)}, limit, save)
         self._reference = {**self._reference, **{name: result["counters"] for name, result in found.items()}}
         self._entered_at = time.monotonic()
-        failed: dict[str, list[str]] = {}
+        down: dict[str, dict[str, str]] = {}
         for name, result in found.items():
             for server in result["servers"]:
                 if not server_of(server).serving:
                     reason = f"is {server['status']} at {name} after {limit:g} s ({server['check']})"
-                    failed.setdefault(server["server"], []).append(reason)
-        return {host: ", ".join(reasons) for host, reasons in failed.items()}
+                    down.setdefault(server["server"], {})[name] = reason
+        return world.Entered(down, _left_alone(found))
 
     # ---------------------------------------------------------------------------------------------------------- samples
 
@@ -359,6 +430,18 @@ def _obeyed(answers: Mapping[str, Answer]) -> dict[str, Mapping[str, Any]]:
     return {name: answer.result for name, answer in answers.items()}
 
 
+def _unless(where: world.Where, mine: Collection[str]) -> dict[str, dict[str, list[str]]]:
+    """What is left alone: a server in maint, and one in drain unless it is this rollout that has drained it."""
+    hosts = sorted({host for meant in where.values() for host in meant})
+    return {"unless": {host: ["maint"] if host in mine else ["maint", "drain"] for host in hosts}}
+
+
+def _left_alone(found: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Load balancer to the hosts that somebody else has taken out there."""
+    kept = {name: list(result.get("left_alone") or ()) for name, result in found.items()}
+    return {name: hosts for name, hosts in kept.items() if hosts}
+
+
 def node_of(answer: Answer) -> world.Node:
     """What a host of the service has said."""
     if answer.failed:
@@ -370,7 +453,8 @@ def node_of(answer: Answer) -> world.Node:
 def server_of(server: Mapping[str, Any]) -> world.Server:
     """One server at one load balancer."""
     share = 100 * float(server["weight"]) / (float(server["weight_configured"]) or 1.0)
-    return world.Server(str(server["admin"]), bool(server["up"] or not server["checked"]), share)
+    said = ", ".join(str(server[key]) for key in ("status", "check") if server.get(key))
+    return world.Server(str(server["admin"]), bool(server["up"] or not server["checked"]), share, said)
 
 
 def servers_of(result: Mapping[str, Any], hosts: Collection[str]) -> dict[str, world.Server]:

@@ -19,7 +19,8 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.mesops.platform.plugins.module_utils import release_archive
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_plan as plan
 from ansible_collections.mesops.platform.plugins.module_utils.host_address import host_address
-from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import PlanError, Service, Settings
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import PlanError, Settings
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_store import is_store_id
 from ansible_collections.mesops.platform.plugins.plugin_utils.direct_store import DirectStore
 from ansible_collections.mesops.platform.plugins.plugin_utils.fleet import Fleet
 from ansible_collections.mesops.platform.plugins.plugin_utils.live_store import LiveStore, StoreSettings
@@ -39,19 +40,6 @@ STORE_OPTIONS = (
 )
 
 
-SERVICE_KEYS = (
-    "name",
-    "port",
-    "unit",
-    "command",
-    "user",
-    "readiness_path",
-    "ready_timeout",
-    "stop_timeout",
-    "keep",
-)
-
-
 def new_id(service: str, now: float) -> str:
     """A name for a rollout that sorts by time and is never given twice."""
     return f"{service}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now))}-{secrets.token_hex(2)}"
@@ -60,31 +48,6 @@ def new_id(service: str, now: float) -> str:
 def who() -> str:
     """The person or account that runs the play."""
     return f"{os.environ.get('SUDO_USER') or getpass.getuser()}@{socket.gethostname()}"
-
-
-def service_of(given: Any) -> Service:
-    """The service, from what the app role's filter has completed."""
-    if not isinstance(given, Mapping):
-        raise PlanError(
-            "app is no mapping; pass the service as the filter mesops.platform.app_service_plan completes it."
-        )
-    missing = [name for name in SERVICE_KEYS if name not in given]
-    if missing:
-        raise PlanError(
-            f"app has no {', '.join(missing)}; pass the service as the filter mesops.platform.app_service_plan "
-            "completes it."
-        )
-    return Service(
-        name=str(given["name"]),
-        port=int(given["port"]),
-        unit=str(given["unit"]),
-        command=str(given["command"]),
-        user=str(given["user"]),
-        readiness_path=str(given["readiness_path"]),
-        ready_timeout=float(given["ready_timeout"]),
-        stop_timeout=float(given["stop_timeout"]),
-        keep=int(given["keep"]),
-    )
 
 
 def artifact_of(given: Any, checksum: Any, base: str) -> tuple[str, str]:
@@ -116,65 +79,42 @@ def artifact_of(given: Any, checksum: Any, base: str) -> tuple[str, str]:
 
 def settings_of(args: Mapping[str, Any], base: str, addresses: Mapping[str, str]) -> Settings:
     """Everything that a rollout is asked to do, checked; one sentence for the first mistake."""
-    service = service_of(args.get("app"))
-    excluded = _names(args, "exclude")
-    everybody = _names(args, "hosts")
-    unknown = [host for host in excluded if host not in everybody]
-    if unknown:
-        raise PlanError(
-            f"rollout_exclude names {', '.join(unknown)}, but {service.name} runs on "
-            f"{', '.join(everybody)}; correct it."
-        )
-    hosts = tuple(host for host in everybody if host not in excluded)
+    service = plan.service_of(args.get("app"))
+    hosts, excluded = _hosts_of(args, service.name)
     balancers = _names(args, "balancers")
     if not hosts or not balancers:
         what = "hosts" if not hosts else "load balancers"
         raise PlanError(f"{service.name} has no {what} in the inventory; add them to their group.")
     artifact, checksum = artifact_of(args.get("artifact"), args.get("checksum"), base)
     version = args.get("version")
-    drain = args.get("drain") or {}
-    if not isinstance(drain, Mapping):
-        raise PlanError(f"drain is {drain!r}; give a mapping such as {{deadline: 60s, on_timeout: fail}}.")
-    on_timeout = str(drain.get("on_timeout", "fail"))
-    if on_timeout not in plan.ON_TIMEOUT:
-        raise PlanError(f"drain.on_timeout is {on_timeout!r}; it must be one of {', '.join(plan.ON_TIMEOUT)}.")
     return Settings(
         service=service,
         hosts=hosts,
         balancers=balancers,
-        backends=_names(args, "backends") or (service.name,),
         addresses=addresses,
         excluded=excluded,
         version=plan.check_version(version) if version not in (None, "") else "",
         artifact=artifact,
         checksum=checksum,
-        batches=tuple(plan.check_share(one, "rollout_batches", 1) for one in _some(args, "batches", [1, "25%"])),
-        min_available=plan.check_share(args.get("min_available", "50%"), "rollout_min_available", 0),
-        weights=plan.check_weights(args.get("weights", [10, 100])),
-        min_healthy_time=plan.check_number(args.get("min_healthy_time", 10), "rollout_min_healthy_time", 0, 86400),
-        drain_deadline=plan.seconds(drain.get("deadline", "60s"), "drain.deadline"),
-        drain_on_timeout=on_timeout,
-        gates=plan.check_gates(args.get("gates") or {}, service),
-        pause_timeout=plan.check_number(args.get("pause_timeout", 3600), "rollout_pause_timeout", 1, 30 * 86400),
-        prove_stop=bool(args.get("prove_stop", False)),
-        migrations=plan.check_migrations(args.get("migrations") or {}, "rollout_migrations"),
+        **plan.check_policy(args["app"].get("rollout") or {}, args, service),
     )
+
+
+def _hosts_of(args: Mapping[str, Any], service: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The hosts that take part, and those that are left out."""
+    excluded = _names(args, "exclude")
+    everybody = _names(args, "hosts")
+    unknown = [host for host in excluded if host not in everybody]
+    if unknown:
+        raise PlanError(
+            f"rollout_exclude names {', '.join(unknown)}, but {service} runs on {', '.join(everybody)}; correct it."
+        )
+    return tuple(host for host in everybody if host not in excluded), excluded
 
 
 def _names(args: Mapping[str, Any], name: str) -> tuple[str, ...]:
     """Names in a list, or in a text with commas between them, as ``-e`` brings it."""
-    found = args.get(name) or ()
-    if isinstance(found, str):
-        found = [one for one in (part.strip() for part in found.split(",")) if one]
-    return tuple(str(one) for one in found)
-
-
-def _some(args: Mapping[str, Any], name: str, default: Sequence[Any]) -> Sequence[Any]:
-    found = args.get(name, default)
-    found = list(found) if isinstance(found, (list, tuple)) else [found]
-    if not found:
-        raise PlanError(f"rollout_{name} is empty; give at least one size, such as [1, '25%'].")
-    return found
+    return tuple(str(one) for one in plan.listed(args.get(name) or ()))
 
 
 def store_of(
@@ -191,12 +131,13 @@ def store_of(
             "reaches etcd."
         )
     coordinators = given.pop("coordinators", None)
+    adopt = _adopted(given.pop("adopt", "") or "")
     unknown = [key for key in given if key not in STORE_OPTIONS]
     if unknown or backend not in ("file", "etcd"):
         wrong = f"has the unknown keys {', '.join(unknown)}" if unknown else f"has the backend {backend!r}"
         raise PlanError(
-            f"rollout_store {wrong}; it may have coordinators and {', '.join(STORE_OPTIONS)}, and backend is file "
-            "or etcd."
+            f"rollout_store {wrong}; it may have coordinators, adopt and {', '.join(STORE_OPTIONS)}, and backend is "
+            "file or etcd."
         )
     if not coordinators:
         coordinators = list(settings.balancers) if backend == "etcd" else [settings.balancers[0]]
@@ -221,7 +162,18 @@ def store_of(
     }
     ttl = plan.check_number(args.get("lock_ttl", 45), "rollout_lock_ttl", 15, 3600)
     options = {**given, "service": settings.service.name}
-    return StoreSettings(options, coordinators, holder, ttl, is_dead), via == "controller"
+    others = [name for name in settings.balancers if backend == "file" and name not in coordinators]
+    return StoreSettings(options, coordinators, holder, ttl, is_dead, adopt, others), via == "controller"
+
+
+def _adopted(name: Any) -> str:
+    """The id of the store that is given up."""
+    if name and not is_store_id(name):
+        raise PlanError(
+            f"rollout_store.adopt is {name!r}; give the id of the store that is given up, which stands behind # in its "
+            "name."
+        )
+    return str(name)
 
 
 def _boot() -> str:

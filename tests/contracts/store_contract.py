@@ -329,6 +329,50 @@ class StoreContract:
         other.write(record(step=2), token, self.TTL)
         assert make().read().history == [record(step=2)]
 
+    def test_every_lock_has_a_higher_number_than_those_before_it(self, store: Store, make: Make) -> None:
+        """Whatever comes between, and whoever ends the lock before it."""
+        numbers = []
+        lease = store.acquire(ALICE, self.TTL)
+        for number in range(6):
+            numbers.append(lease.number)
+            make().renew(lease.token, self.TTL)
+            if number == 1:
+                make().write(record(), lease.token, self.TTL)
+            if number < 3:
+                lease = make().acquire(BOB, self.TTL, takeover=lease.id)
+                continue
+            (make().break_lock("ops", "") if number == 3 else make().release(lease.token))
+            lease = make().acquire(ALICE, self.TTL)
+        assert numbers == sorted(set(numbers))
+        assert numbers[0] > 0
+        seen = make().read()
+        assert seen.lock is not None
+        assert (seen.lock.number, "number" in lease.to_dict()) == (0, False)
+
+    def test_store_has_one_name_of_its_own(self, store: Store, make: Make) -> None:
+        place = store.read().store
+        assert "#" not in place
+        token = store.acquire(ALICE, self.TTL).token
+        name = make().read().store
+        assert re.fullmatch(re.escape(place) + r" #s[0-9a-f]{12}", name)
+        store.close(ended(), token)
+        make().acquire(BOB, self.TTL)
+        assert make().read().store == name
+        make("parts").acquire(ALICE, self.TTL)
+        assert make("parts").read().store != name
+
+    def test_rollouts_stand_in_the_order_in_which_they_began_whatever_their_controllers_clocks_say(
+        self, store: Store, make: Make
+    ) -> None:
+        for number, at in enumerate((9e9, 5.0, 7.0, 0.0)):
+            token = make().acquire(ALICE, self.TTL).token
+            make().write(record(f"r{number}", started_at=at), token, self.TTL)
+            make().close(ended(f"r{number}", started_at=at), token)
+        assert [one["id"] for one in make().read().history] == ["r3", "r2", "r1", "r0"]
+        token = store.acquire(ALICE, self.TTL).token
+        store.close(ended("r4", started_at=1.0), token, keep=2)
+        assert [one["id"] for one in make().read().history] == ["r4", "r3"]
+
     def test_second_rollout_waits_for_the_first(self, store: Store, make: Make) -> None:
         token = store.acquire(ALICE, self.TTL).token
         store.write(record(), token, self.TTL)

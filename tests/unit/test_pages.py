@@ -20,7 +20,7 @@ import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.mesops.platform.plugins.filter.app_service_plan import app_service_plan
 from ansible_collections.mesops.platform.plugins.module_utils import haproxy_model
-from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import Service, check_gates
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import Service, policy_errors
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
@@ -151,11 +151,12 @@ def test_variables_that_pages_show_are_taken(block: dict[str, Any]) -> None:
     ours = {name: value for name, value in block.items() if name in known}
     spec = {name: {**known[name], "required": False} for name in ours}
     assert not ArgumentSpecValidator(spec).validate(filled(ours, None)).error_messages
-    check_gates(ours.get("rollout_gates", {}), Service("catalog", 3000, "catalog.service", "bin/catalog", "catalog"))
     services = filled(ours.get("app_services", {}), "sha256:" + 64 * "0")
     # A page that is about one key shows only that.
     whole = {name: service for name, service in services.items() if "port" in service}
     assert app_service_plan(whole, [])["errors"] == []
+    for name, service in services.items():
+        assert policy_errors(service.get("rollout", {}), Service(name, 3000, f"{name}.service", "bin/x", name)) == []
     if "haproxy_services" in ours:
         defaults = yaml.safe_load((ROOT / "roles/haproxy/defaults/main.yml").read_text())
         settings = {name.removeprefix("haproxy_"): filled(value, "10.0.0.9") for name, value in defaults.items()}

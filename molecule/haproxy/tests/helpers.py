@@ -83,6 +83,27 @@ def program(balancer: str, text: str) -> str:
     return shell(balancer, f"python3 -c {shlex.quote(RUNTIME + text)}")
 
 
+# Every server ready, with its whole weight and up.
+RESTORE = """
+for (backend, name), row in s.parse_state(runtime("show servers state")).items():
+    if row["srv_admin_state"] != "0":
+        runtime(f"set server {backend}/{name} state ready")
+    if row["srv_uweight"] != row["srv_iweight"]:
+        runtime(f"set server {backend}/{name} weight 100%")
+deadline = time.monotonic() + 15
+
+def down():
+    rows = s.parse_state(runtime("show servers state")).items()
+    return [name for (backend, name), row in rows if backend == "catalog" and row["srv_op_state"] != "2"]
+
+while down():
+    if time.monotonic() > deadline:
+        sys.exit(f"catalog is not up within 15 s: {down()}")
+    time.sleep(0.1)
+sys.exit(s.main(["save"]))
+"""
+
+
 def worker(balancer: str) -> int:
     """Return the current worker's process id."""
     return int(program(balancer, "print(worker())"))
@@ -146,11 +167,11 @@ def request(
 
 
 @contextmanager
-def load(balancer: str, clients: int = 4) -> Iterator[Counter[str]]:
+def load(balancer: str, clients: int = 4, seconds: float = 120) -> Iterator[Counter[str]]:
     """Send GETs over keep-alive connections from a few threads; count who answered, and every failure."""
     counts: Counter[str] = Counter()
     stop = threading.Event()
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + seconds
 
     def client() -> None:
         connection = http.client.HTTPConnection(BALANCERS[balancer], 80, timeout=20)

@@ -21,6 +21,7 @@ import pytest
 from .helpers import (
     BALANCERS,
     CONFIG,
+    RESTORE,
     SLOW,
     STUBS,
     Slow,
@@ -44,24 +45,6 @@ from .helpers import (
 
 BILLING = "haproxy-app-2"
 """The only server of the backend billing; the same process is catalog/three."""
-RESTORE = """
-for (backend, name), row in s.parse_state(runtime("show servers state")).items():
-    if row["srv_admin_state"] != "0":
-        runtime(f"set server {backend}/{name} state ready")
-    if row["srv_uweight"] != row["srv_iweight"]:
-        runtime(f"set server {backend}/{name} weight 100%")
-deadline = time.monotonic() + 15
-
-def down():
-    rows = s.parse_state(runtime("show servers state")).items()
-    return [name for (backend, name), row in rows if backend == "catalog" and row["srv_op_state"] != "2"]
-
-while down():
-    if time.monotonic() > deadline:
-        sys.exit(f"catalog is not up within 15 s: {down()}")
-    time.sleep(0.1)
-sys.exit(s.main(["save"]))
-"""
 DROP_IN = "/etc/systemd/system/haproxy.service.d/zz-test.conf"
 
 

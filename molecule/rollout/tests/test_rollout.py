@@ -244,7 +244,7 @@ def test_capacity_guard_says_the_numbers() -> None:
     assert command.end() != 0
     said = " ".join(command.said.split())
     assert "Batch 1 would take 1 of 2 servers of catalog out of traffic, which leaves 1 at roll-lb-1" in said
-    assert "rollout_min_available is 2" in said
+    assert "min_available is 2" in said
     assert out_of_service() == []
 
 

@@ -57,6 +57,8 @@ class Estate:
     hosts: dict[str, Host]
     balancers: dict[str, dict[str, Server]]
     dead_balancers: set[str] = field(default_factory=set)
+    cut_off: set[tuple[str, str]] = field(default_factory=set)
+    """Load balancers and the hosts that each of them cannot reach."""
     store_down: bool = False
     lock: str | None = None
     open_record: dict[str, Any] | None = None
@@ -84,6 +86,10 @@ class Estate:
         one = self.hosts[host]
         return one.alive and one.running is not None and self.bad.get(one.running) != "never-ready"
 
+    def sees(self, balancer: str, host: str) -> bool:
+        """Whether a load balancer's own checks see a host up."""
+        return self.serves(host) and (balancer, host) not in self.cut_off
+
     def in_service(self, host: str) -> bool:
         """Whether a host takes its whole share of traffic everywhere."""
         servers = [found[host] for found in self.balancers.values()]
@@ -92,7 +98,7 @@ class Estate:
     def available(self, balancer: str) -> int:
         """How many hosts take traffic at a load balancer."""
         found = self.balancers[balancer]
-        return sum(one.admin == "ready" and self.serves(host) for host, one in found.items())
+        return sum(one.admin == "ready" and self.sees(balancer, host) for host, one in found.items())
 
 
 def settings(estate: Estate, version: str = "2", **changes: Any) -> Settings:
@@ -215,23 +221,35 @@ class World:
 
     def observe(self) -> world.Sight:
         def act() -> world.Sight:
-            self._obey(self.estate.balancers)
+            self._obey(self.settings.balancers)
             nodes = {
                 name: world.Node(one.current, one.previous, one.running)
                 if one.alive
                 else world.Node(reason="no route to host")
                 for name, one in self.estate.hosts.items()
+                if name in self.settings.hosts
             }
-            servers = {
-                balancer: {
-                    host: world.Server(one.admin, self.estate.serves(host), one.percent) for host, one in found.items()
-                }
-                for balancer, found in self.estate.balancers.items()
-            }
-            return world.Sight(nodes, servers)
+            return world.Sight(nodes, self._servers())
 
         found: world.Sight = self._operation("observe", act)
         return found
+
+    def servers(self) -> dict[str, dict[str, world.Server]]:
+        def act() -> dict[str, dict[str, world.Server]]:
+            self._obey(self.settings.balancers)
+            return self._servers()
+
+        found: dict[str, dict[str, world.Server]] = self._operation("servers", act)
+        return found
+
+    def _servers(self) -> dict[str, dict[str, world.Server]]:
+        return {
+            name: {
+                host: world.Server(one.admin, self.estate.sees(name, host), one.percent, "L4TOUT")
+                for host, one in self.estate.balancers[name].items()
+            }
+            for name in self.settings.balancers
+        }
 
     def _obey(self, balancers: Collection[str]) -> None:
         dead = sorted(self.estate.dead_balancers & set(balancers))
@@ -289,7 +307,7 @@ class World:
     def migrate(self, host: str, version: str, name: str, migration: Migration) -> world.Migrated:
         def act() -> world.Migrated:
             if not self.estate.hosts[host].alive:
-                return world.Migrated(reason="no route to host")
+                return world.Migrated(lost="no route to host")
             if self.estate.bad.get(version) == f"{name}-fails":
                 return world.Migrated(reason="exit status 1")
             self.estate.migrated.append(name)
@@ -298,40 +316,69 @@ class World:
         answer: world.Migrated = self._operation(f"migrate {name}", act)
         return answer
 
+    def look_at_migration(self, host: str, version: str, name: str, migration: Migration) -> world.Migrated:
+        lost = "" if self.estate.hosts[host].alive else "no route to host"
+        answer: world.Migrated = self._operation("look at migration", lambda: world.Migrated(lost=lost))
+        return answer
+
     def prune(self, hosts: Sequence[str], protect: Collection[str]) -> None:
         self._operation("prune", lambda: None)
 
     # -------------------------------------------------------------------------------------------------------- balancers
 
     def drain(
-        self, where: world.Where, *, patience: float, least: int, kill: bool = False, save: Record | None = None
+        self,
+        where: world.Where,
+        *,
+        patience: float,
+        least: int,
+        mine: Collection[str] = (),
+        kill: bool = False,
+        save: Record | None = None,
     ) -> world.Drained:
         def act() -> world.Drained:
             self._ride_along(save)
+            kept = self._left_alone(where, mine)
             for balancer, hosts in where.items():
                 if balancer not in self.estate.dead_balancers:
-                    self._take_out(balancer, hosts, least)
+                    self._take_out(balancer, [host for host in hosts if host not in kept.get(balancer, ())], least)
             self._obey(where)
             left: dict[str, int] = {}
             killed: dict[str, int] = {}
             for balancer, hosts in where.items():
                 for host in hosts:
+                    if host in kept.get(balancer, ()):
+                        continue
                     server = self.estate.balancers[balancer][host]
                     if kill:
                         killed[host] = killed.get(host, 0) + server.sessions
                         server.sessions = 0
                     left[host] = left.get(host, 0) + server.sessions
-            return world.Drained(not any(left.values()), left, left, patience if any(left.values()) else 0.0, killed)
+            waited = patience if any(left.values()) else 0.0
+            return world.Drained(not any(left.values()), left, left, waited, killed, kept)
 
         answer: world.Drained = self._operation("drain", act, 0.4 + (patience if self._sessions(where) else 0))
         return answer
+
+    def _left_alone(self, where: world.Where, mine: Collection[str]) -> dict[str, list[str]]:
+        """What the module leaves alone: maint, and drain unless it was the rollout that has drained it."""
+        kept = {
+            balancer: [
+                host
+                for host in hosts
+                if self.estate.balancers[balancer][host].admin in (("maint",) if host in mine else ("maint", "drain"))
+            ]
+            for balancer, hosts in where.items()
+            if balancer not in self.estate.dead_balancers
+        }
+        return {balancer: hosts for balancer, hosts in kept.items() if hosts}
 
     def _sessions(self, where: world.Where) -> int:
         return sum(self.estate.balancers[name][host].sessions for name, hosts in where.items() for host in hosts)
 
     def _take_out(self, balancer: str, hosts: Sequence[str], least: int) -> None:
         found = self.estate.balancers[balancer]
-        serving = [host for host in hosts if found[host].admin == "ready" and self.estate.serves(host)]
+        serving = [host for host in hosts if found[host].admin == "ready" and self.estate.sees(balancer, host)]
         left = self.estate.available(balancer) - len(serving)
         if serving and left < least:
             raise world.BalancerTrouble(f"{left} servers would be left at {balancer}, fewer than {least}")
@@ -340,21 +387,33 @@ class World:
         if least and self.estate.available(balancer) < least and serving:
             self.estate.broken_promises.append(f"{self.estate.available(balancer)} left at {balancer}")
 
-    def enter(self, where: world.Where, percent: int, *, save: Record | None = None) -> dict[str, str]:
-        def act() -> dict[str, str]:
+    def enter(
+        self,
+        where: world.Where,
+        percent: int,
+        *,
+        mine: Collection[str] = (),
+        wait: bool = True,
+        save: Record | None = None,
+    ) -> world.Entered:
+        def act() -> world.Entered:
             self._ride_along(save)
-            failed = {}
+            kept = self._left_alone(where, mine)
+            down: dict[str, dict[str, str]] = {}
             for balancer, hosts in where.items():
                 for host in hosts if balancer not in self.estate.dead_balancers else ():
                     server = self.estate.balancers[balancer][host]
-                    if not self.estate.serves(host):
-                        failed[host] = f"is DOWN at {balancer}"
+                    if host in kept.get(balancer, ()):
                         continue
+                    if not self.estate.sees(balancer, host):
+                        down.setdefault(host, {})[balancer] = f"is DOWN at {balancer}"
+                        if wait:
+                            continue
                     server.admin, server.percent = "ready", percent
             self._obey(where)
-            return failed
+            return world.Entered(down, kept)
 
-        answer: dict[str, str] = self._operation(f"enter {percent}", act)
+        answer: world.Entered = self._operation(f"enter {percent}", act)
         return answer
 
     # ---------------------------------------------------------------------------------------------------------- samples

@@ -394,7 +394,7 @@ def test_silence_of_systemd_neither_starts_nor_ends_a_step(
 
 def test_systemd_that_stays_silent_is_told_and_nothing_is_touched(systemd: Systemd) -> None:
     systemd.silent = set(range(1, 1000))
-    with pytest.raises(Refused, match=r"^systemd says nothing of catalog-expand-\w+\.service; look at it there"):
+    with pytest.raises(app_migration.Silent, match=r"^systemd says nothing of catalog-expand-"):
         systemd.runner().carry_out(4)
     assert systemd.verbs() == []
     assert systemd.now == pytest.approx(104, abs=0.2)

@@ -338,7 +338,7 @@ def test_the_report_of_a_failure() -> None:
         "stage": "traffic",
         "verdict": "failed",
         "reason": "2 of 3 samples failed and failure_limit is 1: 12 of 240 requests failed (5.0 %)",
-        "samples": {"success": 1, "failure": 2, "inconclusive": 0, "error": 0, "no_data": 0},
+        "samples": {"success": 1, "failure": 2, "inconclusive": 0, "error": 0, "no_data": 0, "hold": 0},
         "started": 1000.0,
         "ended": 1010.0,
         "measurements": [

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -358,3 +359,37 @@ def test_digest_covers_what_haproxy_reads() -> None:
     assert base != deploy.digest(CONFIG, [deploy.File("/a", "z")])
     found: str | None = deploy.digest_in(deploy.with_digest(CONFIG, base))
     assert found == base
+
+
+def test_a_reload_waits_for_whoever_changes_servers_and_gives_up_in_time(haproxy: Haproxy, tmp_path: Path) -> None:
+    put(haproxy, tmp_path)
+    lock = tmp_path / Path(state.LOCK).name
+    before = haproxy.config.read_text()
+    held = state.take_lock(str(lock), 1)
+    text = refusal(haproxy, tmp_path, CONFIG.replace("10\n", "11\n"))
+    assert "was not reloaded" in text
+    assert "reload" not in haproxy.commands
+    assert haproxy.config.read_text() == before
+    os.close(held)
+    assert put(haproxy, tmp_path, CONFIG.replace("10\n", "11\n")).actions == ["install", "reload"]
+
+
+def test_nobody_changes_servers_between_the_state_that_a_reload_hands_over_and_the_new_worker(
+    haproxy: Haproxy, tmp_path: Path
+) -> None:
+    put(haproxy, tmp_path)
+    lock = str(tmp_path / Path(state.LOCK).name)
+    seen: list[str] = []
+    original = haproxy.ask
+
+    def ask(command: str) -> str:
+        try:
+            os.close(state.take_lock(lock, 0))
+            seen.append("free")
+        except TimeoutError:
+            seen.append(command.rpartition(" ")[2])
+        return original(command)
+
+    haproxy.ask = ask  # type: ignore[method-assign]
+    put(haproxy, tmp_path, CONFIG.replace("10\n", "11\n"))
+    assert seen[-5:] == ["state", "reload", "proc", deploy.DIGEST_NAME, "free"]

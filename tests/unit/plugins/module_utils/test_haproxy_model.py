@@ -27,7 +27,7 @@ EDGE: dict[str, Any] = {"binds": [{"port": 80}], "service": "catalog"}
 
 def settings(**changed: Any) -> dict[str, Any]:
     base: dict[str, Any] = {
-        "hard_stop_after": "35m",
+        "hard_stop_after": "1d",
         "maxconn": 8000,
         "peers": [],
         "peers_port": 10000,
@@ -185,8 +185,8 @@ def test_quotes_are_quoted() -> None:
         ({"on_marked_down": "shutdown-sessions"}, "for tcp services only"),
         ({"mode": "tcp", "retry": {}}, "for http services only"),
         ({"mode": "udp"}, "must be one of http, tcp"),
-        ({"drain": {"on_timeout": "panic"}}, "must be one of wait, kill, fail"),
-        ({"timeouts": {"server": "1h"}}, "haproxy_hard_stop_after is 35m, shorter than the server timeout 1h"),
+        ({"drain": {"deadline": "5m"}}, "is about rollouts of the service; move it to app_services."),
+        ({"timeouts": {"server": "25h"}}, "haproxy_hard_stop_after is 1d, shorter than the server timeout 25h"),
         ({"tls": {"verify": "maybe"}}, "must be one of required, none"),
     ],
 )
@@ -252,6 +252,32 @@ def test_refused_names_settings_and_extras() -> None:
     assert "haproxy_services must be a mapping" in refusal(lambda: build([]))
 
 
-def test_long_tcp_sessions_do_not_bind_hard_stop_after() -> None:
+def test_a_tcp_session_may_be_idle_after_a_reload_for_as_long_as_before_it() -> None:
     given = {**CATALOG, "mode": "tcp", "timeouts": {"server": "24h"}}
-    assert build({"catalog": given})["services"][0]["timeouts"]["server"] == "24h"
+    assert build({"catalog": given}, hard_stop_after="1d")["services"][0]["timeouts"]["server"] == "24h"
+    text = refusal(lambda: build({"catalog": given}, hard_stop_after="23h"))
+    assert (
+        "shorter than the server timeout 24h of haproxy_services.catalog, so a reload would kill its sessions" in text
+    )
+    # Without its own, it is that of idle tcp connections.
+    assert "the server timeout 1h" in refusal(
+        lambda: build({"catalog": {**CATALOG, "mode": "tcp"}}, hard_stop_after="35m")
+    )
+
+
+def test_old_workers_hand_requests_over_unless_raw_text_has_routes_of_its_own() -> None:
+    assert build()["handover"] == {"frontend": {"client": "30s"}, "backend": {"server": "30s", "tunnel": "1h"}}
+    slow = {"binds": [{"port": 81}], "service": "catalog", "timeouts": {"client": "2m"}}
+    services = {"catalog": {**CATALOG, "timeouts": {"server": "5m"}}, "db": {**CATALOG, "mode": "tcp"}}
+    assert build(services, {"slow": slow})["handover"] == {
+        "frontend": {"client": "2m"},
+        "backend": {"server": "5m", "tunnel": "1h"},
+    }
+    harmless = {"frontends": {"edge": "  http-request deny if { path /use_backend }"}}
+    assert build(frontends={"edge": EDGE}, extra=harmless)["handover"]
+    for extra in (
+        {"frontends": {"edge": "use_backend catalog if TRUE"}},
+        {"global": "    chroot /var/empty"},
+        {"sections": "frontend mine\n    bind *:82\n    default_backend catalog"},
+    ):
+        assert build(frontends={"edge": EDGE}, extra=extra)["handover"] is None

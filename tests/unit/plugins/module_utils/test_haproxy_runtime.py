@@ -27,6 +27,7 @@ RECORDED = Path(__file__).parent / "haproxy"
 TICK, INTERVAL, CHECK_TAKES, REEXEC = 0.01, 0.2, 0.03, 0.1
 SET = ("set server", "shutdown")
 COLUMNS = ["pxname", "scur", "svname", "qcur", "stot", "req_tot", "status", "hrsp_5xx", "check_rise", "check_status"]
+PROXY_COLUMNS = ["pxname", "svname", "qcur", "scur", "status", "mode"]
 Healthy = Callable[[float], bool]
 
 
@@ -80,6 +81,13 @@ class Balancer:
         self.saved = deepcopy(self.workers[100])
         self.reloads: list[float] = []
         self.back_at = -1.0
+        self.hands_over = True
+        self.idle: dict[int, list[float]] = {}
+        """By worker, when its idle client connections end."""
+        self.waiting: dict[int, int] = {}
+        """By worker, requests that wait for any server of a backend."""
+        self.still_open: set[int] = set()
+        """Workers from before a reload that have not yet begun to stop."""
         self.commands: list[str] = []
         self.refusals: dict[str, str] = {}
         self.saves = 0
@@ -117,7 +125,9 @@ class Balancer:
                 member.sessions = [one for one in member.sessions if one > self.now]
                 if pid == self.current:
                     self.check(member)
-            if pid != self.current and not any(one.sessions for one in servers.values()):
+            self.idle[pid] = [one for one in self.idle.get(pid, []) if one > self.now]
+            busy = self.idle[pid] or self.waiting.get(pid) or pid in self.still_open
+            if pid != self.current and not busy and not any(one.sessions for one in servers.values()):
                 del self.workers[pid]
         self.note(before)
 
@@ -180,6 +190,8 @@ class Balancer:
         tables = {"show stat -1 4 -1": self.stat, "show servers state": self.state, "show sess": self.sessions}
         if command in tables:
             return tables[command](servers)
+        if command == "show stat -1 3 -1":
+            return self.proxies(pid)
         if words[:2] == ["shutdown", "session"]:
             found = [one for (a, b), one in servers.items() if words[2].endswith(f"{a}{b}") and one.sessions]
             if found:
@@ -216,7 +228,23 @@ class Balancer:
     @staticmethod
     def sessions(servers: dict[tuple[str, str], Member]) -> str:
         rows = [(key, index) for key, one in servers.items() for index in range(len(one.sessions))]
-        return "".join(f"0x{index}{a}{b}: proto=tcpv4 fe=edge be={a} srv={b} ts=00\n" for (a, b), index in rows)
+        lines = [
+            f"0x{index}{a}{b}: proto=tcpv4 src=10.0.9.9:{number} fe=edge be={a} srv={b} ts=00\n"
+            for number, ((a, b), index) in enumerate(rows)
+        ]
+        return "".join(["0x9: proto=sockpair src=unix:2 fe=GLOBAL be=<NONE> srv=<none> ts=00\n", *lines]) + "\n"
+
+    def proxies(self, pid: int) -> str:
+        stopped = pid != self.current and pid not in self.still_open
+        connections = len(self.idle.get(pid, [])) + sum(len(one.sessions) for one in self.workers[pid].values())
+        rows: list[list[object]] = [[*PROXY_COLUMNS]]
+        rows.append(["edge", "FRONTEND", "", connections, "STOP" if stopped else "OPEN", "http"])
+        if self.hands_over:
+            rows.append([f"{state.HANDOVER}edge", "BACKEND", 0, 0, "UP", "http"])
+        for backend in dict.fromkeys(backend for backend, _name in self.workers[pid]):
+            mode = "tcp" if backend == "database" else "http"
+            rows.append([backend, "BACKEND", self.waiting.get(pid, 0), 0, "UP", mode])
+        return "# " + "".join(",".join(str(one) for one in row) + ",\n" for row in rows) + "\n"
 
     @staticmethod
     def stat(servers: dict[tuple[str, str], Member]) -> str:
@@ -548,6 +576,70 @@ def test_sessions_of_a_worker_from_before_a_reload_count() -> None:
     outcome = balancer.change(state="drain")
     assert (outcome.done, outcome.workers) == (True, 1)
     assert 3.0 <= balancer.now < 3.4
+
+
+def reloaded(balancer: Balancer, **old: Any) -> Balancer:
+    """The balancer after a reload, with what its old worker, 100, still has."""
+    for name, value in old.items():
+        setattr(balancer, name, value)
+    balancer.reloads = [0.01]
+    balancer.sleep(0.2)
+    assert balancer.current == 101
+    return balancer
+
+
+def test_a_drain_waits_for_idle_clients_of_an_old_worker_that_sends_their_next_requests_by_itself() -> None:
+    balancer = reloaded(Balancer(), hands_over=False, idle={100: [2.0, 3.0]})
+    text = str(balancer.refused(state="drain", wait=0.5))
+    assert "2 clients there may send more" in text
+    outcome = balancer.change(state="drain")
+    assert outcome.done
+    assert 3.0 <= balancer.now < 3.5
+
+
+def test_a_client_whose_request_is_at_a_server_sends_no_other_one() -> None:
+    balancer = Balancer()
+    balancer.member("catalog/two").sessions = [60.0]
+    reloaded(balancer, hands_over=False)
+    assert balancer.change(state="drain").done
+    assert balancer.now < 1
+
+
+def test_a_drain_need_not_wait_for_idle_clients_whose_requests_are_handed_to_the_current_worker() -> None:
+    balancer = reloaded(Balancer(), idle={100: [60.0] * 9})
+    assert balancer.change(state="drain").done
+    assert balancer.now < 1
+
+
+def test_a_drain_of_tcp_does_not_wait_for_idle_clients_of_http() -> None:
+    balancer = reloaded(Balancer("catalog/one", "database/one"), hands_over=False, idle={100: [60.0]})
+    assert balancer.change("one", "database", state="drain").done
+    assert balancer.now < 1
+    assert not balancer.change("one", "catalog", state="drain", wait=0.5, on_timeout="report").done
+
+
+def test_requests_that_wait_in_an_old_worker_for_any_server_count() -> None:
+    balancer = reloaded(Balancer(), waiting={100: 1})
+    assert balancer.change(state="drain", wait=0.5, on_timeout="report").servers[0].clients_old_workers == 1
+    balancer.waiting = {}
+    assert balancer.change(state="drain").done
+
+
+def test_an_old_worker_that_has_not_begun_to_stop_hands_nothing_over() -> None:
+    balancer = reloaded(Balancer(), still_open={100}, idle={100: [60.0]})
+    assert not balancer.change(state="drain", wait=0.5, on_timeout="report").done
+    balancer.still_open = set()
+    assert balancer.change(state="drain").done
+
+
+def test_clients_that_are_served_are_counted_once_each() -> None:
+    lines = [
+        "0x7f01: proto=tcpv4 src=10.0.0.9:4001 fe=edge be=catalog srv=one ts=00",
+        "0x7f02: proto=tcpv4 src=10.0.0.9:4001 fe=edge be=catalog srv=two ts=00",
+        "0x7f03: proto=tcpv4 src=10.0.0.9:4002 fe=edge be=<NONE> srv=<none> ts=00",
+        "0x7f04: proto=sockpair src=unix:2 fe=GLOBAL be=<NONE> srv=<none> ts=00",
+    ]
+    assert core.served("\n".join(lines)) == {"10.0.0.9:4001"}
 
 
 def test_a_reload_that_forgets_the_drain_is_noticed() -> None:
@@ -900,7 +992,7 @@ def test_sessions_of_one_server_are_found_by_whole_words() -> None:
         "0x3: proto=tcpv4 src=10.0.0.9:3 fe=edge be=files srv=one ts=00\n"
         "0x4: proto=sockpair src=unix:2 fe=GLOBAL be=<NONE> srv=<none> ts=00\n\n"
     )
-    assert core.sessions_of(text, ("catalog", "one")) == ["0x1"]
+    assert state.sessions_of(text, ("catalog", "one")) == ["0x1"]
 
 
 def test_the_lock_excludes_and_gives_up(tmp_path: Path) -> None:
@@ -1025,19 +1117,6 @@ def test_counters_are_those_of_every_server_of_the_backends() -> None:
     found = balancer.change(["s0"], state="drain", wait=0.0).counters
     assert set(found) == {"s0", "s1"}
     assert set(found["s1"]) >= {"requests", "responses_5xx", "connection_errors", "response_errors"}
-
-
-def test_later_run_keeps_an_earlier_one_out(tmp_path: Path) -> None:
-    earlier = core.Fence(["catalog"], 10, str(tmp_path))
-    earlier.claim()
-    earlier.claim()
-    assert not earlier.superseded()
-    core.Fence(["catalog"], 11, str(tmp_path)).claim()
-    assert earlier.superseded()
-    with pytest.raises(core.RuntimeFailure, match="newer run"):
-        earlier.claim()
-    core.Fence(["other"], 1, str(tmp_path)).claim()
-    core.Fence(["catalog"], 0, str(tmp_path)).claim()
 
 
 def test_execution_that_was_superseded_while_it_waited_lets_nobody_in() -> None:

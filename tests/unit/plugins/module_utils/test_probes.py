@@ -92,8 +92,11 @@ def test_good_descriptions(probe: dict[str, Any]) -> None:
     ("probe", "sentence"),
     [
         ("up", "PLACE is 'up', which is no mapping; give it a type and that type's keys."),
-        ({}, "PLACE.type is None; it must be one of http, tcp, systemd, haproxy, promql, postgres."),
-        ({"type": "icmp"}, "PLACE.type is 'icmp'; it must be one of http, tcp, systemd, haproxy, promql, postgres."),
+        ({}, "PLACE.type is None; it must be one of http, tcp, systemd, haproxy, promql, postgres, readiness."),
+        (
+            {"type": "icmp"},
+            "PLACE.type is 'icmp'; it must be one of http, tcp, systemd, haproxy, promql, postgres, readiness.",
+        ),
         ({"type": ["http"]}, "PLACE.type is ['http']; it must be one of http,"),
         ({**TCP, "url": "x"}, "PLACE has the unknown key 'url'; a probe of type tcp has type, from, address, timeout."),
         ({"type": "http"}, "PLACE has no url; a probe of type http needs url."),

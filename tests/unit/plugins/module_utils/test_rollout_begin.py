@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ansible_collections.mesops.platform.plugins.module_utils import rollout_begin, rollout_state
+from ansible_collections.mesops.platform.plugins.module_utils import rollout_history, rollout_state
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_begin import begin_rollback, begin_rollout
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import PlanError, Service, Settings
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import HostRecord, Migration, Record
@@ -112,7 +112,8 @@ def test_nothing_to_do() -> None:
 )
 def test_host_that_is_not_wholly_there_takes_part(node: Node, server: Server) -> None:
     there = {host: Node("2", "1", "2") for host in HOSTS}
-    record = begin_rollout(blank(), settings(), sight({**there, "app-2": node}, {("lb-2", "app-2"): server}), [])
+    seen = sight({**there, "app-2": node}, {(name, "app-2"): server for name in BALANCERS})
+    record = begin_rollout(blank(), settings(), seen, [])
     assert list(record.hosts) == ["app-2"]
     # What is current already is nothing to go back to; what was before it is.
     assert record.hosts["app-2"].previous == "1"
@@ -192,13 +193,13 @@ def broken(phase: str, left_out: bool = False) -> dict[str, Any]:
 )
 def test_left_behind(phase: str, left_out: bool, behind: bool) -> None:
     history = [past(3, "3", {"app-1": HostRecord(0, "3")}), broken(phase, left_out), done("1", "0")]
-    assert rollout_begin.left_behind("app-2", history) is behind
-    assert not rollout_begin.left_behind("app-9", history)
+    assert rollout_history.left_behind("app-2", history) is behind
+    assert not rollout_history.left_behind("app-9", history)
 
 
 def test_the_last_rollout_of_a_host_decides() -> None:
-    assert not rollout_begin.left_behind("app-2", [done("2", "1"), broken(rollout_state.FAILED)])
-    assert rollout_begin.left_behind("app-2", [broken(rollout_state.FAILED), done("2", "1")])
+    assert not rollout_history.left_behind("app-2", [done("2", "1"), broken(rollout_state.FAILED)])
+    assert rollout_history.left_behind("app-2", [broken(rollout_state.FAILED), done("2", "1")])
 
 
 def test_host_that_was_left_behind_is_brought_back_even_when_it_is_there() -> None:
@@ -243,15 +244,30 @@ def test_rollback_goes_to_what_each_host_ran() -> None:
 
 
 @pytest.mark.parametrize(
-    "later",
+    ("later", "came"),
     [
-        past(2, "3", {"app-1": HostRecord(0, "3", "2", phase=rollout_state.ROLLED_BACK)}, rollout_state.REVERTED),
-        past(2, "3", {"app-1": HostRecord(0, "3", "2")}, rollout_state.BROKEN),
-        past(2, "3", {}, rollout_state.SUPERSEDED),
+        (
+            past(2, "3", {"app-1": HostRecord(0, "3", "2", phase=rollout_state.ROLLED_BACK)}, rollout_state.REVERTED),
+            "was rolled back by itself",
+        ),
+        (past(2, "3", {"app-1": HostRecord(0, "3", "2")}, rollout_state.BROKEN), "has come to nothing"),
+        (past(2, "3", {}, rollout_state.SUPERSEDED), "has come to nothing"),
     ],
 )
-def test_rollouts_that_came_to_nothing_are_not_what_is_reverted(later: dict[str, Any]) -> None:
-    assert roll_back([later, done("2", "1")]).reason == "reverts catalog-1 of 2"
+def test_rollback_after_a_rollout_that_came_to_nothing_has_nothing_to_revert(later: dict[str, Any], came: str) -> None:
+    """A pipeline's job for failures gives this command; it must not go one version further back."""
+    assert refused(lambda: roll_back([later, done("2", "1")])) == (
+        f"The last rollout catalog-2 of 3 {came}, so there is nothing to revert; to go further back, roll out the "
+        "version that you want."
+    )
+
+
+def test_rollback_after_a_rollout_that_came_to_nothing_brings_back_what_it_left_behind() -> None:
+    failed = past(2, "3", {"app-1": HostRecord(0, "3", "2", phase=rollout_state.FAILED)}, rollout_state.BROKEN)
+    seen = sight({**NEW, "app-1": Node("3", "2", None)}, {(name, "app-1"): DRAIN for name in BALANCERS})
+    record = roll_back([failed, done("2", "1")], seen)
+    assert {host: one.target for host, one in record.hosts.items()} == {"app-1": "2"}
+    assert record.kept_out == {}
 
 
 def test_rollback_given_twice_does_not_bring_the_newer_version_back() -> None:
@@ -285,7 +301,7 @@ def test_rollback_keeps_out_what_somebody_else_has_taken_out() -> None:
 
 def test_rollback_minds_the_capacity() -> None:
     text = refused(lambda: roll_back([done("2", "1")], min_available=3))
-    assert "which leaves 2 at lb-1, but rollout_min_available is 3 (3 of 3)" in text
+    assert "which leaves 2 at lb-1, but min_available is 3 (3 of 3)" in text
 
 
 def test_rollback_of_a_first_release_is_refused() -> None:
@@ -314,7 +330,7 @@ def test_host_without_a_version_before_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    "history", [[], [past(1, "2", {}, rollout_state.REVERTED)], [past(1, "2", {}, rollout_state.HALTED)]]
+    "history", [[], [past(1, "1", {}, rollout_state.BROKEN, "rollback")], [past(1, "2", {}, rollout_state.HALTED)]]
 )
 def test_rollback_of_nothing_is_refused(history: list[dict[str, Any]]) -> None:
     assert refused(lambda: roll_back(history)) == (

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import copy
+import datetime
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -109,7 +110,7 @@ def test_weights_that_are_refused(value: Any) -> None:
     )
 
 
-@pytest.mark.parametrize("version", ["1.4.0", "2026-11-25", "v1", 7])
+@pytest.mark.parametrize("version", ["1.4.0", "2026-11-25", "v1", "7", "2026_01", "010"])
 def test_versions(version: Any) -> None:
     assert plan.check_version(version) == str(version)
 
@@ -122,6 +123,13 @@ def test_versions(version: Any) -> None:
             "rollout_version 1.1 is a number in YAML, where 1.10 without quotes becomes 1.1 and yes becomes true; put",
         ),
         (True, "rollout_version True is a truth value in YAML, where"),
+        (
+            202601,
+            "rollout_version 202601 is a number in YAML, where 2026_01 without quotes becomes 202601 and 12:30 becom",
+        ),
+        (8, "rollout_version 8 is a number in YAML, where"),
+        (datetime.date(2026, 1, 1), "rollout_version 2026-01-01 is no text in YAML, where"),
+        (["1.0"], "rollout_version ['1.0'] is no text in YAML, where"),
         ("", "rollout_version: "),
         ("../1.0", "rollout_version: "),
         ("1.0 rc", "rollout_version: "),
@@ -132,6 +140,99 @@ def test_versions_that_are_refused(version: Any, sentence: str) -> None:
     text = refused(plan.check_version, version)
     assert text.startswith(sentence)
     assert str(version) in text
+
+
+def test_weights_may_come_from_the_command_line() -> None:
+    assert plan.check_weights("25, 100") == (25, 100)
+
+
+# -------------------------------------------------------------------------------------------------- with the service
+
+EVERYTHING: dict[str, Any] = {
+    "batches": [2, "50%"],
+    "min_available": 1,
+    "weights": [5, 100],
+    "min_healthy_time": 60,
+    "drain": {"deadline": "5m", "on_timeout": "kill", "condemned": "20s"},
+    "gates": {"errors": {"enabled": False}},
+    "prove_stop": True,
+    "migrations": {"expand": {"command": "bin/migrate"}},
+    "pause_timeout": 60,
+    "backends": ["catalog-api", "catalog-web"],
+}
+
+
+def test_a_service_says_how_it_is_rolled_out() -> None:
+    assert set(EVERYTHING) == set(plan.POLICY)
+    found = plan.check_policy(EVERYTHING, {}, SERVICE)
+    assert set(found.pop("gates")) == {"ready", "running"}
+    assert found.pop("migrations")["expand"]["command"] == "bin/migrate"
+    assert found == {
+        "batches": (2, "50%"),
+        "min_available": 1,
+        "weights": (5, 100),
+        "min_healthy_time": 60,
+        "drain_deadline": 300,
+        "condemned_deadline": 20,
+        "drain_on_timeout": "kill",
+        "prove_stop": True,
+        "pause_timeout": 60,
+        "backends": ("catalog-api", "catalog-web"),
+    }
+
+
+def test_one_run_may_differ_and_what_it_says_takes_the_whole_place() -> None:
+    given = {
+        "drain": {"deadline": "5m", "on_timeout": "kill"},
+        "min_healthy_time": 60,
+        "gates": {"running": {"count": 2}},
+    }
+    overrides = {
+        "drain": {"deadline": "9s"},
+        "gates": {"errors": {"enabled": False}},
+        "weights": "100",
+        "batches": None,
+    }
+    found = plan.check_policy(given, overrides, SERVICE)
+    assert (found["drain_deadline"], found["drain_on_timeout"], found["min_healthy_time"]) == (9, "fail", 60)
+    assert (found["weights"], found["backends"]) == ((100,), ("catalog",))
+    assert set(found["gates"]) == {"ready", "running"}
+    assert found["gates"]["running"].count == 1
+    assert refused(plan.check_policy, {"weights": [7]}, {}, SERVICE).startswith(
+        "app_services.catalog.rollout.weights is [7];"
+    )
+    assert refused(plan.check_policy, {"weights": [7]}, {"weights": "8"}, SERVICE).startswith("rollout_weights is '8';")
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"min_healty_time": 5}, "app_services.catalog.rollout has unknown keys min_healty_time; known are batches,"),
+        ({"batches": []}, "app_services.catalog.rollout.batches is empty; give at least one size"),
+        ({"min_available": "half"}, "app_services.catalog.rollout.min_available is 'half'; give a whole number"),
+        ({"drain": {"deadline": "soon"}}, "app_services.catalog.rollout.drain.deadline is 'soon'; give a time such as"),
+        ({"drain": {"on_timeout": "hope"}}, "app_services.catalog.rollout.drain.on_timeout is 'hope'; it must be one"),
+        ({"drain": {"dead_line": 5}}, "app_services.catalog.rollout.drain has the unknown keys dead_line; known are"),
+        ({"drain": "5m"}, "app_services.catalog.rollout.drain is '5m'; give a mapping such as {deadline: 60s,"),
+        ({"gates": {"x": {}}}, "app_services.catalog.rollout.gates.x.probe is None; it must be a mapping"),
+        ({"gates": []}, "app_services.catalog.rollout.gates is [], which is no mapping of gate names"),
+        ({"prove_stop": "perhaps"}, "app_services.catalog.rollout.prove_stop is 'perhaps'; it must be true or false."),
+        ({"migrations": {"x": {}}}, "app_services.catalog.rollout.migrations has the unknown step 'x'"),
+        ({"pause_timeout": 0}, "app_services.catalog.rollout.pause_timeout is 0; give a number from 1"),
+        ({"backends": []}, "app_services.catalog.rollout.backends is []; give a list of names."),
+        ({"backends": [7]}, "app_services.catalog.rollout.backends is [7]; give a list of names."),
+    ],
+)
+def test_mistakes_name_the_place_in_the_service(given: Any, sentence: str) -> None:
+    (text,) = plan.policy_errors(given, SERVICE)
+    assert text.startswith(sentence)
+    assert text.endswith(".")
+    if not sentence.startswith("app_services.catalog.rollout has"):
+        assert refused(plan.check_policy, given, {}, SERVICE) == text
+
+
+def test_every_mistake_of_a_service_is_named() -> None:
+    assert len(plan.policy_errors({"weights": 3, "batches": [], "x": 1, "gates": None}, SERVICE)) == 3
 
 
 def test_checksums() -> None:
@@ -210,8 +311,8 @@ def test_default_gates_follow_the_service() -> None:
 
 
 def test_gate_of_the_same_name_changes_some_keys() -> None:
-    found = plan.check_gates({"errors": {"count": 7}, "ready": {"timeout": 90}}, SERVICE)
-    assert (found["errors"].count, found["errors"].on_inconclusive) == (7, "continue")
+    found = plan.check_gates({"errors": {"count": 5}, "ready": {"timeout": 90}}, SERVICE)
+    assert (found["errors"].count, found["errors"].on_inconclusive) == (5, "continue")
     assert found["errors"].probe == plan.default_gates(SERVICE)["errors"]["probe"]
     assert (found["ready"].timeout, found["ready"].failure_limit) == (90, -1)
     assert found["errors"].name == "errors"
@@ -237,10 +338,10 @@ def test_null_is_as_good_as_not_written() -> None:
 
 
 def test_checking_gates_changes_neither_them_nor_the_defaults() -> None:
-    given_gates = {"errors": {"count": 7}}
+    given_gates = {"errors": {"timeout": 70}}
     plan.check_gates(given_gates, SERVICE)
-    assert given_gates == {"errors": {"count": 7}}
-    assert plan.check_gates({}, SERVICE)["errors"].count == plan.default_gates(SERVICE)["errors"]["count"] != 7
+    assert given_gates == {"errors": {"timeout": 70}}
+    assert plan.check_gates({}, SERVICE)["errors"].timeout == plan.default_gates(SERVICE)["errors"]["timeout"] != 70
 
 
 @pytest.mark.parametrize(
@@ -396,7 +497,8 @@ def test_too_few_servers_are_refused_with_the_numbers() -> None:
     text = refused(plan.make_batches, wanted, {"lb-1": everybody, "lb-2": everybody})
     assert text == (
         "Batch 1 would take 2 of 4 servers of catalog out of traffic, which leaves 2 at lb-1, but "
-        "rollout_min_available is 75% (3 of 4); use smaller rollout_batches, bring servers back, or lower it."
+        "min_available is 75% (3 of 4); use smaller batches, bring servers back, or lower it, in "
+        "app_services.catalog.rollout or with -e for this run."
     )
 
 

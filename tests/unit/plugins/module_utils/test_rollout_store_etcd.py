@@ -31,7 +31,7 @@ from hypothesis import strategies as st
 
 A, B, C = (f"http://10.0.0.1{number}:2379" for number in (1, 2, 3))
 HEADER = {"cluster_id": "7968293139945215554", "member_id": "4883755753530146457", "revision": "7", "raft_term": "2"}
-EMPTY = {"header": HEADER, "succeeded": True, "responses": [{"response_range": {"header": {"revision": "7"}}}] * 5}
+EMPTY = {"header": HEADER, "succeeded": True, "responses": [{"response_range": {"header": {"revision": "7"}}}] * 6}
 
 Answer = Callable[[urllib.request.Request, float], Any]
 
@@ -256,7 +256,9 @@ NOTHING = {"response_range": {"header": {"revision": "7"}}}
 
 
 def locked(*more: dict[str, Any]) -> Answer:
-    return says({"header": HEADER, "succeeded": True, "responses": [found("lock", LEASE, 5), NOTHING, NOTHING, *more]})
+    return says(
+        {"header": HEADER, "succeeded": True, "responses": [found("lock", LEASE, 5), NOTHING, NOTHING, NOTHING, *more]}
+    )
 
 
 def test_lease_that_ends_in_the_middle_of_a_write_is_a_lost_lock() -> None:
@@ -285,7 +287,7 @@ def test_write_marks_the_open_record_only_where_it_is_another() -> None:
             {
                 "header": HEADER,
                 "succeeded": True,
-                "responses": [found("lock", LEASE, 5), {"response_range": mark}, NOTHING],
+                "responses": [found("lock", LEASE, 5), {"response_range": mark}, NOTHING, NOTHING],
             }
         )
         read = says({"header": HEADER, "succeeded": True, "responses": [NOTHING]})
@@ -351,7 +353,7 @@ def test_user_without_authentication_is_told() -> None:
 
 @given(st.recursive(st.none() | st.integers() | st.text(max_size=5), lambda one: st.lists(one, max_size=3)))
 def test_lock_that_is_no_lease_is_damaged_and_never_free(value: Any) -> None:
-    for reads, act in ((5, EtcdStore.read), (3, lambda store: store.acquire(ALICE, 45))):
+    for reads, act in ((6, EtcdStore.read), (4, lambda store: store.acquire(ALICE, 45))):
         responses = [found("lock", json.dumps(value), 5), *[NOTHING] * (reads - 1)]
         world = World({A: says({"header": HEADER, "succeeded": True, "responses": responses})})
         with pytest.raises(StoreError, match="key /mesops/rollouts/catalog/lock in etcd is damaged"):

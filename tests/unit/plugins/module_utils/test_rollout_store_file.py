@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import signal
 import stat
@@ -19,6 +20,7 @@ from typing import Any
 import pytest
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_store_file
 from ansible_collections.mesops.platform.plugins.module_utils.release_archive import Refused
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_fence import Fence, Fenced
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_store import Locked, LockLost, Store, StoreError
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_store_file import FileStore
 from contracts.store_contract import ALICE, BOB, Killed, Make, StoreContract, Timing, ended, record
@@ -99,6 +101,49 @@ def test_clock_that_is_set_forward_costs_the_lock_but_no_write(store: FileStore,
         store.write(record(), token, TTL)
     store.write(record(step=2), other, TTL)
     assert store.read().open_record == record(step=2)
+
+
+@pytest.mark.parametrize("moved", [-1e9, -3600.0, 3600.0, 1e9])
+def test_of_two_holders_that_a_clock_has_made_only_the_later_one_acts(
+    store: FileStore, clock: Clock, tmp_path: Path, moved: float
+) -> None:
+    """In the store by its token, on hosts by its number: whatever the coordinator's clock did in between."""
+    first = store.acquire(ALICE, TTL)
+    clock.now += abs(moved)
+    second = store.acquire(BOB, TTL)
+    clock.now -= abs(moved) - moved
+    assert second.number > first.number
+    with pytest.raises(LockLost):
+        store.write(record(), first.token, TTL)
+    assert not store.release(first.token)
+    Fence("catalog", second.number, store.read().store, directory=str(tmp_path / "fences")).claim()
+    with pytest.raises(Fenced):
+        Fence("catalog", first.number, store.read().store, directory=str(tmp_path / "fences")).claim()
+    store.write(record(), second.token, TTL)
+
+
+def test_records_of_before_there_was_an_order_stand_behind_the_others(store: FileStore) -> None:
+    token = store.acquire(ALICE, TTL).token
+    for name, at in (("r1", 5.0), ("r2", 9e9)):
+        Path(store.base, "records", f"{name}.json").write_text(json.dumps(ended(name, started_at=at)))
+    store.write(ended("r3", started_at=1.0), token, TTL)
+    store.write(ended("r1", started_at=5.0), token, TTL)
+    assert [one["id"] for one in store.read().history] == ["r3", "r2", "r1"]
+
+
+def test_store_of_before_there_were_names_gets_one_and_one_without_its_lock_gets_another(store: FileStore) -> None:
+    store.acquire(ALICE, TTL)
+    first = store.read().store
+    Path(store.base, "store.json").unlink()
+    store.break_lock("ops", "")
+    assert "#" not in store.read().store
+    number = store.acquire(ALICE, TTL).number
+    second = store.read().store
+    assert (number > 1, second != first) == (True, True)
+    # Numbers begin anew, so hosts must not take them for those that they know.
+    Path(store.base, "lock.json").unlink()
+    assert store.acquire(ALICE, TTL).number == 1
+    assert store.read().store not in (first, second)
 
 
 def test_locked_tells_age_and_renewal(store: FileStore, clock: Clock) -> None:
@@ -210,6 +255,7 @@ def test_process_that_is_really_killed(tmp_path: Path) -> None:
     """SIGKILL in the middle of writes and closes, over and over: it always reads, and its number only grows."""
     last = -1
     for attempt in range(15):
+        begun, begins = os.pipe()
         child = os.fork()
         if child == 0:
             try:
@@ -219,11 +265,15 @@ def test_process_that_is_really_killed(tmp_path: Path) -> None:
                 step = last + 1
                 while True:
                     own.write(record("open", step=step), token, TTL)
+                    os.write(begins, b".")
                     own.write(ended(f"done-{step % 3}", started_at=float(step)), token, TTL)
                     step += 1
             finally:
                 os._exit(1)
-        time.sleep(0.005 + 0.002 * attempt)
+        os.close(begins)
+        os.read(begun, 1)
+        os.close(begun)
+        time.sleep(0.002 * attempt)
         os.kill(child, signal.SIGKILL)
         assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
         view = FileStore("catalog", str(tmp_path)).read()
@@ -287,11 +337,13 @@ def test_nobody_else_may_look(store: FileStore, tmp_path: Path) -> None:
         "lock.json",
         "open.json",
         "records/r1.json",
+        "store.json",
     ]
 
 
 DAMAGED = {
-    "lock.json": "then nobody holds the lock",
+    "store.json": "then it counts as a new store, and takes the place of this one with adopt in rollout_store",
+    "lock.json": "then nobody holds the lock, and it counts as a new store",
     "open.json": "then no rollout counts as unfinished",
     "control.json": "then no flag is set",
     "records/r1.json": "then this rollout is not on record any more",

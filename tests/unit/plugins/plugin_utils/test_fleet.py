@@ -349,15 +349,14 @@ def test_the_lease_is_renewed_while_every_process_is_busy(
 
     def act() -> Mapping[str, Any]:
         renewed.give(b"xxx")
-        return {"token": "secret"}
+        return {"token": "secret", "fence": 1, "store": "a" * 32}
 
     def busy() -> Mapping[str, Any]:
         renewed.take()
         return {}
 
-    store = live_store.LiveStore(
-        fleet, live_store.StoreSettings({"act": act}, ["lb-1"], {}, 45.0, lambda _lease: False), lambda _text: None
-    )
+    settings = live_store.StoreSettings({"act": act, "service": "catalog"}, ["lb-1"], {}, 45.0, lambda _lease: False)
+    store = live_store.LiveStore(fleet, settings, lambda _text: None)
     store.open()
     renewed.take(100)
     fleet.tick = store.keep_alive

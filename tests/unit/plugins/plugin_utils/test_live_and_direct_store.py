@@ -20,6 +20,7 @@ from typing import Any, Union, cast
 import pytest
 from ansible.module_utils import basic
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.mesops.platform.plugins.module_utils import rollout_fence
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_store as core
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_store_options as options
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_world as world
@@ -72,6 +73,10 @@ class Estate:
     refused: int = 0
     """How often it was asked meanwhile."""
     unreachable: set[str] = field(default_factory=set)
+    directories: dict[str, str] = field(default_factory=dict)
+    """Where hosts have stores of their own."""
+    remembered: str = ""
+    """The store that hosts remember."""
 
     @property
     def files(self) -> FileStore:
@@ -136,7 +141,12 @@ class Coordinators:
         if call.host in self.estate.unreachable:
             return Answer({"unreachable": True, "msg": f"{call.host} is silent"}, unreachable=True)
         output = io.StringIO()
-        with patch_module_args(dict(call.arguments)), redirect_stdout(output), suppress(SystemExit):
+        directory = self.estate.directories.get(call.host, self.estate.directory)
+        with (
+            patch_module_args({**call.arguments, "directory": directory}),
+            redirect_stdout(output),
+            suppress(SystemExit),
+        ):
             MODULES[call.module].main()
         return Answer(json.loads(output.getvalue()))
 
@@ -145,6 +155,8 @@ class Coordinators:
 def estate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Estate:
     found = Estate(str(tmp_path / "rollouts"), Clock())
     clock = SimpleNamespace(monotonic=lambda: found.clock.now, sleep=found.clock.sleep)
+    monkeypatch.setattr(live_store, "slept", lambda: found.clock.now)
+    monkeypatch.setattr(rollout_fence.Fence, "remembered", lambda self: found.remembered)
     for module in (live_store, direct_store, rollout_record, rollout_lock):
         monkeypatch.setattr(module, "time", clock)
 
@@ -223,7 +235,7 @@ def test_opening_takes_the_lock_and_gives_back_what_is_there(make: Make, estate:
 
 def test_an_empty_store_opens(make: Make) -> None:
     run = make()
-    assert run.store.open() == world.Opened(None, [])
+    assert run.store.open() == world.Opened(None, [], 1)
     assert run.store.control is None
 
 
@@ -304,6 +316,21 @@ def test_looking_takes_no_lock(make: Make, estate: Estate) -> None:
     estate.down = True
     with pytest.raises(world.StoreLost, match="the disk is full"):
         make().store.read()
+
+
+def test_every_run_gets_a_higher_number_whatever_the_clock_says(make: Make, estate: Estate) -> None:
+    first, second = make(), make()
+    opened = first.store.open()
+    assert (first.store.fence.number, first.store.fence.store) == (opened.fence, estate.files.read().store)
+    first.store.release()
+    estate.clock.now -= 600
+    assert second.store.open().fence > opened.fence
+
+
+def test_who_only_looks_has_no_number_but_a_store(make: Make, estate: Estate) -> None:
+    run = make()
+    run.store.read()
+    assert (run.store.fence.number, run.store.fence.store) == (0, estate.files.read().store)
 
 
 # -------------------------------------------------------------------------------------------------------------- writing
@@ -402,7 +429,7 @@ def test_the_error_of_a_write_that_rode_along_is_told_once(run: Run, estate: Est
     estate.files.break_lock("ops", "")
     ride(run, written())
     assert isinstance(run.store.error(), world.LockLost)
-    assert run.store.error() is None
+    assert isinstance(run.store.error(), world.LockLost), "what is lost stays lost"
 
 
 def test_the_error_of_a_write_is_over_when_the_next_one_succeeds(run: Run, estate: Estate) -> None:
@@ -476,9 +503,37 @@ def test_a_renewal_that_fails_is_tried_again_and_is_no_trouble_of_the_rollout(ru
 def test_a_renewal_that_finds_the_lock_lost_is_trouble(run: Run, estate: Estate) -> None:
     estate.files.break_lock("ops", "")
     run.wait(10)
+    with pytest.raises(world.LockLost, match="nobody holds it now"):
+        run.store.confirm()
+    with pytest.raises(world.LockLost, match="nobody holds it now"):
+        run.store.save(written())
     error = run.store.error()
     assert isinstance(error, world.LockLost)
     assert "nobody holds it now" in str(error)
+
+
+def test_whoever_slept_beyond_its_lease_asks_before_it_acts(run: Run, estate: Estate) -> None:
+    run.store.confirm()
+    estate.clock.now += TTL + 1
+    other = estate.files.acquire(BOB, TTL)
+    with pytest.raises(world.LockLost, match="now it is held by ops@desk"):
+        run.store.confirm()
+    run.store.release()
+    assert estate.lock is not None
+    assert estate.lock.token == other.token
+
+
+def test_whoever_slept_and_still_holds_the_lock_goes_on(run: Run, estate: Estate) -> None:
+    """Nobody came, but the lease has run out: it is lost all the same, as the store says."""
+    estate.clock.now += TTL - 1
+    run.store.confirm()
+    assert estate.lock is not None
+    estate.clock.now += TTL + 1
+    estate.down = True
+    run.store.confirm()
+    asked = estate.refused
+    run.store.confirm()
+    assert estate.refused == asked, "a store that gives no answer is not asked at every step"
 
 
 @pytest.mark.parametrize("recovers", [False, True])
@@ -610,6 +665,59 @@ def test_waiting_for_the_lock_is_given_its_time(estate: Estate) -> None:
 
 
 # ------------------------------------------------------------------------------------------- from the controller itself
+
+
+def beside(estate: Estate, *, adopt: str = "") -> Run:
+    """A run whose load balancer lb-2 was the coordinator once, and keeps a store of its own."""
+    fleet = Coordinators(estate)
+    given = {"service": "catalog", "directory": estate.directory}
+    settings = StoreSettings(given, ["lb-1"], HOLDER, TTL, lambda _lease: False, adopt, ["lb-2"])
+    told: list[str] = []
+    return Run(LiveStore(cast(Fleet, fleet), settings, told.append), fleet, told)
+
+
+def used(directory: str) -> FileStore:
+    found = FileStore("catalog", directory)
+    found.close(ended(), found.acquire(BOB, TTL).token)
+    return found
+
+
+@pytest.mark.parametrize("what", ["open", "read"])
+def test_a_store_on_another_load_balancer_is_noticed_and_named(estate: Estate, tmp_path: Path, what: str) -> None:
+    other = used(str(tmp_path / "lb-2"))
+    estate.directories = {"lb-2": other.directory}
+    run = beside(estate)
+    with pytest.raises(PlanError) as why:
+        getattr(run.store, what)()
+    (mine,) = {estate.files.read().store}
+    assert str(why.value) == (
+        f"The rollouts of catalog are recorded in {other.read().store}, but this run goes by the store {mine}; set "
+        "rollout_store.coordinators to [lb-2], or move the directory of catalog from lb-2 to lb-1, so that they go on "
+        "there."
+    )
+    assert estate.lock is None, "nothing was taken"
+    assert len({id(one) for one in run.fleet.calls}) == 2, "it costs no round of its own"
+
+
+def test_a_store_that_is_given_up_or_long_succeeded_is_no_obstacle(estate: Estate, tmp_path: Path) -> None:
+    other = used(str(tmp_path / "lb-2"))
+    estate.directories = {"lb-2": other.directory}
+    beside(estate, adopt=rollout_fence.store_id(other.read().store)).store.open()
+    estate.files.break_lock("ops", "")
+    estate.remembered = estate.files.read().store
+    beside(estate).store.open()
+
+
+def test_a_load_balancer_that_never_was_the_coordinator_or_is_silent_is_no_obstacle(
+    estate: Estate, tmp_path: Path
+) -> None:
+    estate.directories = {"lb-2": str(tmp_path / "empty")}
+    run = beside(estate)
+    run.store.open()
+    run.store.release()
+    used(str(tmp_path / "empty"))
+    estate.unreachable = {"lb-2"}
+    beside(estate).store.open()
 
 
 def test_from_the_controller_no_host_is_in_between(estate: Estate) -> None:

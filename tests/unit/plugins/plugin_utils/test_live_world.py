@@ -123,7 +123,7 @@ def test_everybody_is_looked_at_at_once_and_nothing_is_changed(site: Site) -> No
     expected = {"app-1": Server("ready", True), "app-2": Server("drain", True)}
     assert sight.servers == {"lb-1": expected, "lb-2": expected}
     assert site.hosts.rounds == 1
-    assert all(call.check for call in site.hosts.asked("app_release").values())
+    assert {call.arguments["state"] for call in site.hosts.asked("app_release").values()} == {"read"}
     assert site.hosts.asked("haproxy_server")["lb-2"].arguments == {"backend": ["catalog", "api"]}
 
 
@@ -240,6 +240,10 @@ def test_the_version_before_is_not_judged_by_what_is_said_about_the_new_one() ->
         ({"step_state": "running", "output": "1 of 2"}, world.Migrated(True, "", "1 of 2")),
         ({"step_state": "done"}, world.Migrated(False, "", "")),
         ({"failed": True, "msg": "it failed", "output": "boom"}, world.Migrated(False, "it failed", "boom")),
+        ({"failed": True, "msg": "no such file", "step_state": "refused"}, world.Migrated(False, "no such file", "")),
+        # A lost connection, or a module that ended without a result, says nothing of the migration.
+        ({"failed": True, "unreachable": True, "msg": "gone"}, world.Migrated(lost="gone")),
+        ({"failed": True, "msg": "killed"}, world.Migrated(lost="killed")),
     ],
 )
 def test_where_a_migration_stands(site: Site, answer: dict[str, Any], expected: world.Migrated) -> None:
@@ -296,7 +300,7 @@ def test_hosts_get_their_share_once_every_load_balancer_sees_them_up(site: Site)
     down = server("app-1", up=False, status="DOWN", check="L4CON")
     answers = {"lb-1": balancer(server("app-1")), "lb-2": balancer(down)}
     site.reply("haproxy_server", lambda call: answers[call.host])
-    assert site.world.enter(BOTH, 10) == {"app-1": "is DOWN at lb-2 after 40 s (L4CON)"}
+    assert site.world.enter(BOTH, 10).down == {"app-1": {"lb-2": "is DOWN at lb-2 after 40 s (L4CON)"}}
     call = site.hosts.asked("haproxy_server")["lb-1"]
     expected = {"server": ["app-1"], "state": "ready", "weight": "10%", "wait": 40, "on_timeout": "report"}
     assert expected.items() <= call.arguments.items()
@@ -309,23 +313,6 @@ def test_a_load_balancer_that_does_not_obey_is_trouble(site: Site) -> None:
         site.world.enter(BOTH, 100)
 
 
-def test_every_change_of_a_run_carries_its_number_and_a_later_run_has_a_greater_one(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Load balancers refuse what an earlier run has left behind."""
-    site.reply("haproxy_server", balancer())
-    site.world.enter({"lb-1": ["app-1"]}, 10)
-    site.world.drain({"lb-2": ["app-1"]}, patience=1, least=0)
-    fences = {call.arguments["fence"] for call in site.hosts.asked("haproxy_server").values()}
-    later = time.time() + 1
-    monkeypatch.setattr(time, "time", lambda: later)
-    other = Site()
-    other.reply("haproxy_server", balancer())
-    other.world.enter({"lb-1": ["app-1"]}, 10)
-    (fence,) = fences
-    assert other.hosts.asked("haproxy_server")["lb-1"].arguments["fence"] > fence > 0
-
-
 # ---------------------------------------------------------------------------------------------------------------- store
 
 
@@ -335,6 +322,112 @@ def test_a_write_that_rides_along_is_no_answer_of_a_host(site: Site) -> None:
     assert site.world.drain(BOTH, patience=1, least=0, save=RECORD).done
     assert isinstance(site.world.store_error(), world.StoreLost)
     assert site.world.store_error() is None
+
+
+def held(site: Site, **more: Any) -> None:
+    """Let the run hold the lock."""
+    found = {"token": "t", "fence": 17, "store": "lb-1:/rollouts #s0123456789ab", "history": [], **more}
+    site.reply("rollout_lock", {"lock": None})
+    site.reply("rollout_record", lambda call: found if call.arguments["state"] == "opened" else {"control": None})
+    assert site.world.open().fence == 17
+    site.hosts.calls.clear()
+
+
+SHOWN = {"fence": 17, "fence_store": "lb-1:/rollouts #s0123456789ab", "fence_adopt": ""}
+
+
+def everything(site: Site) -> list[Callable[[], Any]]:
+    return [
+        lambda: site.world.prepare({"app-1": "2"}),
+        lambda: site.world.migrate("app-1", "2", "expand", Migration("bin/x")),
+        lambda: site.world.drain(BOTH, patience=1, least=0),
+        lambda: site.world.activate({"app-1": "2"}),
+        lambda: site.world.enter(BOTH, 100),
+        lambda: site.world.prune(["app-1"], ["2"]),
+    ]
+
+
+def test_every_step_of_a_run_and_its_first_look_show_its_number(site: Site) -> None:
+    held(site)
+    site.reply("app_release", {"current": "1"})
+    site.reply("app_migration", {"step_state": "done"})
+    site.reply("haproxy_server", balancer(server("app-1"), server("app-2")))
+    site.world.observe()
+    for act in everything(site):
+        act()
+    sent = [call for call in site.hosts.calls if call.module in ("app_release", "app_migration", "haproxy_server")]
+    assert len(sent) == 4 + 8
+    assert all(SHOWN.items() <= call.arguments.items() for call in sent)
+    assert {call.arguments["service"] for call in sent} == {"catalog"}
+
+
+def test_a_run_whose_lock_is_known_to_be_lost_sends_nothing(site: Site) -> None:
+    held(site)
+    site.world.store.lose("somebody else has it")
+    for act in everything(site):
+        with pytest.raises(world.LockLost, match="somebody else has it"):
+            act()
+    with pytest.raises(world.LockLost):
+        site.world.sample([request("ready", HTTP, "app-1")])
+    with pytest.raises(world.LockLost):
+        site.world.save(RECORD)
+    assert site.hosts.calls == []
+
+
+def test_a_record_that_could_not_be_written_before_keeps_the_step_from_being_sent(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As from the controller itself, where the write is over before the round begins."""
+    site.reply("app_release", {})
+    site.reply("haproxy_server", balancer(server("app-1")))
+    trouble: list[Exception] = [world.StoreLost("no majority"), world.LockLost("broken")]
+
+    def begin_save(_record: Record) -> dict[str, Call]:
+        site.world.store._note(trouble[0])
+        return {}
+
+    monkeypatch.setattr(site.world.store, "begin_save", begin_save)
+    with pytest.raises(world.StoreLost, match="no majority"):
+        site.world.activate({"app-1": "2"}, save=RECORD)
+    with pytest.raises(world.StoreLost, match="no majority"):
+        site.world.enter(BOTH, 10, save=RECORD)
+    assert site.hosts.calls == []
+    assert site.world.drain(BOTH, patience=0, least=0, save=RECORD).done, "out of traffic is where it does no harm"
+    assert isinstance(site.world.store_error(), world.StoreLost)
+    trouble.pop(0)
+    site.hosts.calls.clear()
+    with pytest.raises(world.LockLost, match="broken"):
+        site.world.drain(BOTH, patience=0, least=0, save=RECORD)
+    assert site.hosts.calls == []
+
+
+def test_a_host_that_has_seen_a_newer_run_ends_this_one(site: Site) -> None:
+    held(site)
+    site.reply("app_release", {"failed": True, "fenced": True, "msg": "A newer run changes catalog here now."})
+    with pytest.raises(world.LockLost, match=r"app-1: A newer run changes catalog here now\."):
+        site.world.activate({"app-1": "2"}, save=RECORD)
+    site.hosts.calls.clear()
+    with pytest.raises(world.LockLost):
+        site.world.enter(BOTH, 100)
+    assert site.hosts.calls == []
+
+
+@pytest.mark.parametrize("module_name", ["app_release", "haproxy_server"])
+def test_a_host_that_goes_by_another_store_refuses_the_rollout_before_anything(site: Site, module_name: str) -> None:
+    held(site)
+    site.reply("app_release", {"current": "1"})
+    site.reply("haproxy_server", balancer(server("app-1"), server("app-2")))
+    site.reply(module_name, {"failed": True, "fenced": True, "msg": "The rollouts of catalog here go by another."})
+    with pytest.raises(PlanError, match=r"(app|lb)-1: The rollouts of catalog here go by another\."):
+        site.world.observe()
+
+
+def test_without_a_store_nobody_is_asked_for_a_number(site: Site) -> None:
+    """The status looks at hosts whatever they remember."""
+    site.reply("app_release", {"current": "1"})
+    site.reply("haproxy_server", balancer(server("app-1"), server("app-2")))
+    site.world.look()
+    assert not any("fence" in call.arguments for call in site.hosts.calls)
 
 
 def test_without_a_record_nothing_is_written(site: Site) -> None:

@@ -19,6 +19,7 @@ import pytest
 from ansible import context as cli
 from ansible.playbook.play_context import PlayContext
 from ansible_collections.mesops.platform.plugins.filter.app_service_plan import app_service_plan
+from ansible_collections.mesops.platform.plugins.module_utils import rollout_plan as plan
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_store as core
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import PlanError, Service, Settings
 from ansible_collections.mesops.platform.plugins.plugin_utils import rollout_setup as setup
@@ -67,7 +68,7 @@ def test_the_service_is_as_the_filter_completes_it() -> None:
     given = {"port": 8080, "command": "bin/api --fast", "user": "api", "ready_timeout": 7, "stop_timeout": 9, "keep": 3}
     services = app_service_plan({"catalog-api": {**given, "readiness_path": "/up"}}, ["catalog-api"])["services"]
     expected = Service("catalog-api", 8080, "catalog-api.service", "bin/api --fast", "api", "/up", 7.0, 9.0, 3)
-    assert setup.service_of(services[0]) == expected
+    assert plan.service_of(services[0]) == expected
 
 
 @pytest.mark.parametrize("given", [None, "catalog", ["catalog"]])
@@ -198,8 +199,8 @@ def test_without_a_version_there_is_only_a_way_back() -> None:
         ({"weights": [10, 50]}, "rollout_weights is [10, 50]; give rising whole percentages"),
         ({"min_healthy_time": -1}, "rollout_min_healthy_time is -1; give a number from 0 to 86400."),
         ({"pause_timeout": 0}, "rollout_pause_timeout is 0; give a number from 1 to"),
-        ({"drain": {"deadline": "soon"}}, "drain.deadline is 'soon'; give a time such as 30s or 5m."),
-        ({"drain": {"on_timeout": "hope"}}, "drain.on_timeout is 'hope'; it must be one of wait, kill, fail."),
+        ({"drain": {"deadline": "soon"}}, "rollout_drain.deadline is 'soon'; give a time such as 30s or 5m."),
+        ({"drain": {"on_timeout": "hope"}}, "rollout_drain.on_timeout is 'hope'; it must be one of wait, kill, fail."),
         ({"gates": ["ready"]}, "rollout_gates is ['ready'], which is no mapping"),
         ({"migrations": {"shrink": {}}}, "rollout_migrations has the unknown step 'shrink'"),
     ],
@@ -226,7 +227,7 @@ def test_a_service_without_all_its_keys_is_refused_with_a_sentence() -> None:
 
 
 def test_a_drain_that_is_no_mapping_is_refused_with_a_sentence() -> None:
-    assert refusal(drain="60s").startswith("drain is '60s'")
+    assert refusal(drain="60s").startswith("rollout_drain is '60s'")
 
 
 # ---------------------------------------------------------------------------------------------------------------- store
@@ -265,7 +266,11 @@ def test_options_of_the_task_are_left_as_they_are() -> None:
     [
         ({"via": "controller"}, {}, "rollout_store.via is 'controller' with the backend 'file'; it is coordinator, or"),
         ({"backend": "etcd", "via": "ssh"}, {}, "rollout_store.via is 'ssh' with the backend 'etcd'; it is"),
-        ({"backend": "consul"}, {}, "rollout_store has the backend 'consul'; it may have coordinators and backend,"),
+        (
+            {"backend": "consul"},
+            {},
+            "rollout_store has the backend 'consul'; it may have coordinators, adopt and backend,",
+        ),
         ({"path": "/x", "host": "y"}, {}, "rollout_store has the unknown keys path, host; it may have coordinators"),
         ({"service": "billing"}, {}, "rollout_store has the unknown keys service; it may have coordinators"),
         (

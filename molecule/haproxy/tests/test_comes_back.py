@@ -1,0 +1,217 @@
+# Copyright: (c) 2026, The mesops.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who may send what where after a reload and after a start, on HAProxy 3.0 (Debian 13) and 2.6 (Debian 12) at once.
+
+MESOPS_TEST=full makes 20 restarts and 20 reboots; otherwise 4 and 1.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import pytest
+
+from .helpers import (
+    BALANCERS,
+    RESTORE,
+    STUBS,
+    Answer,
+    echoes,
+    haproxy_server,
+    load,
+    program,
+    request,
+    servers,
+    shell,
+    unit,
+    wait_until,
+)
+
+RESTARTS, REBOOTS = (20, 20) if os.environ.get("MESOPS_TEST") == "full" else (4, 1)
+
+
+def on_both(call: Callable[..., Any], *arguments: Any, **options: Any) -> list[Any]:
+    """Do the same on both balancers at the same time; what each has returned."""
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(lambda balancer: call(balancer, *arguments, **options), BALANCERS))
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    yield
+    for stub, (host, _port, _role) in STUBS.items():
+        shell(host, f"rm -f /run/stub/{stub}.*; systemctl start {unit(stub)}")
+    on_both(program, RESTORE)
+
+
+def unready(stub: str) -> None:
+    """From now on the stub fails its health checks, and answers whatever else reaches it with its name."""
+    shell(STUBS[stub][0], f"touch /run/stub/{stub}.unready")
+
+
+class Client:
+    """A client that keeps its connection."""
+
+    def __init__(self, balancer: str) -> None:
+        self.connection = http.client.HTTPConnection(BALANCERS[balancer], 80, timeout=20)
+
+    def post(self) -> tuple[int, str]:
+        """Send one request; its status, and which stub has answered."""
+        self.connection.request("POST", "/", b"x", {"Host": "catalog.example.com", "X-Forwarded-For": "192.0.2.9"})
+        answer = Answer(self.connection.getresponse())
+        if answer.status == 200:
+            assert answer.json["headers"]["x-forwarded-for"] == "10.205.0.1"
+        return answer.status, answer.json["name"] if answer.status == 200 else answer.text
+
+
+def test_a_host_that_is_drained_right_after_a_reload_gets_nothing_from_kept_connections() -> None:
+    clients = {balancer: [Client(balancer) for _ in range(60)] for balancer in BALANCERS}
+    before = [Counter(one.post() for one in clients[balancer]) for balancer in BALANCERS]
+    assert all(one[(200, "three")] > 0 for one in before)
+    on_both(program, "reload()")
+    drained = on_both(haproxy_server, "catalog", server=["three"], state="drain")
+    assert all(one["done"] and one["waited_s"] < 10 for one in drained)
+    assert all(one["servers"][0]["clients_old_workers"] == 0 for one in drained)
+    unready("three")
+    # A server that dies now is unknown to the old workers too.
+    unready("two")
+    for balancer in BALANCERS:
+        wait_until(lambda: servers(balancer, "catalog")["two"]["srv_op_state"] == "0", "two is seen down")  # noqa: B023
+    after = [Counter(one.post() for one in clients[balancer]) for balancer in BALANCERS]
+    assert after == [{(200, "one"): 60}, {(200, "one"): 60}]
+
+
+def test_a_reload_that_begins_while_a_server_is_drained_does_not_take_that_back() -> None:
+    lines = (
+        "import threading\n"
+        "for _ in range(6):\n"
+        "    reloads = threading.Thread(target=reload)\n"
+        "    reloads.start()\n"
+        "    for state in ('drain', 'ready', 'drain'):\n"
+        "        time.sleep(0.02)\n"
+        "        change('one', state)\n"
+        "        seen = s.parse_state(runtime('show servers state'))[('catalog', 'one')]['srv_admin_state']\n"
+        "        print(state, seen)\n"
+        "    reloads.join()\n"
+        "    print('at last', s.parse_state(runtime('show servers state'))[('catalog', 'one')]['srv_admin_state'])\n"
+    )
+    for said in on_both(with_module, lines):
+        assert Counter(said.splitlines()) == {"drain 8": 12, "ready 0": 6, "at last 8": 6}
+
+
+def with_module(balancer: str, lines: str) -> str:
+    """Run lines on a balancer that may ``change(server, state)`` as the module does, without Ansible around it."""
+    source = "/root/mesops/ansible_collections/mesops/platform/plugins/module_utils"
+    local = os.path.join(os.path.dirname(__file__), "../../../plugins/module_utils")
+    shell(balancer, f"mkdir -p {source}")
+    for name in ("haproxy_runtime", "haproxy_state"):
+        subprocess.run(["docker", "cp", "--quiet", f"{local}/{name}.py", f"{balancer}:{source}/"], check=True)
+    change = """
+sys.path.insert(0, "/root/mesops")
+from ansible_collections.mesops.platform.plugins.module_utils import haproxy_runtime as core
+tools = core.Tools(ask, time.monotonic, time.sleep, lambda: core.save(ask, s.CONFIG, s.STATE_FILE),
+                   lambda: core.file_lock(s.LOCK, time.monotonic, time.sleep))
+
+def change(server, state):
+    assert core.change(tools, core.Wanted(("catalog",), (server,), state=state, fresh=False)).done
+"""
+    return program(balancer, change + lines)
+
+
+# ------------------------------------------------------------------------------------------------------------- starts
+
+
+def only_three_serves(balancer: str, begin: Callable[[str], None], times: int) -> Counter[str]:
+    """Make a balancer start again and again under load, with one of its servers drained and another one unhealthy."""
+    haproxy_server(balancer, "catalog", server=["one"], state="drain")
+    wait_until(lambda: servers(balancer, "catalog")["two"]["srv_op_state"] == "0", "two is seen down")
+    with load(balancer, seconds=60 * times) as counts:
+        wait_until(lambda: counts["three"] > 50, "there is load")
+        counts.clear()
+        for _ in range(times):
+            begin(balancer)
+            done = counts["three"]
+            wait_until(lambda: counts["three"] > done + 20, "it serves again", 60)  # noqa: B023
+    return counts
+
+
+def refused(what: str) -> bool:
+    """Whether a client saw that nobody listens or that its connection has ended, which it may try elsewhere."""
+    return what.startswith("failed: ") and not what[8:].isdigit()
+
+
+def restart(balancer: str) -> None:
+    shell(balancer, "systemctl reset-failed haproxy; systemctl restart haproxy")
+
+
+def reboot(balancer: str) -> None:
+    subprocess.run(["docker", "restart", "--time", "60", balancer], check=True, capture_output=True, timeout=120)
+
+
+@pytest.mark.parametrize(("begin", "times"), [(restart, RESTARTS), (reboot, REBOOTS)])
+def test_a_balancer_that_comes_back_answers_no_503_and_sends_nothing_to_a_dead_or_drained_server(
+    begin: Callable[[str], None], times: int
+) -> None:
+    unready("two")
+    for counts in on_both(only_three_serves, begin, times):
+        assert {what: number for what, number in counts.items() if not refused(what)} == {"three": counts["three"]}
+
+
+def test_a_balancer_that_knows_nothing_asks_before_it_accepts_a_connection() -> None:
+    unready("two")
+    forgotten = "systemctl stop haproxy; rm -f /var/lib/haproxy/server-state; systemctl start haproxy"
+    on_both(lambda balancer: shell(balancer, forgotten))
+    for balancer in BALANCERS:
+        answers = Counter(request(balancer).json["name"] for _ in range(30))
+        assert set(answers) == {"one", "three"}
+
+
+def test_a_balancer_whose_services_are_all_down_says_so_soon() -> None:
+    for stub, (host, _port, _role) in STUBS.items():
+        shell(host, f"systemctl stop {unit(stub)}")
+    on_both(lambda balancer: wait_until(lambda: not any_up(balancer), "all are seen down"))
+    on_both(lambda balancer: shell(balancer, "systemctl stop haproxy; sleep 4; systemctl start haproxy"))
+    assert [request(balancer).status for balancer in BALANCERS] == [503, 503]
+
+
+def any_up(balancer: str) -> bool:
+    return any(row["srv_op_state"] == "2" for row in servers(balancer, "catalog").values())
+
+
+# ------------------------------------------------------------------------------------------------- tcp after a reload
+
+
+@contextmanager
+def database(balancer: str) -> Iterator[socket.socket]:
+    """Open a session with the database that is the primary; it echoes."""
+    with socket.create_connection((BALANCERS[balancer], 5000), timeout=10) as connection:
+        connection.sendall(b"GET /upgrade HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+        assert b" 101 " in connection.recv(4096).splitlines()[0]
+        yield connection
+
+
+def test_sessions_of_old_workers_end_with_the_server_and_others_live_on() -> None:
+    host = STUBS["three"][0]
+    shell(host, "touch /run/stub/three.primary")
+    for balancer in BALANCERS:
+        wait_until(lambda: servers(balancer, "database")[host]["srv_op_state"] == "2", "the primary is up")  # noqa: B023
+    with ExitStack() as stack:
+        sessions = {one: [stack.enter_context(database(one)) for _ in range(2)] for one in BALANCERS}
+        on_both(program, "reload()")
+        sessions = {one: [*kept, stack.enter_context(database(one))] for one, kept in sessions.items()}
+        on_both(program, "reload()")
+        time.sleep(2)
+        assert all(echoes(one) for kept in sessions.values() for one in kept)
+        shell(host, "rm /run/stub/three.primary")
+        for balancer, kept in sessions.items():
+            wait_until(lambda: not any(echoes(one) for one in kept), f"{balancer}: all have ended", 6)  # noqa: B023
