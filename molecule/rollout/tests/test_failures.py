@@ -35,8 +35,7 @@ CONTROL = {
         "probe": {"type": "haproxy", "measure": "errors", "min_samples": 5},
         "interval": 1,
         "initial_delay": 1,
-        "count": 2,
-        "timeout": 10,
+        "timeout": 4,
     }
 }
 NUMBERS = {
