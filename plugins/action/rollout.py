@@ -98,6 +98,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if changes:
             would = "would roll out" if self._task.check_mode else "rolling out"
             DISPLAY.display(f"{would} the changed configuration of {settings.service.name}: {keys}", C.COLOR_CHANGED)
+        if by_site:
+            settings = setup.without_empty_hosts(settings, nodes)
+            nodes = {host: nodes[host] for host in settings.hosts}
         settings = setup.with_version_that_runs(settings, nodes)
         world.settings = setup.without_traffic_gates(settings) if by_site else settings
         if self._task.check_mode and not all(node.wanted for node in nodes.values()):

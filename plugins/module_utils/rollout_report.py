@@ -16,6 +16,7 @@ from typing import Any
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_state as state
 from ansible_collections.mesops.platform.plugins.module_utils.gates import GateSpec
 from ansible_collections.mesops.platform.plugins.module_utils.judge import Phase
+from ansible_collections.mesops.platform.plugins.module_utils.release_configuration import plainly, version_of
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_begin import Decision
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import Settings
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import HostRecord, Record
@@ -214,14 +215,16 @@ def _changes(record: Record) -> list[str]:
     return _some(lines, NOTES_SHOWN, "lines")
 
 
+def _move(host: HostRecord, nothing: str) -> str:
+    """From what a host goes to what, such as "1.3.0 -> 1.4.0"."""
+    before, after = plainly(host.previous, host.target)
+    return f"{clip(before or nothing, VERSION_WIDTH)} -> {clip(str(after), VERSION_WIDTH)}"
+
+
 def _batches(record: Record) -> list[str]:
     lines: list[str] = []
     for number, batch in enumerate(record.batches[:BATCHES_SHOWN], 1):
-        moves = [
-            f"{clip(host, NAME_WIDTH)} {clip(record.hosts[host].previous or 'nothing', VERSION_WIDTH)} -> "
-            f"{clip(record.hosts[host].target, VERSION_WIDTH)}"
-            for host in batch
-        ]
+        moves = [f"{clip(host, NAME_WIDTH)} {_move(record.hosts[host], 'nothing')}" for host in batch]
         lines += listing(moves, f"  batch {number}: ")
     rest = record.batches[BATCHES_SHOWN:]
     if rest:
@@ -276,15 +279,16 @@ _RANKS = {state.FAILED: 0, state.PENDING: 3, state.PREPARED: 3, state.DONE: 2}
 
 def _hosts(record: Record) -> list[str]:
     ordered = sorted(record.hosts.items(), key=lambda item: (_RANKS.get(item[1].phase, 1), item[1].batch))
-    versions = {host.target for host in record.hosts.values()}
+    versions = {version_of(host.target) for host in record.hosts.values()}
+    alone = len(versions) == 1 and not any(host.changes for host in record.hosts.values())
     rows = [["host", "batch", "before", "phase", "drain", "sessions", "stop", "start", "own cost", "timeline (s)"]]
     for name, host in ordered[:HOSTS_SHOWN]:
-        before = clip(host.previous or "-", VERSION_WIDTH)
+        before = clip(plainly(host.previous, host.target)[0] or "-", VERSION_WIDTH)
         rows.append(
             [
                 clip(name, NAME_WIDTH),
                 str(host.batch + 1),
-                before if len(versions) == 1 else f"{before} -> {clip(host.target, VERSION_WIDTH)}",
+                before if alone else _move(host, "-"),
                 host.phase,
                 f"{host.drain_s:.1f} s",
                 f"{host.sessions}{f', {host.killed} killed' if host.killed else ''}",
@@ -395,7 +399,8 @@ def _nodes(found: Mapping[str, Any]) -> list[str]:
     ordered = sorted(found["nodes"].items(), key=lambda item: _in_order(found, item[0]))
     rows = [["host", "current", "running", "previous", *balancers]]
     for host, node in ordered[:NODES_SHOWN]:
-        known = [clip(node[key] or "-", VERSION_WIDTH) for key in ("current", "running", "previous")]
+        names = plainly(*(node[key] for key in ("current", "running", "previous")))
+        known = [clip(name or "-", VERSION_WIDTH) for name in names]
         cells = [_server_text(found["servers"][name], host) for name in balancers]
         rows.append([clip(host, NAME_WIDTH), *(["no answer", "", ""] if node["reason"] else known), *cells])
     optional = ("previous", *reversed(balancers[1:]))

@@ -104,6 +104,10 @@ class Steps:
             raise Aborted("aborted", said)
         if control.flag == "pause":
             return self.pause(said)
+        if control.flag == "resume":
+            # It came for a pause that has ended.
+            self.used_up()
+            return ""
         return control.flag
 
     def pause(self, why: str) -> str:
