@@ -481,9 +481,8 @@ def latency(results: Results) -> str:
         kinds = [("", 99), ("slow", 1), ("tail", 1), ("hangs", 1)]
         cells = [Cell(hosts, load, soak, 0.0, 0.0, fault, BUDGET / 2, batches) for fault, batches in kinds]
         fine, *faulty = results.all(cells, Latency)
+        goods = (percent(fine.condemned, fine.trials), percent(fine.unsure, fine.trials))
         shares = (percent(one.first, one.trials) for one in faulty)
-        rows.append(
-            (hosts, load, soak, percent(fine.condemned, fine.trials), percent(fine.unsure, fine.trials), *shares)
-        )
+        rows.append((hosts, load, soak, *goods, *shares, least([fine, *faulty])))
     head = ("hosts", "requests/s", "observed, s", "good: rolled back", "good: could not say in time")
     return table((*head, "3 times slower: found", "slow tail: found", "hangs: found", "rollouts in each cell"), rows)

@@ -36,9 +36,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             found = release_archive.sha256(source)
         except (AnsibleError, OSError) as error:
             reason = getattr(error, "strerror", None) or "there is no such file"
+            shown = release_archive.without_credentials(str(arguments["artifact"]))
             return _failed(
                 result,
-                f"artifact {arguments['artifact']} cannot be read on the controller: {reason}; "
+                f"artifact {shown} cannot be read on the controller: {reason}; "
                 "build it, correct the path, or set remote_src when it lies on the host",
             )
         wanted = str(arguments["checksum"]).lower()

@@ -5,6 +5,10 @@
 
 The unit is the service's own, changed in what it starts: the same user, environment, limits and sandbox. systemd keeps
 it running when the controller dies, so whoever comes next finds it and waits for it instead of starting a second one.
+
+A command comes from whoever built the release, or from a record that others can write. Its words reach the program as
+they are: nothing in them means anything to systemd, which would take a lone ``;`` for another command, and ``+`` before
+that one for leave to run it as root.
 """
 
 from __future__ import annotations
@@ -24,6 +28,8 @@ from ansible_collections.mesops.platform.plugins.module_utils.release_configurat
 OUTPUT_LINES = 20
 LONGEST = 86400
 """The most seconds that a step may take."""
+LONGEST_COMMAND = 4096
+"""Characters; a line of a unit file ends at a mebibyte."""
 POLL = 0.1
 RUNNING = ("activating", "reloading", "deactivating")
 # Directives of the service that make no sense for a step that runs once; the step has its own.
@@ -109,11 +115,13 @@ def is_command(value: Any) -> bool:
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
         return False
     try:
-        shlex.split(value)
+        program = shlex.split(value)[0]
     except ValueError:
         return False
-    program = value.split()[0]
-    return re.fullmatch(r"(?!/)[A-Za-z0-9._/+-]+", program) is not None and ".." not in program.split("/")
+    # As it stands, so that quotes hide nothing.
+    if len(value) > LONGEST_COMMAND or value.split()[0] != program:
+        return False
+    return re.fullmatch(r"[A-Za-z0-9._][A-Za-z0-9._/+-]*", program) is not None and ".." not in program.split("/")
 
 
 def check(step: Step, wait: float) -> None:
@@ -133,6 +141,23 @@ def check(step: Step, wait: float) -> None:
         raise Refused(f"wait {wait:g} is not possible; give seconds from 0 to {LONGEST}")
 
 
+def exec_start(release: str, command: str) -> str:
+    """The command as a line of a unit: each word in quotes, within which only four characters mean anything.
+
+    The first word is an absolute path, so it cannot begin with one of systemd's prefixes.
+    """
+    program, *arguments = shlex.split(command)
+    quoted = ('"' + re.sub(r'[\\"]', r"\\\g<0>", word) + '"' for word in (os.path.join(release, program), *arguments))
+    return " ".join(quoted).replace("$", "$$").replace("%", "%%")
+
+
+def user_of(service_unit: str) -> str:
+    """The user that a unit runs as, as the last line that says so has it; root where none does."""
+    found = re.findall(r"^[ \t]*User[ \t]*=[ \t]*(.*?)[ \t]*$", service_unit, re.MULTILINE)
+    user = found[-1] if found else ""
+    return "root" if user == "" or re.fullmatch("0+", user) else user
+
+
 def unit_text(step: Step, service_unit: str) -> str:
     """The service's unit, turned into one that runs the step once."""
     lines: list[str] = []
@@ -150,7 +175,7 @@ def unit_text(step: Step, service_unit: str) -> str:
         if section == line.strip() == "[Unit]":
             lines.append(f"Description={step.name} of {step.service} {step.version}")
         if section == line.strip() == "[Service]":
-            command = os.path.join(step.release, step.command.strip()).replace("%", "%%")
+            command = exec_start(step.release, step.command)
             lines += [
                 "Type=oneshot",
                 "RemainAfterExit=yes",
@@ -238,11 +263,17 @@ class Runner:
             )
         try:
             with open(step.source, encoding="utf-8") as stream:
-                text = unit_text(step, stream.read())
+                service_unit = stream.read()
         except OSError as error:
             raise Refused(
                 f"{step.source} cannot be read ({error.strerror}); run site.yml for this host first"
             ) from error
+        if user_of(service_unit) == "root":
+            raise Refused(
+                f"{step.source} runs as root, and a release brings no command that does; give unit the service's own "
+                "unit"
+            )
+        text = unit_text(step, service_unit)
         os.makedirs(step.runtime_units, exist_ok=True)
         self.allowed()
         with open(step.path, "w", encoding="utf-8") as stream:

@@ -1,24 +1,23 @@
 # Copyright: (c) 2026, The mesops.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Is the new release worse than what runs beside it? Exact tests where numbers are small. No input or output in here.
+"""Is the new release worse than what runs beside it? Judged look by look. No input or output in here.
 
 The canary is the hosts that have just got the new release, the baseline the others, at the same time and under the same
-traffic. Every judgement asks two questions: is the canary beyond what the user tolerates (the effect), and is that more
-than chance (the proof)? Beyond and proven is a failure, beyond and not proven is inconclusive and asks for more data,
-not beyond is a success. What was not measured is never a success.
+traffic. One process for each gate judges a whole rollout: each look adds what came in since the last one, and may be
+the last. What it proves, it proves for all looks together (see ``sequential``); what was not measured is never a
+success.
 
-``alpha`` is the chance that one judgement calls a good release bad. A gate that judges again and again takes that
-chance each time, which is why the default is 0.01 and not the customary 0.05.
+``alpha`` is the chance that a good release is ever called worse, in all looks, at all shares of traffic and in all
+batches of a rollout. Whoever has several processes divides it among them.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
-import statistics
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Optional, Union
@@ -32,17 +31,6 @@ from ansible_collections.mesops.platform.plugins.module_utils.sequential import 
 )
 
 Evidence = Mapping[str, Optional[Union[float, int, str]]]
-
-EXACT_PAIRS = 400
-"""Up to so many pairs the Mann-Whitney test counts arrangements instead of approximating."""
-THINNED = 200
-"""The Hodges-Lehmann estimate compares at most so many values of each side."""
-EXCUSED_RATIO = 1.5
-"""Hosts that fail as well excuse a canary that fails at most so many times as often."""
-_NEGLIGIBLE = 1e-20
-"""A term that adds so little to a sum does not change it."""
-_IMPOSSIBLE = 1e-300
-"""A probability below this is 0: smaller floating-point numbers are not accurate any more."""
 
 
 class JudgeError(ValueError):
@@ -97,6 +85,7 @@ class ErrorLimits:
     max_ratio: float = 0.01
     """The share of bad requests that is always tolerated (0.01 is one in a hundred)."""
     alpha: float = 0.01
+    """The chance that a good release is ever called worse, for the whole rollout and all its gates that compare."""
     min_samples: int = 20
     """Requests below which a side is not judged."""
 
@@ -151,297 +140,12 @@ def _demand(holds: bool, sentence: str) -> None:
         raise JudgeError(sentence)
 
 
-# ----------------------------------------------------------------------------------------------------------- statistics
-
-
-def _upper_tail(at: int, low: int, high: int, mode: int, step: Callable[[int], float]) -> float:
-    """P(X >= at) of a distribution on ``low`` to ``high`` with one peak, from ``step(x)`` = P(x + 1) / P(x).
-
-    All terms are taken relative to the peak and only ever added, so nothing cancels and no logarithm of a factorial is
-    needed. Terms too small to matter are not visited: some 40 standard deviations remain, however long the range is.
-    """
-    if at <= low:
-        return 1.0
-    if at > high:
-        return 0.0
-    total = 1.0
-    tail = 1.0 if mode >= at else 0.0
-    weight, position = 1.0, mode
-    while position < high:
-        weight *= step(position)
-        position += 1
-        total += weight
-        if position >= at:
-            tail += weight
-            if weight < tail * _NEGLIGIBLE:
-                break
-        if weight < total * _IMPOSSIBLE:
-            break
-    weight, position = 1.0, mode
-    while position > low and weight > total * _NEGLIGIBLE:
-        position -= 1
-        weight /= step(position)
-        total += weight
-        if position >= at:
-            tail += weight
-    return min(1.0, tail / total)
-
-
-def fisher_greater(bad_a: int, total_a: int, bad_b: int, total_b: int) -> float:
-    """How likely ``a`` has at least so many of all bad ones by chance alone (Fisher's exact test, one-sided)."""
-    Counts(bad_a, total_a), Counts(bad_b, total_b)
-    both, bad = total_a + total_b, bad_a + bad_b
-    good = both - bad
-    low, high = max(0, total_a - good), min(total_a, bad)
-    mode = min(high, max(low, (total_a + 1) * (bad + 1) // (both + 2)))
-
-    def step(x: int) -> float:
-        return ((bad - x) * (total_a - x)) / ((x + 1) * (good - total_a + x + 1))
-
-    return _upper_tail(bad_a, low, high, mode, step)
-
-
-def binomial_greater(bad: int, total: int, share: float) -> float:
-    """How likely at least ``bad`` of ``total`` are bad if each is with the probability ``share`` (exact, one-sided)."""
-    Counts(bad, total)
-    _demand(0 <= share <= 1, f"the share is {share:g}; it must be between 0 and 1.")
-    if share in (0, 1) or bad == 0:
-        return 1.0 if bad == 0 or share == 1 else 0.0
-    odds = share / (1 - share)
-    mode = min(total, int((total + 1) * share))
-    return _upper_tail(bad, 0, total, mode, lambda x: (total - x) / (x + 1) * odds)
-
-
-@dataclass(frozen=True)
-class MannWhitney:
-    """The outcome of a Mann-Whitney test."""
-
-    u: float
-    """Pairs in which the canary's value is the greater one; a tie counts half."""
-    p: float
-    exact: bool
-
-
-def mann_whitney_greater(canary: Sequence[float], baseline: Sequence[float]) -> MannWhitney:
-    """Test whether the canary's values tend to be greater than the baseline's (one-sided).
-
-    Exact for few values without ties, else by the normal approximation with corrections for ties and continuity.
-    """
-    n, m = len(canary), len(baseline)
-    _demand(n > 0 and m > 0, f"{n} values cannot be compared with {m}; each side needs at least one.")
-    ours, theirs = Counter(canary), Counter(baseline)
-    u, below, ties = 0.0, 0, 0
-    for value in sorted(ours.keys() | theirs.keys()):
-        mine, others = ours[value], theirs[value]
-        u += mine * (below + others / 2)
-        below += others
-        ties += (mine + others) ** 3 - (mine + others)
-    if n * m <= EXACT_PAIRS and not ties:
-        ways = _arrangements(min(n, m), max(n, m))
-        return MannWhitney(u, sum(ways[int(u) :]) / sum(ways), True)
-    both = n + m
-    variance = n * m / 12 * (both + 1 - ties / (both * (both - 1)))
-    if variance <= 0:
-        return MannWhitney(u, 1.0, False)
-    z = (u - n * m / 2 - 0.5) / math.sqrt(variance)
-    return MannWhitney(u, math.erfc(z / math.sqrt(2)) / 2, False)
-
-
-def _arrangements(n: int, m: int) -> list[int]:
-    """For each U from 0 to n * m: how many orders of n and m different values have it (the Gaussian binomial)."""
-    ways = [1] + [0] * (n * m)
-    for i in range(1, n + 1):
-        for u in range(n * m, m + i - 1, -1):
-            ways[u] -= ways[u - m - i]
-        for u in range(i, n * m + 1):
-            ways[u] += ways[u - i]
-    return ways
-
-
-def hodges_lehmann(canary: Sequence[float], baseline: Sequence[float]) -> float:
-    """By how much the canary's values are greater: the median of all differences between one and the other.
-
-    Of a side with more than 200 values only 200 evenly spaced quantiles are compared, so the work is bounded and the
-    answer the same every time.
-    """
-    _demand(
-        len(canary) > 0 and len(baseline) > 0,
-        f"{len(canary)} values cannot be compared with {len(baseline)}; each side needs at least one.",
-    )
-    ours, theirs = _thin(sorted(canary)), _thin(sorted(baseline))
-    return statistics.median(mine - other for mine in ours for other in theirs)
-
-
-def _thin(ordered: Sequence[float]) -> Sequence[float]:
-    size = len(ordered)
-    if size <= THINNED:
-        return ordered
-    return [ordered[(2 * i + 1) * size // (2 * THINNED)] for i in range(THINNED)]
-
-
 def percentile(ordered: Sequence[float], percent: float) -> float:
     """The nearest-rank percentile of ascending values: the smallest that at least ``percent`` % do not exceed."""
     _demand(len(ordered) > 0, "no values have no percentile; give at least one.")
     # Rounded, lest 99.9 % of 1000 values be rank 1000 because 99.9 has no exact binary form.
     rank = math.ceil(round(percent * len(ordered) / 100, 9))
     return ordered[min(len(ordered), max(1, rank)) - 1]
-
-
-# ----------------------------------------------------------------------------------------------------------- judgements
-
-
-def judge_errors(canary: Counts, baseline: Counts | None, limits: ErrorLimits) -> Judgement:
-    """Judge the share of bad requests.
-
-    - Within ``max_ratio``: success, whatever the baseline.
-    - Above it, and more often bad than the baseline (Fisher's exact test): failure.
-    - Above it, and the baseline is within ``max_ratio``, is too small, or does not exist: nothing excuses the canary,
-      so it fails when its share is provably above ``max_ratio`` (binomial test), else it is inconclusive. Without this
-      a small faultless baseline would protect a canary that fails when there is no baseline at all.
-    - Above it, but the baseline is bad too: success with a note, for the trouble is not the release's. That is believed
-      only if the baseline is provably above ``max_ratio`` and the canary at most 1.5 times as bad; one failed
-      request among twenty on the other hosts does not excuse 15 % on the new ones. Else inconclusive.
-    - Fewer than ``min_samples`` requests: no data, unless the failures suffice already, that is even if all requests
-      that are still missing turned out well. Ten failures of ten need not wait for ten more.
-    """
-    usable = baseline if baseline is not None and baseline.total >= limits.min_samples else None
-    filled = Counts(canary.bad, max(canary.total, limits.min_samples))
-    phase, test, p = _weigh_errors(filled, usable, limits)
-    parts = [_of("failed", canary) if canary.total else "no request"]
-    if canary.total < limits.min_samples and phase is not Phase.FAILURE:
-        phase, test, p = Phase.NO_DATA, None, None
-        parts.append(f"too few to judge, {limits.min_samples} are needed")
-    elif usable is not None:
-        parts.append(f"baseline {_of('', usable)}")
-    if (usable is None or test == "binomial") and phase is not Phase.NO_DATA:
-        parts.append(f"tolerated {_percent(limits.max_ratio)}")
-    if p is not None:
-        parts.append(f"p = {_probability(p)}")
-    if phase is Phase.INCONCLUSIVE:
-        parts.append("not enough to tell")
-    elif phase is Phase.SUCCESS and p is not None:
-        parts.append("the other hosts are as bad, so it is not the release")
-    evidence = {
-        "bad": canary.bad,
-        "total": canary.total,
-        "ratio": canary.ratio,
-        "baseline_bad": baseline.bad if baseline else None,
-        "baseline_total": baseline.total if baseline else None,
-        "baseline_ratio": baseline.ratio if baseline else None,
-        "max_ratio": limits.max_ratio,
-        "test": test,
-        "p": p,
-    }
-    return Judgement(phase, ", ".join(parts), evidence)
-
-
-def _weigh_errors(
-    canary: Counts, baseline: Counts | None, limits: ErrorLimits
-) -> tuple[Phase, str | None, float | None]:
-    """Phase, the test that decided, and its p-value."""
-    if canary.ratio <= limits.max_ratio:
-        return Phase.SUCCESS, None, None
-    if baseline is not None:
-        p = fisher_greater(canary.bad, canary.total, baseline.bad, baseline.total)
-        if p < limits.alpha:
-            return Phase.FAILURE, "fisher", p
-        if baseline.ratio > limits.max_ratio:
-            proven = binomial_greater(baseline.bad, baseline.total, limits.max_ratio) < limits.alpha
-            excused = proven and canary.ratio <= EXCUSED_RATIO * baseline.ratio
-            return Phase.SUCCESS if excused else Phase.INCONCLUSIVE, "fisher", p
-    p = binomial_greater(canary.bad, canary.total, limits.max_ratio)
-    return Phase.FAILURE if p < limits.alpha else Phase.INCONCLUSIVE, "binomial", p
-
-
-@dataclass(frozen=True)
-class _Check:
-    """One way to be too slow: whether the canary is, and how likely that is chance."""
-
-    name: str
-    beyond: bool
-    p: float
-    text: str
-
-
-def judge_latency(canary: Sequence[float], baseline: Sequence[float] | None, limits: LatencyLimits) -> Judgement:
-    """Judge response times in milliseconds; values that are no finite number do not count.
-
-    Three checks, each of which suffices to fail:
-
-    - absolute: the canary's percentile is above ``max_ms``, and the share of slower requests is provably larger than
-      the percentile allows (binomial test). The baseline does not excuse it: a limit in milliseconds is a promise.
-    - exceedance: the canary's percentile is above a threshold of ``max_ratio`` times the baseline's, and more of its
-      requests are above that threshold than of the baseline's (Fisher's exact test). It finds a slow minority, which
-      leaves the median alone and which a Mann-Whitney test therefore does not see.
-    - shift: the canary is slower all over (Mann-Whitney test), by more than ``max_ratio`` allows for the median. It
-      finds what a percentile of few values cannot prove.
-
-    Differences up to ``tolerance_ms`` never count against a baseline. A canary that is beyond a limit which no test
-    proves is inconclusive, not a success: more data will tell. A baseline with fewer than ``min_samples`` values is
-    none; then ``max_ms`` judges alone, and without it there is nothing to judge by, which is inconclusive as well.
-    """
-    ours = sorted(value for value in canary if math.isfinite(value))
-    theirs = sorted(value for value in baseline or () if math.isfinite(value))
-    n, m = len(ours), len(theirs)
-    label = f"p{limits.percentile:g}"
-    evidence: dict[str, float | int | str | None] = {
-        "percentile": limits.percentile,
-        "total": n,
-        "canary_ms": percentile(ours, limits.percentile) if ours else None,
-        "canary_median_ms": statistics.median(ours) if ours else None,
-        "baseline_total": m,
-        "baseline_ms": percentile(theirs, limits.percentile) if theirs else None,
-        "baseline_median_ms": statistics.median(theirs) if theirs else None,
-        "test": None,
-        "p": None,
-    }
-    if n < limits.min_samples:
-        count = f"{n:,} requests" if n else "no request"
-        return Judgement(Phase.NO_DATA, f"{count}, too few to judge, {limits.min_samples} are needed", evidence)
-    head = f"{label} is {_ms(percentile(ours, limits.percentile))} of {n:,} requests"
-    checks: list[_Check] = []
-    if limits.max_ms is not None:
-        checks.append(_absolute(ours, limits, limits.max_ms))
-    if m >= limits.min_samples:
-        head += f", baseline {_ms(percentile(theirs, limits.percentile))} of {m:,}"
-        checks += [_exceedance(ours, theirs, limits), _shift(ours, theirs, limits)]
-    for check in checks:
-        evidence[f"{check.name}_p"] = check.p
-    if not checks:
-        few = f"the baseline has {m:,} requests, {limits.min_samples} are needed" if m else "there is no baseline"
-        return Judgement(Phase.INCONCLUSIVE, f"{head}, but {few}, and max_ms is not set", evidence)
-    beyond = [check for check in checks if check.beyond]
-    if not beyond:
-        allowed = f", allowed {limits.max_ms:g} ms" if limits.max_ms is not None else ""
-        return Judgement(Phase.SUCCESS, head + allowed, evidence)
-    worst = min(beyond, key=lambda check: check.p)
-    proven = worst.p < limits.alpha
-    evidence.update(test=worst.name, p=worst.p)
-    text = f"{head}; {worst.text}, p = {_probability(worst.p)}{'' if proven else ', not enough to tell'}"
-    return Judgement(Phase.FAILURE if proven else Phase.INCONCLUSIVE, text, evidence)
-
-
-def _absolute(ours: Sequence[float], limits: LatencyLimits, most: float) -> _Check:
-    above = Counts(sum(value > most for value in ours), len(ours))
-    p = binomial_greater(above.bad, above.total, 1 - limits.percentile / 100)
-    return _Check("absolute", percentile(ours, limits.percentile) > most, p, _of(f"above {_ms(most)}", above))
-
-
-def _exceedance(ours: Sequence[float], theirs: Sequence[float], limits: LatencyLimits) -> _Check:
-    normal = percentile(theirs, limits.percentile)
-    threshold = max(limits.max_ratio * normal, normal + limits.tolerance_ms)
-    above = Counts(sum(value > threshold for value in ours), len(ours))
-    usual = Counts(sum(value > threshold for value in theirs), len(theirs))
-    p = fisher_greater(above.bad, above.total, usual.bad, usual.total)
-    text = f"{_of(f'above {_ms(threshold)}', above)}, baseline {_of('', usual)}"
-    return _Check("exceedance", percentile(ours, limits.percentile) > threshold, p, text)
-
-
-def _shift(ours: Sequence[float], theirs: Sequence[float], limits: LatencyLimits) -> _Check:
-    shift = hodges_lehmann(ours, theirs)
-    allowed = max(limits.tolerance_ms, (limits.max_ratio - 1) * statistics.median(theirs))
-    p = mann_whitney_greater(ours, theirs).p
-    return _Check("shift", shift > allowed, p, f"typically {_ms(shift)} slower, allowed {_ms(allowed)}")
 
 
 # ---------------------------------------------------------------------------------------------- judging again and again
@@ -453,19 +157,16 @@ FEWEST = 5
 CLEARLY = math.log(1.5)
 """Errors are above ``max_ratio`` when what was seen lately is 1.5 times as likely to come from its own share of bad
 requests as from the tolerated one: of releases just within the tolerance fewer are condemned so."""
-TOLERATED_ODDS = WORSE[0]
-"""Up to so many times the baseline's odds of a bad request, a release whose baseline fails as well is within the
-tolerance."""
 FAR = 3.0
 """A baseline is no baseline when it is more than so many times as bad as it was before the rollout."""
 BEYOND_REASON = 0.1
 """A baseline of which nobody knows what it was before is none when more than this share of its requests is bad."""
 LEAST_SHARE = 0.001
 """A smaller ``max_ratio`` counts as this one where there is no baseline: no finite number of requests proves zero."""
-_LEAST_FACTOR = 1e-300
 KEPT = 10
 """How many times more than is needed the proof of being within the tolerance may grow: what goes wrong later takes it
 back at once."""
+_LEAST_FACTOR = 1e-300
 
 
 @contextlib.contextmanager
@@ -531,8 +232,6 @@ class _Track:
         self.baseline = _Tally(given.get("baseline", nothing))
         self.recent = _Tally(given.get("recent", nothing))
         """The canary's since evidence last was in its favour: what is wrong now, undiluted by a good time before."""
-        self.beside = _Tally(given.get("beside", nothing))
-        """The baseline's since the same moment."""
         self._alone = _Tally(given.get("alone", nothing))
         """What the canary had while the baseline got no request at all."""
         self._lead = float(given.get("lead", 0.0))
@@ -543,7 +242,6 @@ class _Track:
             "canary": self.canary,
             "baseline": self.baseline,
             "recent": self.recent,
-            "beside": self.beside,
             "alone": self._alone,
         }
         pairs = {name: [tally.bad, tally.total] for name, tally in tallies.items()}
@@ -559,7 +257,6 @@ class _Track:
 
     def _restart(self) -> None:
         self.recent.clear()
-        self.beside.clear()
         self._lead = 0.0
 
     def note(self, canary: Counts, baseline: Counts | None) -> None:
@@ -568,38 +265,42 @@ class _Track:
         if baseline is not None:
             self.baseline.add(baseline)
 
-    def weigh(self, canary: Counts, baseline: Counts | None, allowed: float, enough: int) -> None:
-        """Stake on what came in; ``allowed`` is the share of bad requests that is tolerated, above 0 and below 1.
+    def weigh(
+        self, seen: Counts, table: tuple[Counts, Counts] | None, allowed: float, enough: int, excused: bool = False
+    ) -> None:
+        """Stake on what came in of the canary.
 
-        A baseline without a request says nothing; when the canary alone has ``enough`` meanwhile, it counts as none.
+        ``allowed``: the share of bad requests that is tolerated, above 0 and below 1. ``table``: requests of canary and
+        baseline whose comparison accuses; None without a baseline. A baseline without a request says nothing; when the
+        canary alone has ``enough`` meanwhile, it counts as none. ``excused``: being no worse than the baseline is
+        within the tolerance, too.
         """
-        if baseline is None:
-            self._stake_alone(canary, allowed)
-        elif baseline.total:
+        if table is None:
+            self._stake_alone(seen, allowed)
+        elif table[1].total:
             self._alone.clear()
-            worse, better = bets_on_two(canary.bad, canary.total, baseline.bad, baseline.total)
-            self._accuse(canary, baseline, worse)
-            self.within.look([*bets_on_one(canary.bad, canary.total, allowed, BETTER), *better])
+            worse, better = bets_on_two(table[0].bad, table[0].total, table[1].bad, table[1].total)
+            self._accuse(seen, worse)
+            alone = bets_on_one(seen.bad, seen.total, allowed, BETTER)
+            self.within.look([*alone, *(better if excused else alone)])
         else:
-            self._alone.add(canary)
+            self._alone.add(seen)
             if self._alone.total >= enough:
                 self._stake_alone(self._alone.counts, allowed)
 
     def _stake_alone(self, canary: Counts, allowed: float) -> None:
         self._alone.clear()
-        self._accuse(canary, None, bets_on_one(canary.bad, canary.total, allowed, WORSE))
+        self._accuse(canary, bets_on_one(canary.bad, canary.total, allowed, WORSE))
         better = bets_on_one(canary.bad, canary.total, allowed, BETTER)
         self.within.look([*better, *better])
 
-    def _accuse(self, canary: Counts, baseline: Counts | None, factors: Sequence[float]) -> None:
+    def _accuse(self, canary: Counts, factors: Sequence[float]) -> None:
         self.worse.look(factors)
         self._lead += math.log(max(sum(factors) / len(factors), _LEAST_FACTOR))
-        if self._lead <= 0:
+        if self._lead > 0:
+            self.recent.add(canary)
+        else:
             self._restart()
-            return
-        self.recent.add(canary)
-        if baseline is not None:
-            self.beside.add(baseline)
 
     def condemned(self, alpha: float, allowed: float, by: float = 0.0) -> bool:
         """Whether the canary is provably worse, and by what was seen lately worse than is tolerated."""
@@ -674,7 +375,8 @@ class ErrorProcess:
         before = self._track.worse.state() if self._hold.on else None
         if not held:
             allowed = _allowed(known, self._limits.max_ratio)
-            self._track.weigh(canary, baseline, allowed, self._limits.min_samples)
+            table = None if baseline is None else (canary, baseline)
+            self._track.weigh(canary, table, allowed, self._limits.min_samples, excused=True)
         if before is not None:
             self._track.forgo(before)
         return self._phase()
@@ -760,6 +462,10 @@ def _too_bad(usual: Counts | None, max_ratio: float) -> float:
 
 MEMORY = 2000
 """About so many of the newest response times tell what is normal."""
+TAIL = 10
+"""The percentile is proven where so many times fewer of the baseline's requests are: there a slow tail stands out."""
+_PARTS = {"percentile": 3, "median": 1, "max_ms": 1}
+"""How the questions about latency share alpha: what moves the median does so clearly that a small part is enough."""
 _FINENESS = 1.05
 """Response times within 5 % of each other are remembered as one."""
 _FASTEST_MS = 0.01
@@ -830,26 +536,33 @@ def _measured(values: Sequence[float]) -> list[float]:
 
 @dataclass(frozen=True)
 class _Question:
-    """One way of being too slow: more than ``allowed`` of the requests above ``threshold`` milliseconds."""
+    """One way of being too slow: more than ``allowed`` of the canary's requests above ``threshold`` milliseconds.
+
+    The proof: more of the canary's requests are above ``ours`` than of the baseline's above ``theirs``, which is the
+    same value before it was stretched by what is tolerated. None: the baseline does not matter.
+    """
 
     name: str
     threshold: float
     allowed: float
-    relative: bool
-    """Whether the baseline's share above the threshold excuses the canary's."""
+    ours: float = 0.0
+    theirs: float | None = None
 
 
 class LatencyProcess:
     """Judges the response times of one gate's canary, look by look, for a whole rollout.
 
-    Three questions share ``alpha``: is the canary's percentile above ``max_ratio`` times the baseline's, is its median,
-    and (where ``max_ms`` is set) is its percentile above that. A threshold is taken from what the baseline, or before
-    that its hosts before the rollout, had shown until the look before. Then the requests of canary and baseline that
-    are above it are counted and compared like bad ones (see ErrorProcess), so what slows both down moves nothing. Of
-    all rollouts whose release is no slower than the hosts beside it, at most ``alpha`` ever get a failure.
+    Three questions share ``alpha``: is the canary's percentile above ``max_ratio`` times the baseline's (and at least
+    ``tolerance_ms`` more), is its median, and (where ``max_ms`` is set) is its percentile above that. What is normal is
+    taken from what the baseline, or before that its hosts before the rollout, had shown until the look before. Then the
+    canary's requests above the stretched value are compared with the baseline's above the value itself, like bad ones
+    (see ErrorProcess): a canary that is slower by no more than is tolerated is above it no more often, however much
+    both slow down meanwhile. The percentile's proof is taken where a tenth as many of the baseline's requests are
+    (at p99.5 for the percentile 95), for there a slow tail stands out. Of all rollouts whose release is slower by no
+    more than is tolerated, at most ``alpha`` ever get a failure.
 
-    - Failure: provably more often above a threshold than the baseline, and by what was seen lately so often that the
-      percentile itself is above it. For ``max_ms``, and without a baseline: provably so often.
+    - Failure: provably more often above it, and by what was seen lately the percentile itself (or the median) is above
+      its threshold. For ``max_ms``, and without a baseline: provably so often.
     - Success: the percentile is provably below the threshold, and below ``max_ms``.
     - Hold: the baseline's own percentile is provably above three times what it was before the rollout (where that is
       not known: before the batch), or a tenth of its response times are infinite.
@@ -865,7 +578,8 @@ class LatencyProcess:
         _check_common(alpha, limits.min_samples)
         self._limits = limits
         self._names = ["percentile", "median", *(["max_ms"] if limits.max_ms is not None else [])]
-        self._alpha = alpha / len(self._names)
+        whole = sum(_PARTS[name] for name in self._names)
+        self._alphas = {name: alpha * _PARTS[name] / whole for name in self._names}
         with _readable("latency"):
             self._restore(state or {}, alpha)
 
@@ -879,7 +593,7 @@ class LatencyProcess:
         """The canary's since the batch began, for the report."""
         usual = given.get("usual")
         self._usual: list[float] | None = None if usual is None else [float(one) for one in usual]
-        """Percentile and median of the baseline's hosts before the rollout, or before this batch."""
+        """The baseline's percentiles of interest before the rollout, or before this batch."""
         self._owed = {str(name): [int(one) for one in pair] for name, pair in given.get("owed", {}).items()}
         """Question to the waiting requests of canary and baseline that were counted already."""
         self._total = int(given.get("total", 0))
@@ -929,12 +643,7 @@ class LatencyProcess:
         if baseline is not None:
             self._look_at_baseline(sides[1])
         for question in self._questions():
-            counts = self._count(question.name, question.threshold, sides)
-            others = counts[1] if baseline is not None and question.relative else None
-            track = self._tracks[question.name]
-            track.note(counts[0], counts[1] if baseline is not None else None)
-            if not held:
-                track.weigh(counts[0], others, question.allowed, self._limits.min_samples)
+            self._ask(question, sides, baseline is None, held)
         if self._hold.on:
             for name, track in self._tracks.items():
                 track.forgo(before[name])
@@ -943,25 +652,38 @@ class LatencyProcess:
         self._total += len(ours)
         return self._judgement(bool(waiting[0]), baseline is None)
 
+    def _ask(self, question: _Question, sides: tuple[_Side, _Side], alone: bool, held: bool) -> None:
+        track, name = self._tracks[question.name], question.name
+        seen, others = self._count(name, (question.threshold, question.threshold), sides)
+        table = None
+        if question.theirs is not None:
+            table = self._count(f"{name}, compared", (question.ours, question.theirs), sides)
+        track.note(seen, None if alone else others)
+        if not held:
+            track.weigh(seen, None if alone else table, question.allowed, self._limits.min_samples)
+
     def _remember_usual(self, usual: Sequence[float] | None) -> None:
         """Once for each batch: from what is given, else from what the baseline has shown since the rollout began."""
         if self._usual is not None:
             return
-        percents = (self._limits.percentile, 50)
         ordered = sorted(_measured(usual or ()))
         found: list[float] = []
         if len(ordered) >= self._limits.min_samples:
-            found = [percentile(ordered, percent) for percent in percents]
+            found = [percentile(ordered, percent) for percent in self._percents]
         elif self._normal.size >= 2 * self._limits.min_samples:
-            found = [self._normal.quantile(percent) for percent in percents]
-        if found and math.isfinite(max(found)):
-            self._usual = found
+            found = [self._normal.quantile(percent) for percent in self._percents]
+        self._usual = _usable(found)
+
+    @property
+    def _percents(self) -> tuple[float, float, float]:
+        """Of interest: the percentile, the median, and where the percentile is proven."""
+        return (self._limits.percentile, 50, 100 - (100 - self._limits.percentile) / TAIL)
 
     def _look_at_baseline(self, side: _Side) -> None:
         far, too_bad = math.inf, BEYOND_REASON
         if self._usual is not None:
             far, too_bad = FAR * self._usual[0] + self._limits.tolerance_ms, self._share
-        self._hold.look(self._count("hold", far, (_Side((), ()), side))[1], too_bad)
+        self._hold.look(self._count("hold", (far, far), (_Side((), ()), side))[1], too_bad)
 
     @property
     def _share(self) -> float:
@@ -971,30 +693,33 @@ class LatencyProcess:
     def _questions(self) -> list[_Question]:
         """What is asked in this look; thresholds are those of what was known before it."""
         found = []
-        known = None
+        known = self._usual
         if self._normal.size >= self._limits.min_samples:
-            known = [self._normal.quantile(percent) for percent in (self._limits.percentile, 50)]
-        elif self._usual is not None:
-            known = self._usual
+            known = _usable([self._normal.quantile(percent) for percent in self._percents])
         if known is not None:
-            for name, normal, allowed in (("percentile", known[0], self._share), ("median", known[1], 0.5)):
-                threshold = max(self._limits.max_ratio * normal, normal + self._limits.tolerance_ms)
-                if math.isfinite(threshold):
-                    found.append(_Question(name, threshold, allowed, True))
+            normal, median, tail = known
+            found.append(_Question("percentile", self._stretch(normal), self._share, self._stretch(tail), tail))
+            found.append(_Question("median", self._stretch(median), 0.5, self._stretch(median), median))
         if self._limits.max_ms is not None:
-            found.append(_Question("max_ms", self._limits.max_ms, self._share, False))
+            found.append(_Question("max_ms", self._limits.max_ms, self._share))
         return found
 
-    def _count(self, name: str, threshold: float, sides: tuple[_Side, _Side]) -> tuple[Counts, Counts]:
-        """Requests above the threshold and all, of both sides, each request once."""
+    def _stretch(self, normal: float) -> float:
+        """The slowest that is tolerated in the place of a value of the baseline."""
+        return max(self._limits.max_ratio * normal, normal + self._limits.tolerance_ms)
+
+    def _count(self, name: str, thresholds: tuple[float, float], sides: tuple[_Side, _Side]) -> tuple[Counts, Counts]:
+        """Requests above their side's threshold and all, of both sides, each request once."""
         owed = self._owed.get(name, [0, 0])
-        counts = [side.above(threshold, before) for side, before in zip(sides, owed)]
-        self._owed[name] = [side.late(threshold) for side in sides]
+        counts = [side.above(most, before) for side, most, before in zip(sides, thresholds, owed)]
+        self._owed[name] = [side.late(most) for side, most in zip(sides, thresholds)]
         return counts[0], counts[1]
 
     def _judgement(self, waits: bool, alone: bool) -> Judgement:
         judged = self._judged(alone)
-        guilty = [name for name in self._names if self._is_guilty(name)]
+        guilty = [
+            name for name, track in self._tracks.items() if track.condemned(self._alphas[name], self._allowed(name))
+        ]
         worst = max(guilty or judged or ["percentile"], key=lambda name: self._tracks[name].worse.wealth)
         suspicious = waits or any(self._tracks[name].canary.bad for name in self._names if name != "median")
         if self._hold.on:
@@ -1007,16 +732,6 @@ class LatencyProcess:
             cleared = bool(judged) and all(self._tracks[name].cleared for name in judged)
             phase = Phase.SUCCESS if cleared else Phase.INCONCLUSIVE
         return Judgement(phase, self._text(phase, worst, bool(judged)), self._evidence(worst))
-
-    def _is_guilty(self, name: str) -> bool:
-        """Whether a question is answered with "too slow".
-
-        A threshold that many requests of the baseline exceed too is out of date: what is normal has changed since,
-        and is about to be learned anew.
-        """
-        allowed = self._allowed(name)
-        outdated = self._tracks[name].beside.ratio > min(2 * allowed, (1 + allowed) / 2)
-        return not outdated and self._tracks[name].condemned(self._alpha, allowed)
 
     def _judged(self, alone: bool) -> list[str]:
         """The questions that a success has to answer: without a baseline there may be none to compare with."""
@@ -1056,9 +771,17 @@ class LatencyProcess:
             "test": name,
             "slow": track.canary.bad,
             "slow_of": track.canary.total,
-            "alpha": self._alpha,
+            "alpha": self._alphas[name],
             "p": track.p,
         }
+
+
+def _usable(percentiles: Sequence[float]) -> list[float] | None:
+    """Percentile, median and tail to compare with; an infinite tail is replaced by the percentile."""
+    if not percentiles or not math.isfinite(max(percentiles[:2])):
+        return None
+    normal, median, tail = percentiles
+    return [normal, median, tail if math.isfinite(tail) else normal]
 
 
 def _finite(value: float) -> float | None:

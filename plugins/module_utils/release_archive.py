@@ -14,6 +14,7 @@ import gzip
 import hashlib
 import lzma
 import os
+import re
 import shutil
 import stat
 import tarfile
@@ -44,6 +45,20 @@ _DAMAGED = (EOFError, gzip.BadGzipFile, lzma.LZMAError, tarfile.TarError, zipfil
 
 class Refused(Exception):
     """A request that is not carried out; its text is the one sentence that the user reads."""
+
+
+def is_url(artifact: str | None) -> bool:
+    """Whether an artifact is fetched from an address by the host itself."""
+    return artifact is not None and artifact.lower().startswith(("http://", "https://"))
+
+
+def without_credentials(artifact: str) -> str:
+    """An artifact as it may be kept and shown: of an address neither user and password nor what follows the path."""
+    if "://" not in artifact:
+        return artifact
+    scheme, _separator, rest = artifact.partition("://")
+    place, slash, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
+    return f"{scheme}://{place.rpartition('@')[2]}{slash}{path}"
 
 
 @dataclass(frozen=True)

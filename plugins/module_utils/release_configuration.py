@@ -23,9 +23,10 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from typing import Any
 
 ENVIRONMENT, UNIT = "environment", "unit"
 KEY = ".key"
@@ -33,10 +34,13 @@ BESIDE = ".beside-"
 VARIABLE = "SERVICE_CONFIGURATION"
 """Tells a process, and whoever looks at it, the configuration that it was started with."""
 DIGITS = 12
+SHORTEST_SECRET = 6
+"""Shorter values, such as "info" or "8080", are left in what is said, or nobody could read it."""
 MARK = "@"
 DIGEST = re.compile(rf"[0-9a-f]{{{DIGITS}}}")
 
 _ASSIGNMENT = re.compile(r"""^[ \t]*([A-Za-z_][A-Za-z0-9_]*)=("(?:[^"\\]|\\.)*"|'[^']*'|[^\n]*)""", re.M | re.S)
+_PASSWORD = re.compile(r"://[^:@/\s]*:([^@/\s]+)@")
 _MARKED = re.compile(rf'^{VARIABLE}="({DIGEST.pattern})"\n\Z', re.M)
 
 
@@ -54,6 +58,12 @@ def parted(name: str) -> tuple[str, str]:
 def version_of(name: str) -> str:
     """The version in such a name."""
     return parted(name)[0]
+
+
+def plainly(*names: str | None) -> list[str | None]:
+    """Such names for a person: versions alone where all of them have the same configuration."""
+    digests = {parted(name)[1] for name in names if name}
+    return [version_of(name) if name and len(digests) == 1 else name for name in names]
 
 
 def fits(target: str, name: str) -> bool:
@@ -129,6 +139,36 @@ def _settings(configuration: Configuration | None) -> dict[str, list[str]]:
         if assigned and not name.lstrip().startswith(("#", ";")):
             found.setdefault(f"unit {name.strip()}", []).append(value.strip())
     return found
+
+
+def secrets_of(configuration: Configuration | None) -> list[str]:
+    """What must not leave the host: values of the environment that are long enough, their lines, and passwords in URLs.
+
+    The longest come first, for one may be part of another.
+    """
+    if configuration is None:
+        return []
+    values = {_unquoted(value.strip()) for _name, value in _ASSIGNMENT.findall(configuration.environment)}
+    parts = {part for value in values for part in (*value.splitlines(), *_PASSWORD.findall(value))}
+    return sorted((one for one in values | parts if len(one) >= SHORTEST_SECRET), key=len, reverse=True)
+
+
+def masked(told: Any, secret: Sequence[str]) -> Any:
+    """A text, or lists and mappings of texts, without secrets: a service may say them when it fails."""
+    if isinstance(told, str):
+        for one in secret:
+            told = told.replace(one, "***")
+    elif isinstance(told, dict):
+        return {key: masked(value, secret) for key, value in told.items()}
+    elif isinstance(told, list):
+        return [masked(one, secret) for one in told]
+    return told
+
+
+def _unquoted(value: str) -> str:
+    if value[:1] == '"':
+        return re.sub(r"\\(.)", r"\1", value[1:-1], flags=re.S)
+    return value.strip("'")
 
 
 def marked(environment: str, digest: str) -> str:

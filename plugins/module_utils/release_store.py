@@ -682,7 +682,7 @@ def parse_manifest(data: bytes, where: str) -> dict[str, Any]:
     """What a release says of itself: one JSON object."""
     try:
         found = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Refused(f"{where} is no JSON ({error}); correct it in the release") from error
     if not isinstance(found, dict):
         raise Refused(f"{where} is no JSON object; correct it in the release")

@@ -27,6 +27,7 @@ from ansible_collections.mesops.platform.plugins.module_utils.rollout_history im
     way_closed,
 )
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import PlanError, Settings, make_batches
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_record_check import read_record, usable
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import HostRecord, Record
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_target import (
     is_same,
@@ -63,17 +64,25 @@ class Decision:
 
 def decide(opened: Opened, sight: Sight, settings: Settings, blank: Record) -> Decision:
     """What a run of the kind of ``blank``, a new record without hosts, does; PlanError is its refusal."""
-    if opened.record is None:
+    history, told = usable(opened.history, settings.service.name)
+    decision = _decided(opened.record, history, sight, settings, blank)
+    return replace(decision, told=[*told, *decision.told])
+
+
+def _decided(
+    opened: Mapping[str, Any] | None, history: History, sight: Sight, settings: Settings, blank: Record
+) -> Decision:
+    if opened is None:
         begin = begin_rollback if blank.kind == "rollback" else begin_rollout
-        return Decision(begin(blank, settings, sight, opened.history))
-    found = Record.from_dict(opened.record)
+        return Decision(begin(blank, settings, sight, history))
+    found = read_record(opened, settings.service.name)
     if blank.kind == "rollback":
-        return _revert(found, sight, settings, opened.history, blank.by)
+        return _revert(found, sight, settings, history, blank.by)
     if is_same(found, settings, sight):
-        return _take_up(found, sight, settings, opened.history)
+        return _take_up(found, sight, settings, history)
     if found.status != state.FROZEN:
         raise unfinished(found, settings, sight)
-    return _supersede(found, sight, settings, opened.history, blank)
+    return _supersede(found, sight, settings, history, blank)
 
 
 def _revert(found: Record, sight: Sight, settings: Settings, history: History, by: str) -> Decision:

@@ -24,9 +24,10 @@ from collections.abc import Callable, Sequence
 
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_state as state
 from ansible_collections.mesops.platform.plugins.module_utils.gates import READY, TRAFFIC
+from ansible_collections.mesops.platform.plugins.module_utils.release_configuration import plainly
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_begin import Decision, decide
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import PlanError, Settings, check_migrations
-from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import Migration, Record
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import Record
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_steps import Aborted, Steps, Stuck
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_watch import STAGES_OF, ReleaseFailure, Watch
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_world import (
@@ -157,7 +158,7 @@ class Engine:
         record.condemned = record.condemned or not isinstance(failure, Aborted)
         self.steps.event(record.reason)
         if isinstance(failure, Aborted):
-            self.steps.used_up()
+            self._obey_abort()
         if record.kind == "rollback":
             self._end_rollback(aborted=True)
         elif not record.touched():
@@ -168,6 +169,14 @@ class Engine:
             self._freeze()
         else:
             self._roll_back()
+
+    def _obey_abort(self) -> None:
+        """Use the flag up, once it is on record that the rollout goes back: it must not be lost in between."""
+        record = self.record
+        if record.kind == "rollout" and record.touched() and not record.frozen_by:
+            record.direction, record.status = state.BACK, state.ROLLING_BACK
+            self.steps.save()
+        self.steps.used_up()
 
     def _freeze(self) -> None:
         """The way back is closed: keep what is not healthy out of traffic, and let a person decide."""
@@ -286,15 +295,15 @@ class Engine:
         record.enter([host for host in hosts if record.phase(host) == state.PENDING], state.PREPARED, self.world.now())
         if hosts:
             self.world.tell(f"{record.version} is installed", hosts)
-        if record.kind == "rollback" or record.configuration_only:
+        if record.configuration_only:
             return
         carried = self.settings.migrations or next((one.manifest for one in found.values()), {}).get("migrations") or {}
         try:
             checked = check_migrations(carried, "The release's mesops.json: migrations")
         except PlanError as why:
             raise ReleaseFailure("prepare", str(why)) from why
-        for name, step in checked.items():
-            record.migrations.setdefault(name, Migration(**step))
+        if found or self.settings.migrations:
+            record.bring(checked)
 
     def _turn(self, hosts: Sequence[str]) -> None:
         """Bring one batch from its old version to the new one."""
@@ -328,7 +337,8 @@ class Engine:
         if broken:
             raise ReleaseFailure(broken[0][1].gate, "; ".join(f"{host}: {one.reason}" for host, one in broken))
         for host in hosts:
-            self.world.tell(f"runs {targets[host]}, ready {found[host].start_s:.1f} s after its start", [host])
+            now, _before = plainly(targets[host], record.hosts[host].previous)
+            self.world.tell(f"runs {now}, ready {found[host].start_s:.1f} s after its start", [host])
         return found
 
     def _let_in(self, hosts: Sequence[str], percent: int) -> None:
@@ -500,7 +510,8 @@ class Engine:
             record.enter(back, phase, self.world.now())
         for host in back:
             record.hosts[host].turn_s = self.world.clock() - begin
-            self.world.tell(f"back in service with {goals[host]}", [host])
+            now, *_others = plainly(goals[host], record.hosts[host].previous, record.hosts[host].target)
+            self.world.tell(f"back in service with {now}", [host])
 
     def _let_back_in(self, hosts: Sequence[str]) -> dict[str, str]:
         """Put hosts into traffic as they were before; those that are not up where they were."""

@@ -96,7 +96,7 @@ class Evidence:
         if gate is None:
             return Taken(Phase.ERROR, f"gate {name} gave numbers that nobody judges")
         judged = _times(gate, figures) if isinstance(figures, Timed) else _requests(gate, figures)
-        self._state[name] = gate.process.state()
+        self._state[name] = {"judge": type(gate.process).__name__, "seen": gate.process.state()}
         return Taken(judged.phase, judged.text, judged.evidence)
 
     def objection(self, name: str) -> Objection | None:
@@ -120,9 +120,18 @@ class Evidence:
 def _process(
     limits: ErrorLimits | LatencyLimits, alpha: float, state: Mapping[str, Any] | None
 ) -> ErrorProcess | LatencyProcess:
-    if isinstance(limits, ErrorLimits):
-        return ErrorProcess(limits, alpha, state)
-    return LatencyProcess(limits, alpha, state)
+    """The process of a gate, with what it has seen in an earlier run.
+
+    What is not of its kind, because the gate has changed meanwhile or somebody else has written it, is not known.
+    """
+    kind: Any = ErrorProcess if isinstance(limits, ErrorLimits) else LatencyProcess
+    known = isinstance(state, Mapping) and state.get("judge") == kind.__name__
+    found: ErrorProcess | LatencyProcess
+    try:
+        found = kind(limits, alpha, state["seen"] if state is not None and known else None)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        found = kind(limits, alpha)
+    return found
 
 
 def _times(gate: _Gate, figures: Timed) -> Judgement:

@@ -16,6 +16,7 @@ from typing import Any
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_state as state
 from ansible_collections.mesops.platform.plugins.module_utils.gates import GateSpec
 from ansible_collections.mesops.platform.plugins.module_utils.judge import Phase
+from ansible_collections.mesops.platform.plugins.module_utils.release_configuration import plainly, version_of
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_begin import Decision
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import Settings
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import HostRecord, Record
@@ -166,6 +167,9 @@ def plan_text(record: Record, settings: Settings, manifest: Mapping[str, Any], f
         clip(
             f"Plan: {record.kind} of {service} to {record.version}, {len(record.hosts)} hosts, "
             f"{len(record.batches)} batches"
+            if record.direction == state.FORWARD
+            else f"Plan: {record.kind} of {service} to {record.version} goes back on "
+            f"{sum(map(len, record.touched()))} of {len(record.hosts)} hosts, newest first"
         ),
         "",
         *_batches(record),
@@ -214,16 +218,21 @@ def _changes(record: Record) -> list[str]:
     return _some(lines, NOTES_SHOWN, "lines")
 
 
+def _move(host: HostRecord, nothing: str, back: bool = False) -> str:
+    """From what a host goes to what, such as "1.3.0 -> 1.4.0"."""
+    before, after = plainly(host.previous, host.target)
+    ways = [clip(before or nothing, VERSION_WIDTH), clip(str(after), VERSION_WIDTH)]
+    return " -> ".join(reversed(ways) if back else ways)
+
+
 def _batches(record: Record) -> list[str]:
+    back = record.direction == state.BACK
+    batches = record.touched() if back else record.batches
     lines: list[str] = []
-    for number, batch in enumerate(record.batches[:BATCHES_SHOWN], 1):
-        moves = [
-            f"{clip(host, NAME_WIDTH)} {clip(record.hosts[host].previous or 'nothing', VERSION_WIDTH)} -> "
-            f"{clip(record.hosts[host].target, VERSION_WIDTH)}"
-            for host in batch
-        ]
+    for number, batch in enumerate(batches[:BATCHES_SHOWN], 1):
+        moves = [f"{clip(host, NAME_WIDTH)} {_move(record.hosts[host], 'nothing', back)}" for host in batch]
         lines += listing(moves, f"  batch {number}: ")
-    rest = record.batches[BATCHES_SHOWN:]
+    rest = batches[BATCHES_SHOWN:]
     if rest:
         lines.append(f"  and {len(rest)} more batches with {sum(map(len, rest))} hosts")
     return lines
@@ -254,10 +263,12 @@ def timeline(host: HostRecord, begin: float) -> str:
 def summary(record: Record, now: float) -> str:
     """One screen about a rollout: what became of it, host by host, the evidence, and how to go on."""
     took = (record.ended_at or record.updated_at or now) - record.started_at
-    head = f"{OUTCOMES.get(record.status, record.status)}: {record.kind} of {record.service} to {record.version}"
+    but = ", BUT NOT ALL IN TRAFFIC" if record.status in state.FINISHED and record.kept_out else ""
+    head = f"{OUTCOMES.get(record.status, record.status)}{but}: {record.kind} of {record.service} to {record.version}"
     lines = ["", clip(f"{head}, {duration(took)}, {record.id}")]
     if record.reason:
         lines += wrap(record.reason, "  ")
+    lines += _not_in_traffic(record)
     lines += _changes(record)
     if record.hosts:
         lines += ["", *_hosts(record)]
@@ -270,21 +281,41 @@ def summary(record: Record, now: float) -> str:
     return "\n".join(lines)
 
 
+def kept_out_text(record: Record) -> str:
+    """The hosts that somebody else has taken out of traffic, each with the load balancers where; or nothing."""
+    places: dict[str, list[str]] = {}
+    for balancer, hosts in record.kept_out.items():
+        for host in hosts:
+            places.setdefault(host, []).append(balancer)
+    return ", ".join(f"{host} at {' and '.join(where)}" for host, where in places.items())
+
+
+def _not_in_traffic(record: Record) -> list[str]:
+    """Hosts that others keep out, and those that have left the rollout: they are as they are, and not forgotten."""
+    kept = kept_out_text(record)
+    lines = (
+        wrap(f"{kept}, by somebody else; put it back when it is meant to serve", "  kept out    ", 2) if kept else []
+    )
+    left = [f"{host} ({one.phase})" for host, one in record.left.items()]
+    return lines + (listing(left, "  has left    ", 1) if left else [])
+
+
 # The hosts that a person wants to see first: those that need help, then those that moved.
 _RANKS = {state.FAILED: 0, state.PENDING: 3, state.PREPARED: 3, state.DONE: 2}
 
 
 def _hosts(record: Record) -> list[str]:
     ordered = sorted(record.hosts.items(), key=lambda item: (_RANKS.get(item[1].phase, 1), item[1].batch))
-    versions = {host.target for host in record.hosts.values()}
+    versions = {version_of(host.target) for host in record.hosts.values()}
+    alone = len(versions) == 1 and not any(host.changes for host in record.hosts.values())
     rows = [["host", "batch", "before", "phase", "drain", "sessions", "stop", "start", "own cost", "timeline (s)"]]
     for name, host in ordered[:HOSTS_SHOWN]:
-        before = clip(host.previous or "-", VERSION_WIDTH)
+        before = clip(plainly(host.previous, host.target)[0] or "-", VERSION_WIDTH)
         rows.append(
             [
                 clip(name, NAME_WIDTH),
                 str(host.batch + 1),
-                before if len(versions) == 1 else f"{before} -> {clip(host.target, VERSION_WIDTH)}",
+                before if alone else _move(host, "-"),
                 host.phase,
                 f"{host.drain_s:.1f} s",
                 f"{host.sessions}{f', {host.killed} killed' if host.killed else ''}",
@@ -395,7 +426,8 @@ def _nodes(found: Mapping[str, Any]) -> list[str]:
     ordered = sorted(found["nodes"].items(), key=lambda item: _in_order(found, item[0]))
     rows = [["host", "current", "running", "previous", *balancers]]
     for host, node in ordered[:NODES_SHOWN]:
-        known = [clip(node[key] or "-", VERSION_WIDTH) for key in ("current", "running", "previous")]
+        names = plainly(*(node[key] for key in ("current", "running", "previous")))
+        known = [clip(name or "-", VERSION_WIDTH) for name in names]
         cells = [_server_text(found["servers"][name], host) for name in balancers]
         rows.append([clip(host, NAME_WIDTH), *(["no answer", "", ""] if node["reason"] else known), *cells])
     optional = ("previous", *reversed(balancers[1:]))

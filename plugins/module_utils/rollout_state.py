@@ -11,8 +11,10 @@ Times are seconds since the epoch, durations are seconds.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
+
+from ansible_collections.mesops.platform.plugins.module_utils.release_archive import without_credentials
 
 SCHEMA = 1
 
@@ -174,6 +176,10 @@ class Record:
     events: list[dict[str, Any]] = field(default_factory=list)
     schema: int = SCHEMA
 
+    def __post_init__(self) -> None:
+        """A record is read by more people than the ones who may fetch the artifact."""
+        self.artifact = without_credentials(self.artifact)
+
     @property
     def finished(self) -> bool:
         """Whether nothing is left to do."""
@@ -210,6 +216,21 @@ class Record:
             for batch in reversed(self.batches)
         ]
         return [batch for batch in found if batch]
+
+    def bring(self, steps: Mapping[str, Mapping[str, Any]]) -> None:
+        """Take the migrations of the release, checked: what they run and whether it can be undone.
+
+        What is on record says how far they are. One that the release does not carry is not begun, and one that was
+        once said to be for ever stays so.
+        """
+        before = self.migrations
+        self.migrations = {name: step for name, step in before.items() if step.state != "pending"}
+        for name, given in steps.items():
+            step = Migration(**given)
+            if name in before:
+                lasting = replace(before[name], command=step.command, timeout=step.timeout)
+                step = replace(lasting, reversible=step.reversible and lasting.reversible)
+            self.migrations[name] = step
 
     def unfinished(self, batch: Sequence[str]) -> list[str]:
         """Hosts of a batch that are not done."""

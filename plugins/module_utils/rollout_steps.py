@@ -73,7 +73,8 @@ class Steps:
     # ------------------------------------------------------------------------------------------------- a person's flags
 
     def promoted(self) -> bool:
-        """Whether a person wants to go on without waiting; obeys pause and abort on the way."""
+        """Whether a person wants to go on without waiting; looks at the lock, obeys pause and abort on the way."""
+        self.check_store()
         if self._obey() != "promote":
             return False
         self.used_up()
@@ -104,6 +105,10 @@ class Steps:
             raise Aborted("aborted", said)
         if control.flag == "pause":
             return self.pause(said)
+        if control.flag == "resume":
+            # It came for a pause that has ended.
+            self.used_up()
+            return ""
         return control.flag
 
     def pause(self, why: str) -> str:

@@ -37,6 +37,10 @@ AUDIT = 20
 
 PAUSE, RESUME, PROMOTE, ABORT = "pause", "resume", "promote", "abort"
 FLAGS = (PAUSE, RESUME, PROMOTE, ABORT)
+USED_UP = (RESUME, PROMOTE, ABORT)
+"""Flags that are forgotten once they are obeyed; a pause lasts until it is taken back."""
+PAUSED = "paused"
+"""The status of a rollout that waits for a person."""
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]{0,149}")
 
@@ -232,8 +236,8 @@ class Store(Protocol):
     def set_control(self, flag: str, by: str, note: str) -> Change:
         """Set or clear a person's flag, or raise Refused when it would mean nothing."""
 
-    def clear_control(self, token: str) -> Control | None:
-        """Forget a promotion that was obeyed; the flag that is left, because somebody has set another one meanwhile."""
+    def clear_control(self, token: str, obeyed: str = PROMOTE) -> Control | None:
+        """Forget a flag that was obeyed; the flag that is left, because somebody has set another one meanwhile."""
 
 
 def acquire_patiently(
@@ -336,11 +340,18 @@ def changed_control(
             f"rollout {record['id']} of {service} was aborted by {current.by or 'somebody'}, which is not taken back; "
             "let it go back, and then roll out again"
         )
-    if flag == RESUME:
-        return Change(current, None if current is not None and current.flag == PAUSE else current, record)
+    if flag == RESUME and current is not None:
+        return Change(current, None if current.flag == PAUSE else current, record)
+    if flag == RESUME and record.get("status") != PAUSED:
+        return Change(None, None, record)
     if current is not None and current.flag == flag:
         return Change(current, current, record)
     return Change(current, Control(flag, by, note, round(at, 3), str(record["id"])), record)
+
+
+def is_used_up(control: Control | None, obeyed: str) -> bool:
+    """Whether the flag that is set is the one that was obeyed."""
+    return control is not None and control.flag == obeyed and obeyed in USED_UP
 
 
 def audited_control(change: Change, flag: str, note: str) -> str:
@@ -394,7 +405,10 @@ def to_text(value: Mapping[str, Any]) -> str:
 
 def to_object(text: str | bytes) -> dict[str, Any]:
     """A JSON object, or ValueError."""
-    value = json.loads(text)
+    try:
+        value = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is too deep for JSON") from error
     if not isinstance(value, dict):
         raise ValueError("it is no JSON object")
     return value

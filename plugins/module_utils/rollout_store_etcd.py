@@ -257,13 +257,13 @@ class EtcdStore:
                 return change
         raise self._restless("control")
 
-    def clear_control(self, token: str) -> Control | None:
-        """Forget a promotion that was obeyed."""
+    def clear_control(self, token: str, obeyed: str = core.PROMOTE) -> Control | None:
+        """Forget a flag that was obeyed."""
         self.gateway.begin()
         for _attempt in range(TRIES):
             seen, _held, pair = self._hold(token)
             current = core.control_for(self._control(seen.control), self._open_record(seen))
-            if current is None or current.flag != core.PROMOTE:
+            if not core.is_used_up(current, obeyed):
                 return current
             compare = [self._same("lock", pair), self._same("control", seen.control)]
             if self._transact(compare, [self._delete("control")]).succeeded:

@@ -191,12 +191,12 @@ class FileStore:
                     self._write("control.json", asdict(change.after))
             return change
 
-    def clear_control(self, token: str) -> Control | None:
-        """Forget a promotion that was obeyed."""
+    def clear_control(self, token: str, obeyed: str = core.PROMOTE) -> Control | None:
+        """Forget a flag that was obeyed."""
         with self._alone() as exists:
             self._hold(token, exists)
             current = core.control_for(self._read_control(), self._read_open())
-            if current is not None and current.flag == core.PROMOTE:
+            if core.is_used_up(current, obeyed):
                 self._remove("control.json")
                 return None
             return current

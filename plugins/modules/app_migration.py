@@ -157,12 +157,12 @@ def main() -> None:
         if module.check_mode:
             module.exit_json(changed=True, step_state=runner.look(params["wait"]).state)
         result = runner.carry_out(params["wait"])
+    except Fenced as why:
+        module.fail_json(msg=str(why), fenced=True)
     except app_migration.Silent as why:
         module.fail_json(msg=f"{why}.")
     except Refused as why:
         module.fail_json(msg=f"{why}.", step_state="refused")
-    except Fenced as why:
-        module.fail_json(msg=str(why), fenced=True)
     except OSError as error:
         module.fail_json(
             msg=f"{params['step']} of {params['service']} cannot be started: {error}.", step_state="refused"

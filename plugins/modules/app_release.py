@@ -356,7 +356,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 from ansible_collections.mesops.platform.plugins.module_utils import (
     probes,
@@ -367,7 +366,11 @@ from ansible_collections.mesops.platform.plugins.module_utils import (
     rollout_fence,
 )
 from ansible_collections.mesops.platform.plugins.module_utils.quiet_module import QuietModule
-from ansible_collections.mesops.platform.plugins.module_utils.release_archive import Refused
+from ansible_collections.mesops.platform.plugins.module_utils.release_archive import (
+    Refused,
+    is_url,
+    without_credentials,
+)
 from ansible_collections.mesops.platform.plugins.module_utils.release_configuration import Configuration
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_fence import Fence, Fenced
 
@@ -418,17 +421,9 @@ ARGUMENTS: dict[str, Any] = {
 }
 
 
-def is_url(artifact: str | None) -> bool:
-    """Whether the host fetches the artifact itself."""
-    return artifact is not None and artifact.lower().startswith(("http://", "https://"))
-
-
 def shown(artifact: str) -> str:
     """The artifact's name for a message; a password in a URL stays out of it."""
-    if not is_url(artifact):
-        return os.path.basename(artifact)
-    parts = urlsplit(artifact)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    return without_credentials(artifact) if is_url(artifact) else os.path.basename(artifact)
 
 
 def first_word(command: str | None) -> str | None:
@@ -700,16 +695,34 @@ def serve(
         result["diff"]["after"]["running"] = plan.after.name
     if module.check_mode:
         return
+    secret = release_configuration.secrets_of(store.shelf.in_force())
+    try:
+        started = _start(runner, unit, ready if module.params["ready"] else None, current, stale=stale, fence=fence)
+    except release_unit.NotReady as why:
+        raise release_unit.NotReady(why.gate, release_configuration.masked(str(why), secret)) from why
+    result["started"] = release_configuration.masked(asdict(started), secret)
+
+
+def _start(
+    runner: release_unit.Runner,
+    unit: release_unit.Unit,
+    ready: release_unit.Ready | None,
+    current: str,
+    *,
+    stale: bool,
+    fence: Fence,
+) -> release_unit.Started:
+    """Let the unit run what is current, if it does not yet, and prove what is to be proven."""
     started = release_unit.Started()
     if stale:
         fence.check()
         runner.restart(unit, current, started)
-    if module.params["ready"]:
+    if ready is not None:
         runner.wait_ready(ready, current, started)
         if ready.prove_stop:
             fence.check()
             runner.prove_stop(ready, current, started)
-    result["started"] = asdict(started)
+    return started
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ description:
   - Then installs all files atomically, writes the server state file from the running worker, reloads through the master
     socket and waits until a new worker answers that it has loaded this very configuration. If none does, the previous
     files come back and the old worker keeps serving. A running HAProxy is never restarted.
+  - Meanwhile M(mesops.platform.haproxy_server) changes no server, so the new worker takes back nothing that it did.
   - Administrative state (drain, maint, weight) of every server that is still defined survives. Port, check port and
     TLS of a server always come from the configuration, although HAProxy's own state file would override them. A new
     server with health checks gets no traffic before they pass.

@@ -120,8 +120,8 @@ options:
     description:
       - Name of each gate to its settings, as M(mesops.platform.health_gate) describes them, and C(stage), V(ready)
         (before a host gets traffic) or V(traffic) (the default), C(on_inconclusive), V(rollback), V(pause) or
-        V(continue), and C(on_error), V(rollback) or V(continue).
-      - C(ready), C(running) and C(errors) are always there, unless a gate of that name changes them.
+        V(continue), C(on_error), V(rollback) or V(continue), and C(both), whether hosts that go back wait for it too.
+      - C(ready), C(running), C(errors) and C(up) are always there, unless a gate of that name changes them.
       - In texts of a probe, C($service), C($version), C($port), C($host), C($address), C($hosts) and C($baseline)
         (names joined by V(|)) are filled in. C($$) is a dollar sign.
     type: dict
@@ -138,6 +138,7 @@ options:
       - Where the record is kept. C(backend) is V(file), with C(directory) on the first load balancer, or V(etcd), with
         C(endpoints). C(coordinators) names the hosts that reach it. All other keys are options of
         M(mesops.platform.rollout_record).
+      - Hosts remember the store, and a run by another one is refused. C(adopt) is the id of the store that is given up.
     type: dict
     default: {}
   lock_ttl:

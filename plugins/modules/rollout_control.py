@@ -23,10 +23,10 @@ extends_documentation_fragment:
 options:
   flag:
     description:
-      - V(pause) stops it before its next step, V(resume) takes that back.
+      - V(pause) stops it before its next step, V(resume) takes that back, and ends a pause that a gate has asked for.
       - V(promote) goes on at once, without waiting for the rest of the gates.
       - V(abort) rolls back.
-      - V(clear) is for the rollout itself. It forgets a promotion that was obeyed, while O(token) holds the lock.
+      - V(clear) is for the rollout itself. It forgets the flag O(obeyed), while O(token) holds the lock.
     type: str
     choices: [pause, resume, promote, abort, clear]
     required: true
@@ -41,6 +41,11 @@ options:
   token:
     description: Shows who holds the lock. Only for O(flag=clear).
     type: str
+  obeyed:
+    description: The flag that was obeyed. One that somebody has set since stays. Only for O(flag=clear).
+    type: str
+    choices: [resume, promote, abort]
+    default: promote
 seealso:
   - module: mesops.platform.rollout_lock
   - module: mesops.platform.rollout_record
@@ -92,19 +97,19 @@ from ansible_collections.mesops.platform.plugins.module_utils import rollout_sto
 DONE = {"pause": "paused", "resume": "resumed", "promote": "promoted", "abort": "aborted"}
 
 
-def clear(store: core.Store, token: str, check: bool) -> dict[str, Any]:
-    """Forget a promotion."""
+def clear(store: core.Store, token: str, obeyed: str, check: bool) -> dict[str, Any]:
+    """Forget a flag that was obeyed."""
     view = store.read(0, 0)
     if view.lock is None or view.lock.token != token:
         raise core.LockLost(store.service, view.lock)
     left = view.control
-    changed = left is not None and left.flag == core.PROMOTE
+    changed = core.is_used_up(left, obeyed)
     if changed:
-        left = None if check else store.clear_control(token)
+        left = None if check else store.clear_control(token, obeyed)
     return {
         "changed": changed,
         "control": options.shown_control(left),
-        "msg": f"the promotion of {store.service} is forgotten" if changed else "there is no promotion to forget",
+        "msg": f"{obeyed} of {store.service} is forgotten" if changed else f"there is no {obeyed} to forget",
         "diff": _diff(view.control, left),
     }
 
@@ -145,6 +150,7 @@ def main() -> None:
             "note": {"type": "str", "default": ""},
             "by": {"type": "str", "default": ""},
             "token": options.LOCK_ARGUMENTS["token"],
+            "obeyed": {"type": "str", "choices": list(core.USED_UP), "default": core.PROMOTE},
         },
         required_if=[("flag", "clear", ("token",)), ("backend", "etcd", ("endpoints",))],
         supports_check_mode=True,
@@ -153,7 +159,7 @@ def main() -> None:
     try:
         store = options.open_store(params)
         if params["flag"] == "clear":
-            result = clear(store, params["token"], module.check_mode)
+            result = clear(store, params["token"], params["obeyed"], module.check_mode)
         else:
             result = control(store, params, module.check_mode)
     except options.ERRORS as error:

@@ -73,7 +73,7 @@ class DirectStore(HeldStore):
             self.release()
             raise world.StoreLost(str(error)) from error
         self._known(lease.number, view.store)
-        self._take_in(view.control)
+        self._take_in(options.shown_control(view.control))
         return world.Opened(view.open_record, [one for one in view.history if one.get("ended_at")], lease.number)
 
     def save(self, record: Record) -> None:
@@ -84,7 +84,7 @@ class DirectStore(HeldStore):
             self.begin_save(record)
             error = self.error()
             if error is None:
-                return
+                return self._clear_again()
             if isinstance(error, world.LockLost) or time.monotonic() > deadline:
                 raise error
             self._tell(f"the store does not take the record, trying again: {error}")
@@ -108,12 +108,13 @@ class DirectStore(HeldStore):
         elif error is not None:
             self._heard_at = time.monotonic() - HEARTBEAT_INTERVAL + RETRY_PAUSE
 
-    def clear_control(self) -> None:
-        """Forget the flag that was obeyed."""
-        self.control = None
+    def _clear(self, flag: str) -> None:
         try:
-            self._store.clear_control(self._token)
-        except (core.StoreError, core.LockError) as error:
+            self._store.clear_control(self._token, flag)
+        except core.LockError as error:
+            self.lose(str(error))
+            self.confirm()
+        except core.StoreError as error:
             raise world.StoreLost(str(error)) from error
 
     def close(self, record: Record) -> None:
@@ -154,8 +155,5 @@ class DirectStore(HeldStore):
         except core.StoreError as error:
             return world.StoreLost(str(error))
         self._heard()
-        self._take_in(written.control)
+        self._take_in(options.shown_control(written.control))
         return None
-
-    def _take_in(self, control: core.Control | None) -> None:
-        self.control = world.Control(control.flag, control.by, control.note) if control else None

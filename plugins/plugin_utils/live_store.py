@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -62,6 +63,37 @@ class HeldStore:
         self._heard_at = 0.0
         self._renewed = 0.0
         self._error: Exception | None = None
+        self._flag: Mapping[str, Any] | None = None
+        self._used: list[Mapping[str, Any]] = []
+        """Flags that were obeyed. An answer that was under way meanwhile still has them, and is not obeyed again."""
+        self._unclear: list[str] = []
+        """Those of them that the store may still hold."""
+
+    def clear_control(self) -> None:
+        """Forget the flag that was obeyed, here at once and in the store, where one that came after it stays."""
+        flag, self._flag, self.control = self._flag, None, None
+        if flag is not None and flag not in self._used:
+            self._used.append(flag)
+            self._unclear.append(str(flag["flag"]))
+            self._clear(self._unclear[-1])
+            self._unclear.pop()
+
+    def _clear_again(self) -> None:
+        """Try what the store did not take, so that the next run does not obey a flag once more."""
+        with suppress(world.StoreLost):
+            while self._unclear:
+                self._clear(self._unclear[-1])
+                self._unclear.pop()
+
+    def _clear(self, flag: str) -> None:
+        """Let the store forget a flag; StoreLost when it does not."""
+        raise NotImplementedError
+
+    def _take_in(self, given: Mapping[str, Any] | None) -> None:
+        """The flag that the store has brought back, unless it was obeyed before."""
+        self._flag = given if given and given not in self._used else None
+        found = self._flag
+        self.control = world.Control(found["flag"], found.get("by", ""), found.get("note", "")) if found else None
 
     def error(self) -> Exception | None:
         """The error of the last write, once; a lock that is lost stays lost."""
@@ -127,7 +159,7 @@ class LiveStore(HeldStore):
         self._token = str(found["token"])
         self._heard()
         self._known(int(found["fence"]), str(found["store"]))
-        self._take_in(found)
+        self._take_in(found.get("control"))
         ended = [one for one in found.get("history") or [] if one.get("ended_at")]
         return world.Opened(found.get("open_record"), ended, self.fence.number)
 
@@ -139,7 +171,7 @@ class LiveStore(HeldStore):
             self.note(self.fleet.run(self.begin_save(record)))
             error = self.error()
             if error is None:
-                return
+                return self._clear_again()
             if isinstance(error, world.LockLost) or time.monotonic() > deadline:
                 raise error
             self._tell(f"the store does not take the record, trying again: {error}")
@@ -165,7 +197,7 @@ class LiveStore(HeldStore):
         if answer.failed:
             return world.StoreLost(answer.reason)
         self._heard()
-        self._take_in(answer.result)
+        self._take_in(answer.result.get("control"))
         return None
 
     def keep_alive(self) -> None:
@@ -191,10 +223,8 @@ class LiveStore(HeldStore):
     def _renew(self) -> Exception | None:
         return self._taken(self.fleet.run({WRITE: self._call("rollout_lock", self._renewal)})[WRITE])
 
-    def clear_control(self) -> None:
-        """Forget the flag that was obeyed."""
-        self.control = None
-        self._ask("rollout_control", {"flag": "clear", "token": self._token})
+    def _clear(self, flag: str) -> None:
+        self._ask("rollout_control", {"flag": "clear", "obeyed": flag, "token": self._token})
 
     def close(self, record: Record) -> None:
         """Write the final record and let go of the lock."""
@@ -222,10 +252,6 @@ class LiveStore(HeldStore):
         everything = {**self.settings.options, **arguments}
         return Call(self.coordinator, module, everything, timeout=CALL_TIMEOUT + patience)
 
-    def _take_in(self, found: Mapping[str, Any]) -> None:
-        given = found.get("control")
-        self.control = world.Control(given["flag"], given.get("by", ""), given.get("note", "")) if given else None
-
     def _next_coordinator(self) -> None:
         """With etcd any host will do: go on to the next."""
         everybody = list(self.settings.coordinators)
@@ -248,6 +274,9 @@ class LiveStore(HeldStore):
             answers = self.fleet.run({WRITE: self._call(module, arguments, patience), **(beside or {})})
             answer = answers.pop(WRITE)
             if not answer.unreachable:
+                if answer.result.get("lock_lost") and refuse:
+                    self.lose(answer.reason)
+                    self.confirm()
                 if answer.failed and refuse:
                     raise world.StoreLost(answer.reason)
                 self._refuse_another(answer.result, answers)

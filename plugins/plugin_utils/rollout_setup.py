@@ -68,12 +68,15 @@ def artifact_of(given: Any, checksum: Any, base: str) -> tuple[str, str]:
         )
     wanted = plan.check_checksum(checksum)
     artifact = str(given)
-    if artifact.lower().startswith(("http://", "https://")):
+    if release_archive.is_url(artifact):
         return artifact, wanted
     candidates = [os.path.join(where, os.path.expanduser(artifact)) for where in (os.getcwd(), base)]
     path = next((os.path.abspath(one) for one in candidates if os.path.isfile(one)), None)
     if path is None:
-        raise PlanError(f"rollout_artifact {artifact} is no file on this controller; build it, or correct the path.")
+        raise PlanError(
+            f"rollout_artifact {release_archive.without_credentials(artifact)} is no file on this controller; build "
+            "it, or correct the path."
+        )
     found = release_archive.sha256(path)
     if found != wanted:
         raise PlanError(
@@ -228,6 +231,13 @@ def configurations_of(hostvars: Mapping[str, Any], service: str, hosts: Sequence
     return found
 
 
+def without_empty_hosts(settings: Settings, nodes: Mapping[str, Node]) -> Settings:
+    """The settings without hosts that have no release yet, as new ones in an estate."""
+    empty = tuple(host for host, node in nodes.items() if not node.current and not node.reason)
+    hosts = tuple(host for host in settings.hosts if host not in empty)
+    return replace(settings, hosts=hosts, excluded=(*settings.excluded, *empty))
+
+
 def with_version_that_runs(settings: Settings, nodes: Mapping[str, Node]) -> Settings:
     """The settings for a changed configuration: it comes to the version that all hosts run."""
     refuse_silent(settings.hosts, Sight(nodes, {}))
@@ -248,7 +258,8 @@ def differing(nodes: Mapping[str, Node]) -> dict[str, str]:
     for host, node in nodes.items():
         wanted = joined(version_of(node.current or ""), node.wanted)
         old = node.wanted and node.running and (node.current, node.running) != (wanted, wanted)
-        if node.changes or old:
+        # A host without a release has nothing to configure yet: its first one brings the configuration along.
+        if (node.changes and node.current) or old:
             found[host] = node.changes or "nothing but that its process was started before that"
     return found
 

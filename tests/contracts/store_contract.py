@@ -566,6 +566,30 @@ class StoreContract:
         assert make().read().control is None
         assert store.clear_control(token) is None
 
+    @pytest.mark.parametrize("flag", ["pause", "resume", "promote", "abort"])
+    @pytest.mark.parametrize("obeyed", ["resume", "promote", "abort"])
+    def test_only_the_flag_that_was_obeyed_is_forgotten(self, store: Store, make: Make, flag: str, obeyed: str) -> None:
+        token = store.acquire(ALICE, self.TTL).token
+        store.write(record(status="paused"), token, self.TTL)
+        given = make().set_control(flag, "ops", "").after
+        assert given is not None
+        left = store.clear_control(token, obeyed)
+        assert left == (None if flag == obeyed else given)
+        assert make().read().control == left
+
+    def test_pause_of_a_gate_ends_by_a_persons_word_and_another_rollout_has_nothing_to_resume(
+        self, store: Store, make: Make
+    ) -> None:
+        token = store.acquire(ALICE, self.TTL).token
+        store.write(record(), token, self.TTL)
+        assert make().set_control("resume", "ops", "").after is None
+        store.write(record(status="paused"), token, self.TTL)
+        assert make().set_control("resume", "ops", "").after is not None
+        seen = store.write(record(status="paused"), token, self.TTL).control
+        assert seen is not None
+        assert seen.flag == "resume"
+        assert store.clear_control(token, "resume") is None
+
     @pytest.mark.parametrize("flag", ["pause", "abort"])
     def test_flag_that_came_after_the_promotion_stays(self, store: Store, make: Make, flag: str) -> None:
         token = store.acquire(ALICE, self.TTL).token

@@ -60,7 +60,13 @@ def hostile(tmp_path: Path) -> Path:
         "pricing": {"port": 3001, "command": "bin/pricing", "group": "apps", "rollout": {"weights": [50, 100]}},
     }
     hosts = {
-        "vars": {"ansible_connection": "local", "app_services": services},
+        "vars": {
+            "ansible_connection": "local",
+            "app_services": services,
+            "haproxy_stats_user": "stats",
+            "haproxy_stats_password": "long-enough",
+            "haproxy_services": {"catalog": {"hosts": ["app-1", "app-2"], "port": 3000}},
+        },
         "children": {"loadbalancers": {"hosts": {"lb-1": {}}}, "apps": {"hosts": {"app-1": {}, "app-2": {}}}},
     }
     (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": hosts}), encoding="utf-8")
@@ -96,6 +102,19 @@ def test_a_rollout_runs_once_and_says_one_sentence(hostile: Path) -> None:
     assert said.count("fatal: ") + said.count("FAILED!") == 1, said
     assert "rollout_min_healthy_time is 'soon'; give a number from 0 to 86400." in said
     assert "free strategy" not in said
+
+
+def test_the_preflight_of_the_estate_finds_them_too_before_any_host_changes(hostile: Path) -> None:
+    (hostile / "group_vars").mkdir()
+    (hostile / "group_vars/apps.yml").write_text("rollout_weights: [100]\n", encoding="utf-8")
+    done = play(hostile, "site", "--tags", "preflight")
+    said = " ".join((done.stdout + done.stderr).split())
+    assert done.returncode != 0
+    for host in ("app-1", "app-2"):
+        assert (
+            f"rollout_weights is a variable of {host}, where it would hold for every service; move it to app_services."
+            "catalog.rollout.weights or app_services.pricing.rollout.weights, or give it with -e for one run."
+        ) in said
 
 
 def test_settings_of_a_host_are_refused_wherever_they_are_found(hostile: Path) -> None:

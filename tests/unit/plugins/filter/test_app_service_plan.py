@@ -20,6 +20,21 @@ def plan(services: Any, *groups: str) -> dict[str, Any]:
     return subject.app_service_plan(services, list(groups), "node-1")
 
 
+def test_a_process_that_ends_is_started_again_however_it_ended() -> None:
+    unit = plan({"catalog": GOOD}, "catalog")["configurations"]["catalog"]["unit"]
+    assert [line for line in unit.splitlines() if line.startswith("Restart")] == ["Restart=always", "RestartSec=2"]
+
+
+def test_role_gate_and_load_balancer_are_told_alike_how_readiness_is_asked() -> None:
+    given = {**GOOD, "readiness_path": "/up", "readiness_host": "www.example.com", "readiness_status": [200, "204-205"]}
+    (found,) = plan({"catalog": given}, "catalog")["services"]
+    assert found["readiness_status"] == "200,204-205"
+    assert found["ready"] == {
+        **{"url": "http://127.0.0.1:3000/up", "host": "www.example.com", "status": ["200", "204-205"]},
+        **{"within": 2, "timeout": 60},
+    }
+
+
 def test_a_minimal_service_is_complete() -> None:
     found = plan({"catalog": GOOD}, "catalog")
     assert found["errors"] == []
@@ -81,6 +96,17 @@ def test_two_services_may_not_share_a_port_on_a_host() -> None:
         ("catalog", {**GOOD, "sandbox": {"User": "root"}}, "sandbox has 'User'"),
         ("catalog", {**GOOD, "sandbox": {"UMask": "0\nUser=root"}}, "sandbox.UMask"),
         ("catalog", {**GOOD, "readiness_path": "readyz"}, "readiness_path is"),
+        ("catalog", {**GOOD, "readiness_host": "a\r\nb"}, "readiness_host is"),
+        ("catalog", {**GOOD, "readiness_status": 600}, "readiness_status is"),
+        ("catalog", {**GOOD, "readiness_status": True}, "readiness_status is"),
+        ("catalog", {**GOOD, "readiness_within": 0.5}, "readiness_within is"),
+        ("catalog", {**GOOD, "rollout": []}, "rollout is []; give a mapping with any of batches, min_available"),
+        (
+            "catalog",
+            {**GOOD, "rollout": {"weights": [10]}},
+            "app_services.catalog.rollout.weights is [10]; give rising",
+        ),
+        ("catalog", {**GOOD, "rollout": {"gates": {"x": {}}}}, "app_services.catalog.rollout.gates.x.probe is None"),
         ("catalog", {**GOOD, "release": {"version": 1.1, "artifact": "a", "checksum": "b"}}, "needs version as text"),
         ("catalog", {**GOOD, "release": {"version": "1", "artifact": "a", "checksum": "b"}}, "sha256:<64 hex digits>"),
         ("catalog", {**GOOD, "release": {"version": "../1", "artifact": "a", "checksum": "b"}}, "no plain name"),

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import configparser
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -66,7 +67,7 @@ def test_unit_runs_the_step_once_from_its_own_release() -> None:
         "Type": "oneshot",
         "RemainAfterExit": "yes",
         "WorkingDirectory": "/opt/catalog/releases/1.4.0",
-        "ExecStart": "/opt/catalog/releases/1.4.0/bin/catalog migrate --to 100%%",
+        "ExecStart": '"/opt/catalog/releases/1.4.0/bin/catalog" "migrate" "--to" "100%%"',
         "TimeoutStartSec": "300",
         "SyslogIdentifier": "catalog-expand",
     }
@@ -143,6 +144,11 @@ def test_good_commands(command: str) -> None:
         "bin/../../x",
         "bin/x\nExecStart=/bin/sh",
         "'bin/x' y",
+        "bin/x " + "y" * 5000,
+        "+/bin/sh",
+        "@bin/x",
+        "-bin/x'",
+        "; /bin/sh",
         "bin/x 'y",
         "$HOME/x",
     ],
@@ -166,14 +172,122 @@ def test_what_is_no_text_is_no_command(value: Any) -> None:
     assert not app_migration.is_command(value)
 
 
-@given(st.text(max_size=30) | st.text(alphabet="abz/.-% '$=\n\u2028", max_size=12))
-def test_a_command_never_leaves_its_line_nor_its_release(command: str) -> None:
-    if app_migration.is_command(command):
-        text = app_migration.unit_text(replace(STEP, command=command), "[Service]\nExecStart=x\n")
-        assert len(text.splitlines()) == 7
-        program = command.split(maxsplit=1)[0]
-        assert f"ExecStart=/opt/catalog/releases/1.4.0/{program}" in text.replace("%%", "%")
-        assert ".." not in program.split("/")
+# What systemd.service(5) and systemd.unit(5) say of a command line, and extract-word.c, load-fragment.c and
+# env-util.c of systemd 252 do.
+
+
+def _unquoted(text: str) -> list[tuple[str, bool]]:
+    """Words without their quotes and escapes, each with whether it was bare, so that a lone ``;`` means something."""
+    words: list[tuple[str, bool]] = []
+    at = 0
+    while at < len(text):
+        if text[at] in " \t":
+            at += 1
+            continue
+        word, quote, begin = "", "", at
+        while at < len(text) and (quote or text[at] not in " \t"):
+            one = text[at]
+            if one == "\\":
+                at += 1
+                assert text[at] in "\\\"'", "an escape that means something else"
+                word += text[at]
+            elif quote and one == quote:
+                quote = ""
+            elif not quote and one in "\"'":
+                quote = one
+            else:
+                word += one
+            at += 1
+        assert not quote
+        words.append((word, text[begin:at] == word))
+    return words
+
+
+def _expanded(word: str, sign: str, what: str) -> str:
+    """A word in which the sign stands for itself when it is written twice."""
+    parts = word.split(sign * 2)
+    assert all(sign not in part for part in parts), f"{word!r} names {what}"
+    return sign.join(parts)
+
+
+def commands_of(line: str) -> list[list[str]]:
+    """What systemd makes of the value of ExecStart=: one list of words for each command."""
+    commands: list[list[str]] = [[]]
+    for word, bare in _unquoted(line):
+        if bare and word == ";":
+            commands.append([])
+            continue
+        if not commands[-1]:
+            assert word[:1] == "/", f"{word!r} has a prefix, or is no path"
+        commands[-1].append(_expanded(_expanded(word, "%", "a specifier"), "$", "a variable"))
+    return commands
+
+
+SPECIAL = ";+-@!:%$\\\"'`|&<>(){}[]*?~#= \t\n\0\u2028\xa0é日"
+COMMANDS = st.one_of(
+    st.text(max_size=40),
+    st.text(alphabet="abz/." + SPECIAL, max_size=20),
+    st.builds("bin/x {}".format, st.text(alphabet="ab /" + SPECIAL, max_size=25)),
+    st.lists(st.text(alphabet="ab/ " + SPECIAL, max_size=8), max_size=6).map(lambda some: shlex.join(["bin/x", *some])),
+)
+
+
+@given(COMMANDS)
+def test_a_command_is_one_program_of_its_release_with_the_words_that_were_written(command: str) -> None:
+    if not app_migration.is_command(command):
+        with pytest.raises(Refused):
+            app_migration.check(replace(STEP, command=command), 0)
+        return
+    text = app_migration.unit_text(replace(STEP, command=command), "[Service]\nUser=catalog\nExecStart=x\n")
+    lines = text.splitlines()
+    assert [line.partition("=")[0] for line in lines] == [
+        "[Service]",
+        "Type",
+        "RemainAfterExit",
+        "WorkingDirectory",
+        "ExecStart",
+        "TimeoutStartSec",
+        "SyslogIdentifier",
+        "User",
+    ]
+    program, *arguments = shlex.split(command)
+    assert commands_of(lines[4].partition("=")[2]) == [[f"/opt/catalog/releases/1.4.0/{program}", *arguments]]
+    assert ".." not in program.split("/")
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("bin/x ; +/bin/sh -c 'id > /root/x'", [";", "+/bin/sh", "-c", "id > /root/x"]),
+        ("bin/x \\; @/bin/sh sh", [";", "@/bin/sh", "sh"]),
+        ("bin/x ';' !!/bin/sh", [";", "!!/bin/sh"]),
+        ("bin/x $HOME ${HOME} $$ %i %% %n%u", ["$HOME", "${HOME}", "$$", "%i", "%%", "%n%u"]),
+        ('bin/x a\\x41 \'b\\n\' "c\\"d" ""', ["ax41", "b\\n", 'c"d', ""]),
+    ],
+)
+def test_what_would_mean_something_to_systemd_reaches_the_program_as_it_is(command: str, words: list[str]) -> None:
+    line = app_migration.exec_start("/opt/catalog/releases/1.4.0", command)
+    assert commands_of(line) == [["/opt/catalog/releases/1.4.0/bin/x", *words]]
+
+
+def test_the_model_sees_what_an_unquoted_command_would_do() -> None:
+    assert commands_of("/bin/x a ; /bin/sh -c id") == [["/bin/x", "a"], ["/bin/sh", "-c", "id"]]
+    for bad in ("/bin/x ; +/bin/sh", "+/bin/x", "/bin/x %i", "/bin/x $HOME", "bin/x"):
+        with pytest.raises(AssertionError, match=r"has a prefix|names a"):
+            commands_of(bad)
+
+
+@pytest.mark.parametrize(
+    "said", ["", "User=root\n", "User=0\n", "User = 00 \n", "User=catalog\nUser=\n", "#User=catalog\n"]
+)
+def test_a_unit_that_runs_as_root_lends_itself_to_no_step(systemd: Systemd, said: str) -> None:
+    source = Path(systemd.step.units) / "catalog.service"
+    source.write_text(f"[Service]\n{said}ExecStart=/usr/sbin/cron\n")
+    assert refused(systemd) == (
+        f"{source} runs as root, and a release brings no command that does; give unit the service's own unit"
+    )
+    assert systemd.verbs() == []
+    assert not Path(systemd.step.path).exists()
 
 
 @pytest.mark.parametrize(
@@ -393,7 +507,7 @@ def test_silence_of_systemd_neither_starts_nor_ends_a_step(
     program.parent.mkdir(parents=True)
     program.touch(0o755)
     (path / "units").mkdir()
-    (path / "units" / "catalog.service").write_text("[Unit]\n[Service]\n")
+    (path / "units" / "catalog.service").write_text("[Unit]\n[Service]\nUser=catalog\n")
     assert made.runner().carry_out(60).state == "done"
     assert made.starts == 1
 

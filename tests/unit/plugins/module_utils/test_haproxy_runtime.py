@@ -83,7 +83,8 @@ class Balancer:
         self.back_at = -1.0
         self.hands_over = True
         self.idle: dict[int, list[float]] = {}
-        """By worker, when its idle client connections end."""
+        """By worker, when its idle clients send their next request, after which their connections end."""
+        self.last_from_old = -1.0
         self.waiting: dict[int, int] = {}
         """By worker, requests that wait for any server of a backend."""
         self.still_open: set[int] = set()
@@ -125,11 +126,19 @@ class Balancer:
                 member.sessions = [one for one in member.sessions if one > self.now]
                 if pid == self.current:
                     self.check(member)
-            self.idle[pid] = [one for one in self.idle.get(pid, []) if one > self.now]
+            self.wake(pid)
             busy = self.idle[pid] or self.waiting.get(pid) or pid in self.still_open
             if pid != self.current and not busy and not any(one.sessions for one in servers.values()):
                 del self.workers[pid]
         self.note(before)
+
+    def wake(self, pid: int) -> None:
+        """Idle clients of an old worker send one more request, and it knows of no drain."""
+        idle = self.idle.get(pid, [])
+        self.idle[pid] = [one for one in idle if one > self.now]
+        if len(self.idle[pid]) < len(idle) and pid != self.current and not self.hands_over:
+            self.member(pid=pid).sessions.append(self.now + 0.05)
+            self.last_from_old = self.now
 
     def check(self, member: Member) -> None:
         if not member.checked or member.admin & 1:
@@ -482,6 +491,34 @@ def test_a_state_that_cannot_be_saved_fails() -> None:
     assert "could not be saved for a restart of HAProxy (no space)" in str(balancer.refused(state="drain"))
 
 
+# ----------------------------------------------------------------------------------------------- somebody else's word
+
+
+@pytest.mark.parametrize(
+    ("admin", "wanted", "states_left_alone"),
+    [(8, "ready", ["drain", "maint"]), (1, "ready", ["maint"]), (8, "drain", ["drain"]), (1, "drain", ["maint"])],
+)
+def test_a_server_that_somebody_else_has_put_elsewhere_is_left_alone(
+    admin: int, wanted: str, states_left_alone: list[str]
+) -> None:
+    balancer = Balancer("catalog/s0", "catalog/s1", "api/s0", checked=False)
+    balancer.member("catalog/s0").admin = admin
+    before = states(balancer)
+    unless = {"s0": states_left_alone, "s1": []}
+    outcome = balancer.change(["s0", "s1"], state=wanted, wait=0.0, unless=unless)
+    assert outcome.left_alone == {"s0": {8: "drain", 1: "maint"}[admin]}
+    assert states(balancer)["catalog/s0"] == before["catalog/s0"]
+    assert [one.name for one in outcome.servers] == ["s1"]
+
+
+def test_a_server_that_is_out_in_one_backend_is_left_alone_in_all() -> None:
+    balancer = Balancer("catalog/s0", "api/s0", checked=False)
+    balancer.member("api/s0").admin = 1
+    outcome = balancer.change(["s0"], "catalog,api", state="drain", wait=0.0, unless={"s0": ["maint", "drain"]})
+    assert (outcome.left_alone, outcome.changed) == ({"s0": "maint"}, False)
+    assert balancer.member("catalog/s0").admin == 0
+
+
 # ------------------------------------------------------------------------------------------------------------ capacity
 
 
@@ -707,12 +744,14 @@ def test_a_worker_that_ends_before_it_is_told_is_not_believed() -> None:
     st.lists(st.floats(0.01, 3.0), max_size=3),
     st.sampled_from(["drain", "maint"]),
     st.booleans(),
+    st.lists(st.floats(0.01, 5.0), max_size=3),
 )
-def test_drained_means_no_session_in_any_worker(
-    ends: list[float], reloads: list[float], how: str, forgetful: bool
+def test_drained_means_no_session_in_any_worker_and_no_new_one(
+    ends: list[float], reloads: list[float], how: str, forgetful: bool, idle: list[float]
 ) -> None:
     balancer = Balancer()
     balancer.member().sessions = ends
+    balancer.hands_over, balancer.idle = False, {100: idle}
     balancer.reloads = sorted(reloads)
     if forgetful:
         balancer.save = lambda: None  # type: ignore[method-assign]
@@ -721,6 +760,12 @@ def test_drained_means_no_session_in_any_worker(
     for pid in balancer.workers:
         assert balancer.member(pid=pid).sessions == []
     assert balancer.member().admin != 0
+    done_at = balancer.now
+    # A reload that begins later is another story: what is idle then was not idle in an old worker.
+    if balancer.current != 100:
+        for _ in range(25):
+            balancer.sleep(0.25)
+        assert balancer.last_from_old <= done_at
 
 
 def test_timeout_fails_and_leaves_it_as_it_is() -> None:

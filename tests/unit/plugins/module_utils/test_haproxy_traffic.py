@@ -55,7 +55,7 @@ def test_a_look_has_every_worker_and_lists_sessions_unless_there_are_too_many(
     replies = {"show proc": recorded(version, "proc")}
     pid = state.parse_processes(replies["show proc"])[1].pid
     replies[f"@!{pid} show servers state"] = recorded(version, "servers-state")
-    replies[f"@!{pid} show stat -1 4 -1"] = recorded(version, "stat")
+    replies[f"@!{pid} show stat -1 6 -1"] = recorded(version, "stat")
     replies[f"@!{pid} show sess"] = recorded(version, "sess")
     monkeypatch.setattr(traffic, "MOST_SESSIONS", -1 if crowd else 5000)
     _view, found = runtime.look_at_traffic(replies.__getitem__, ["catalog"], 1234.5)

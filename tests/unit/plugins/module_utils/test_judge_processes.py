@@ -153,6 +153,15 @@ def test_what_was_seen_while_the_others_burned_is_not_held_against_the_release()
     assert Phase.FAILURE in phases([burning] * 3 + [quiet] * 3 + [(Counts(20, 100), Counts(1, 1000))] * 2)
 
 
+def test_what_was_seen_while_the_others_burned_does_not_speak_for_the_release_either() -> None:
+    process = ErrorProcess(ErrorLimits(), ALPHA)
+    process.look(Counts(0, 100), Counts(400, 1000), CALM)
+    before = process.state()["track"]["worse"]
+    for _look in range(5):
+        assert process.look(Counts(0, 100), Counts(400, 1000), CALM).phase is Phase.HOLD
+    assert process.state()["track"]["worse"] == before
+
+
 def test_without_a_baseline_the_tolerance_or_what_is_usual_judges() -> None:
     assert phases([(Counts(9, 300), None)], None)[-1] is Phase.INCONCLUSIVE
     assert phases([(Counts(9, 300), None)] * 3, None)[-1] is Phase.FAILURE
@@ -288,13 +297,13 @@ def test_the_same_latency_is_a_success_once_that_is_proven() -> None:
 
 def test_three_times_slower_is_found_at_the_second_look() -> None:
     times = Times("slow")
-    found = looked(latency(), [(times.some(15, 3), times.some(135)) for _look in range(2)])
+    found = looked(latency(), [(times.some(25, 3), times.some(135)) for _look in range(2)])
     assert found[-1] is Phase.FAILURE
 
 
 def test_what_was_usual_makes_the_first_look_count() -> None:
     times = Times("usual")
-    judgement = latency().look(times.some(15, 3), times.some(135), times.some(500))
+    judgement = latency().look(times.some(30, 3), times.some(135), times.some(500))
     assert judgement.phase is Phase.FAILURE
     assert judgement.evidence["test"] in ("percentile", "median")
 
@@ -321,6 +330,13 @@ def test_what_slows_down_both_condemns_nobody() -> None:
     times = Times("both")
     looks = [(times.some(15), times.some(135)) for _look in range(10)]
     looks += [(times.some(15, 2.5), times.some(135, 2.5)) for _look in range(10)]
+    assert Phase.FAILURE not in looked(latency(), looks)
+
+
+def test_a_threshold_from_before_a_slower_time_does_not_condemn_what_is_tolerated() -> None:
+    times = Times("slower time")
+    looks = [(times.some(15, 1.3), times.some(135)) for _look in range(10)]
+    looks += [(times.some(15, 2.2 * 1.3), times.some(135, 2.2)) for _look in range(30)]
     assert Phase.FAILURE not in looked(latency(), looks)
 
 
@@ -379,6 +395,12 @@ def test_a_baseline_of_infinite_times_is_none() -> None:
     times = Times("endless")
     found = looked(latency(), [([math.inf] * 15, [math.inf] * 30 + times.some(100)) for _look in range(3)])
     assert found[-1] is Phase.HOLD
+
+
+def test_a_few_infinite_times_of_the_others_do_not_hide_a_slow_release() -> None:
+    times = Times("some endless")
+    looks = [(times.some(45, 3), [math.inf] * 3 + times.some(132)) for _look in range(4)]
+    assert looked(latency(), looks)[-1] is Phase.FAILURE
 
 
 def test_an_absolute_limit_needs_no_baseline() -> None:

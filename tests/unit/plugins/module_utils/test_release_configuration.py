@@ -275,6 +275,14 @@ def test_a_difference_names_settings_and_no_value() -> None:
     assert difference(A, Configuration.of("# why\n" + A.environment, UNIT)).text() == "comments or the order of lines"
 
 
+def test_what_a_failing_service_says_of_its_secrets_stays_on_the_host() -> None:
+    variables = {"URL": "postgres://mes:pa$$word@db/mes", "KEY": 'quote"d\\key', "LEVEL": "info", "PEM": "-----\nabc\n"}
+    secret = module.secrets_of(Configuration.of(environment_file(variables) + "OLD='by hand'\n", ""))
+    said = {"text": "info: postgres://mes:pa$$word@db/mes refused pa$$word", "more": ['quote"d\\key', "by hand", 7]}
+    assert module.masked(said, secret) == {"text": "info: *** refused ***", "more": ["***", "***", 7]}
+    assert module.secrets_of(None) == []
+
+
 @pytest.mark.parametrize(
     ("environ", "told"),
     [

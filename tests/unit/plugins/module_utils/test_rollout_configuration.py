@@ -144,6 +144,17 @@ def test_a_version_that_came_in_between_is_not_taken_back() -> None:
     assert found.hosts["app-2"].running == "2@a"
 
 
+def test_a_person_reads_versions_where_configurations_are_the_same() -> None:
+    found = estate()
+    found.wanted, found.changes = "a", ""
+    record = roll_out(found, simulation.settings(found))
+    assert "app-1 1 -> 2\n" in report.plan_text(record, simulation.settings(found), {}, [])
+    found.wanted, found.changes = "b", "LOG_LEVEL"
+    record = roll_out(found, simulation.settings(found, "3"))
+    assert "2@a -> 3@b" in report.plan_text(record, simulation.settings(found), {}, [])
+    assert "2@a -> 3@b" in report.summary(record, 0.0)
+
+
 def test_a_record_has_digests_and_names_and_says_where_hosts_differ() -> None:
     found = estate()
     record = roll_out(found, configuration(found))

@@ -167,6 +167,22 @@ def test_a_run_that_goes_on_keeps_what_was_seen() -> None:
     assert taken.text.startswith("6 of 80 requests failed")
 
 
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"judge": "LatencyProcess", "seen": {}},
+        {"judge": "ErrorProcess", "seen": {"track": {"cash": "much"}}},
+        {"judge": "ErrorProcess", "seen": [1]},
+        {"judge": "ErrorProcess"},
+        "12 of 40",
+        None,
+    ],
+)
+def test_what_a_record_says_that_this_gate_cannot_have_seen_is_not_known(state: Any) -> None:
+    evidence = Evidence(gates(), {"errors": state})
+    assert judge(evidence, Seen(sent=40, good=40), good(400)).text.startswith("0 of 40 requests failed")
+
+
 def test_another_batch_is_another_canary() -> None:
     evidence = Evidence(gates(), {})
     judge(evidence, bad(5), Seen())

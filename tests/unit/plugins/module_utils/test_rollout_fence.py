@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_fence import ARGUMENTS, Fence, Fenced, store_id
 from hypothesis import given
+from hypothesis import settings as bounded
 from hypothesis import strategies as st
 
 HERE, THERE = "lb-1:/var/lib/mesops/rollouts #s0123456789ab", "etcd pg-1:/mesops/rollouts #sba9876543210"
@@ -37,6 +38,7 @@ def test_a_later_run_keeps_an_earlier_one_out(tmp_path: Path) -> None:
     fence(tmp_path, 11).claim()
 
 
+@bounded(max_examples=30, deadline=None)
 @given(numbers=st.lists(st.integers(1, 2**63), min_size=1, max_size=12))
 def test_the_highest_number_counts_in_whatever_order_they_come(
     tmp_path_factory: pytest.TempPathFactory, numbers: list[int]

@@ -315,7 +315,7 @@ def test_what_was_seen_is_in_the_record_and_a_run_that_goes_on_has_it() -> None:
     kept = record.evidence["errors"]
     again = Record.from_dict(record.to_dict())
     evidence = Evidence(rollout.settings.gates, again.evidence)
-    assert evidence._gates["errors"].process.state() == kept
+    assert evidence._gates["errors"].process.state() == kept["seen"]
 
 
 def test_figures_are_no_first_sample() -> None:

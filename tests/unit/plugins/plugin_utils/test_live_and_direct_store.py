@@ -12,7 +12,7 @@ import io
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Union, cast
@@ -365,6 +365,9 @@ def test_a_promotion_that_was_obeyed_is_forgotten_everywhere(run: Run, estate: E
 
 
 def test_a_flag_that_cannot_be_forgotten_is_trouble_of_the_store(run: Run, estate: Estate) -> None:
+    run.store.save(written())
+    estate.files.set_control("promote", "ops", "")
+    run.store.save(written())
     estate.down = True
     with pytest.raises(world.StoreLost, match="the disk is full"):
         run.store.clear_control()
@@ -612,6 +615,9 @@ def test_the_first_coordinator_that_answers_is_kept(three: Run, estate: Estate) 
     estate.unreachable = set()
     three.store.save(written())
     assert hosts(three) == ["lb-2"]
+    estate.files.set_control("promote", "ops", "")
+    three.store.save(written())
+    assert hosts(three) == ["lb-2"]
     estate.unreachable = {"lb-2", "lb-3"}
     three.store.clear_control()
     assert hosts(three) == ["lb-2", "lb-3", "lb-1"]
@@ -748,3 +754,43 @@ def test_options_that_lead_to_no_store_are_refused(given: dict[str, Any], senten
         DirectStore(cast(Fleet, None), settings, lambda _text: None)
     assert str(why.value).startswith(sentence)
     assert str(why.value).endswith(".")
+
+
+# ------------------------------------------------------------------------------------------------- flags, exactly once
+
+
+@pytest.mark.parametrize("flag", ["promote", "abort"])
+def test_a_flag_that_was_obeyed_is_not_obeyed_again_by_an_answer_that_was_under_way(
+    run: Run, estate: Estate, flag: str
+) -> None:
+    run.store.save(written())
+    given = asdict(cast(core.Control, estate.files.set_control(flag, "ops", "").after))
+    run.store.save(written())
+    run.store.clear_control()
+    run.store._take_in(given)
+    assert run.store.control is None
+    assert estate.files.read().control is None
+    run.store._take_in({**given, "at": given["at"] + 1})
+    assert run.store.control == world.Control(flag, "ops", ""), "one that came later is another one"
+
+
+def test_a_flag_that_could_not_be_forgotten_is_forgotten_with_the_next_write(run: Run, estate: Estate) -> None:
+    run.store.save(written())
+    estate.files.set_control("promote", "ops", "")
+    run.store.save(written())
+    estate.down = True
+    with pytest.raises(world.StoreLost, match="the disk is full"):
+        run.store.clear_control()
+    estate.down = False
+    run.store.save(written())
+    assert (run.store.control, estate.files.read().control) == (None, None)
+
+
+def test_whoever_lost_the_lock_leaves_the_flag_to_its_successor(run: Run, estate: Estate) -> None:
+    run.store.save(written())
+    estate.files.set_control("promote", "ops", "")
+    run.store.save(written())
+    estate.files.break_lock("ops", "")
+    with pytest.raises(world.LockLost):
+        run.store.clear_control()
+    assert estate.files.read().control is not None

@@ -144,6 +144,7 @@ def node(
         # What does not run is started, which needs no rollout; and without a release there is nothing to configure.
         (world.Node("1@a", None, None, wanted="a"), None),
         (world.Node(None, None, None, wanted="a"), None),
+        (world.Node(None, None, None, changes="new LEVEL"), None),
     ],
 )
 def test_which_hosts_need_their_configuration_rolled_out(seen: world.Node, differs: str | None) -> None:
@@ -161,6 +162,13 @@ def test_a_configuration_comes_to_the_one_version_that_runs() -> None:
     ):
         with pytest.raises(PlanError, match=reason):
             setup.with_version_that_runs(settings, nodes)
+
+
+def test_site_leaves_out_hosts_that_have_no_release_yet() -> None:
+    settings = Site(hosts=("app-1", "app-2", "app-3"), excluded=("app-4",)).settings
+    nodes = {"app-1": node(), "app-2": world.Node(), "app-3": world.Node(reason="no route")}
+    found = setup.without_empty_hosts(settings, nodes)
+    assert (found.hosts, found.excluded) == (("app-1", "app-3"), ("app-4", "app-2"))
 
 
 def test_site_goes_host_after_host_and_asks_only_whether_they_are_ready() -> None:

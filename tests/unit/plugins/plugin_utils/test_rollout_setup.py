@@ -142,7 +142,25 @@ def test_little_has_to_be_said() -> None:
     assert (found.batches, found.min_available, found.weights) == ((1, "25%"), "50%", (10, 100))
     assert (found.drain_deadline, found.drain_on_timeout, found.min_healthy_time) == (60.0, "fail", 10.0)
     assert (found.pause_timeout, found.prove_stop, found.migrations) == (3600.0, False, {})
-    assert set(found.gates) == {"ready", "running", "errors"}
+    assert set(found.gates) == {"ready", "running", "errors", "up"}
+
+
+def test_two_services_on_the_same_hosts_never_see_each_others_settings() -> None:
+    gate = {"version": {"stage": "ready", "probe": {"type": "tcp", "address": "localhost:$port"}}}
+    given = {
+        "catalog": {
+            **{"port": 3000, "command": "bin/catalog", "group": "apps", "readiness_host": "catalog.example.com"},
+            "rollout": {"gates": gate, "min_healthy_time": 60, "prove_stop": True, "drain": {"deadline": "5m"}},
+        },
+        "pricing": {"port": 3001, "command": "bin/pricing", "group": "apps", "rollout": {"weights": [50, 100]}},
+    }
+    catalog, pricing = (settings_of(app=one) for one in app_service_plan(given, ["apps"])["services"])
+    assert (catalog.min_healthy_time, catalog.prove_stop, catalog.drain_deadline) == (60, True, 300)
+    assert (pricing.min_healthy_time, pricing.prove_stop, pricing.drain_deadline) == (10, False, 60)
+    assert (catalog.weights, pricing.weights) == ((10, 100), (50, 100))
+    assert (set(catalog.gates) - set(pricing.gates), set(pricing.gates) - set(catalog.gates)) == ({"version"}, set())
+    assert [one.gates["ready"].probe["host"] for one in (catalog, pricing)] == ["catalog.example.com", "localhost"]
+    assert (catalog.backends, pricing.backends) == (("catalog",), ("pricing",))
 
 
 def test_everything_that_is_said_counts() -> None:
@@ -167,7 +185,7 @@ def test_everything_that_is_said_counts() -> None:
     assert (found.hosts, found.excluded, found.backends) == (("app-1",), ("app-2",), ("shop", "api"))
     assert (found.batches, found.min_available, found.weights) == ((2,), 1, (5, 50, 100))
     assert (found.min_healthy_time, found.drain_deadline, found.drain_on_timeout) == (90.0, 120.0, "kill")
-    assert set(found.gates) == {"ready", "running"}
+    assert set(found.gates) == {"ready", "running", "up"}
     assert (found.pause_timeout, found.prove_stop, found.addresses) == (60.0, True, {"app-1": "192.0.2.1"})
     assert found.migrations["expand"]["command"] == "bin/migrate"
     assert found.least == 1
