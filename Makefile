@@ -1,7 +1,7 @@
 # The two commands of this project are `make demo` and `make test`. All the set-up they need happens by itself.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help venv hosts demo demo-down test lint unit bench matrix artifacts clean changelog reference package
+.PHONY: help venv hosts demo demo-down test lint unit simulate mutations bench matrix artifacts clean changelog reference package
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -40,6 +40,12 @@ lint: venv
 
 unit: venv
 	@$(BIN)/python tests/run.py unit
+
+simulate: venv ## play stories that seeds draw: SEEDS=100000, from FIRST=0; SEED=4711 tells one at length
+	@$(BIN)/python -m simulations --seeds $(or $(SEEDS),10000) --first $(or $(FIRST),0) $(if $(SEED),--seed $(SEED))
+
+mutations: venv ## take back one mend of the rollouts at a time, and show the story that finds it
+	@$(BIN)/python -m simulations.mutations --seeds $(or $(SEEDS),3000)
 
 bench: venv hosts ## measure, and write docs/benchmarks.md; PART=rollouts measures only that
 	@$(BIN)/python tests/bench.py $(PART)

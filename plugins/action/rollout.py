@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import traceback
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -24,6 +25,7 @@ from ansible_collections.mesops.platform.plugins.module_utils.rollout_state impo
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_watch import fill_probe, place_of
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_world import (
     BalancerTrouble,
+    LockLost,
     Opened,
     SampleRequest,
     StoreLost,
@@ -71,16 +73,25 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             if self._task.check_mode:
                 return {**result, **self._plan(world, engine, "rollback" if back else "rollout")}
             record = engine.roll_back() if back else engine.roll_out()
-        except (PlanError, BalancerTrouble, StoreLost, ValueError) as why:
-            return {**result, "failed": True, "changed": False, "msg": f"Refused, nothing was changed: {why}"}
+        except (PlanError, BalancerTrouble, StoreLost, LockLost) as refusal:
+            return {**result, "failed": True, "changed": False, "msg": f"Refused, nothing was changed: {refusal}"}
         except ControllerGone:
             os._exit(1)
+        except Exception as error:
+            # The engine lets out only what came before its first change.
+            DISPLAY.vvv(traceback.format_exc())
+            text = f"an error that nobody expected, {type(error).__name__}: {error}"
+            return {**result, "failed": True, "changed": False, "msg": f"Refused, nothing was changed: {text}"}
         finally:
             world.fleet.end()
         if engine.defect:
             DISPLAY.vvv(engine.defect)
         good = (state.SUCCEEDED, state.REVERTED) if back else (state.SUCCEEDED,)
-        return {**result, **self._outcome(record, engine.changed, record.status in good, args.get("report"))}
+        found = self._outcome(record, engine.changed, record.status in good, args.get("report"))
+        kept = report.kept_out_text(record)
+        if kept and not found.get("failed"):
+            found.update(_kept_out(record, kept, fails=wanted != "configured"))
+        return {**result, **found}
 
     def _take_configuration(self, world: LiveWorld, by_site: bool) -> dict[str, Any] | None:
         """Set the world to a changed configuration alone; the task's result where there is nothing to roll out."""
@@ -133,7 +144,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             DISPLAY.display(f"Every host of {record.service} runs {record.version} and is in service: nothing to do.")
         else:
             manifest = self._manifest(world, record) if record.direction == state.FORWARD else {}
-            facts += self._samples(world, list(record.hosts))
+            if record.kind == "rollout" and record.direction == state.FORWARD:
+                facts += self._samples(world, list(record.hosts))
             DISPLAY.display(report.plan_text(record, world.settings, manifest, facts))
         return {
             "changed": not decision.nothing,
@@ -173,7 +185,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     # -------------------------------------------------------------------------------------------------------- outcome
 
     def _outcome(self, record: Record, changed: bool, good: bool, path: Any) -> dict[str, Any]:
-        if record.hosts:
+        if record.hosts or record.kept_out:
             DISPLAY.display(report.summary(record, time.time()))
         found: dict[str, Any] = {"changed": changed, "rollout": _brief(record)}
         if path:
@@ -200,6 +212,18 @@ def _diff(decision: Decision) -> dict[str, Any]:
         "before_header": record.service,
         "after_header": record.id,
     }
+
+
+def _kept_out(record: Record, kept: str, fails: bool) -> dict[str, Any]:
+    """What a task says of hosts that others keep out; site.yml, which rolls out no release, does not fail for them."""
+    text = (
+        f"{record.kind} {record.id} is done and there is nothing to revert, but not every host is in traffic: somebody "
+        f"else keeps out {kept}; put it back with haproxy_server, or leave it out of the rollout with rollout_exclude."
+    )
+    if fails:
+        return {"failed": True, "msg": text}
+    DISPLAY.warning(text)
+    return {}
 
 
 def _brief(record: Record) -> dict[str, Any]:

@@ -163,7 +163,11 @@ def way_back(host: str, target: str, node: Node, history: History, kind: str = "
     sound = [one for one in (node.current, node.running) if one not in (None, target, *failed)]
     if sound and not left_out(last_of(host, history)):
         return sound[0]
-    return version or (node.previous if node.previous not in failed else None)
+    before = version or (node.previous if node.previous not in failed else None)
+    if before is None and target == node.current and target not in failed and not left_out(last_of(host, history)):
+        # Nothing is known but that it ran the target when it was found.
+        return target
+    return before
 
 
 def down_at(host: str, sight: Sight, kept: Mapping[str, Collection[str]]) -> list[str]:
@@ -272,6 +276,8 @@ def adopt(record: Record, settings: Settings, sight: Sight, history: History) ->
     before = deepcopy(record.kept_out)
     told = _take_balancers(record, settings)
     told += _let_leave(record, settings)
+    if record.direction == state.BACK or record.kind == "rollback":
+        told += _rejoin(record, settings)
     record.kept_out = _kept_by_others(record, settings, sight, history)
     told += [
         f"{', '.join(hosts)} was taken out of traffic at {name} by somebody else meanwhile and is left so"
@@ -310,6 +316,14 @@ def _let_leave(record: Record, settings: Settings) -> list[str]:
         f"as it is ({record.left[host].phase})"
         for host in leaving
     ]
+
+
+def _rejoin(record: Record, settings: Settings) -> list[str]:
+    """Hosts that were excluded in between go back as the others do: what was under way with them is not forgotten."""
+    back = [host for host in record.left if host in settings.hosts]
+    record.hosts.update({host: record.left.pop(host) for host in back})
+    _renumber(record, [*record.batches, back])
+    return [f"{', '.join(back)} takes part again"] if back else []
 
 
 def _let_join(record: Record, settings: Settings, sight: Sight, history: History) -> list[str]:

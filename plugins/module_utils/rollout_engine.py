@@ -57,6 +57,8 @@ class Engine:
         """What was seen before anything was done."""
         self.batch: list[str] = []
         """The hosts whose turn it is."""
+        self.share = 0
+        """The part of its weight, in percent, that the batch has in traffic."""
         self.changed = False
         self.defect = ""
         """The traceback of an exception that nobody expected."""
@@ -204,6 +206,9 @@ class Engine:
             "Run the same command again to go on, or revert: ansible-playbook mesops.platform.rollback "
             f"-e rollout_service={record.service}"
         )
+        part = [host for host in self._partly_in() if host not in left]
+        if part:
+            record.advice = f"{', '.join(part)} takes only a part of its share until then. {record.advice}"
         if left:
             record.advice = f"{', '.join(left)} stays out of traffic until then. {record.advice}"
         try:
@@ -212,6 +217,12 @@ class Engine:
             self.steps.event(f"the record could not be written: {trouble}")
         self.world.release()
         return None
+
+    def _partly_in(self) -> list[str]:
+        """Hosts that have not been given their whole share, those that an earlier run has left so included."""
+        record = self.record
+        inside = [host for host, one in record.hosts.items() if one.phase == state.IN_SERVICE]
+        return [host for host in inside if (self.share if host in self.batch else min(record.weights)) < 100]
 
     def _rescue(self) -> list[str]:
         """Put back what is safe to put back, whatever else is out of order; the hosts that stay out."""
@@ -284,7 +295,7 @@ class Engine:
         record.enter([host for host in hosts if record.phase(host) == state.PENDING], state.PREPARED, self.world.now())
         if hosts:
             self.world.tell(f"{record.version} is installed", hosts)
-        if record.kind == "rollback" or record.configuration_only:
+        if record.configuration_only:
             return
         carried = self.settings.migrations or next((one.manifest for one in found.values()), {}).get("migrations") or {}
         try:
@@ -300,6 +311,7 @@ class Engine:
         begin = self.world.clock()
         for host in hosts:
             record.hosts[host].observed_s = 0.0
+        self.share = 0
         self.steps.drain(hosts)
         started = self._activate(hosts)
         self.watch.pass_gates(READY, hosts, started)
@@ -340,6 +352,7 @@ class Engine:
                 f"{self.steps.old_trouble(down)}, as before the rollout, so that is not laid to the release; bring it "
                 "up there, or leave the host out with rollout_exclude"
             )
+        self.share = percent
         self.record.enter(hosts, state.IN_SERVICE, self.world.now())
         self.world.tell(f"in service with {percent} % of the weight", hosts)
 
@@ -379,6 +392,8 @@ class Engine:
         """End a rollback that was asked for. When it is aborted, what serves goes on serving, with what it runs."""
         record = self.record
         if aborted:
+            # Those of an earlier run included, which has left them in the middle of their turn.
+            self.batch = [host for host, one in record.hosts.items() if one.phase in state.UNDER_WAY]
             self._settle(self.batch)
         left = [host for host, one in record.hosts.items() if one.phase != state.DONE]
         if not left:

@@ -167,6 +167,9 @@ def plan_text(record: Record, settings: Settings, manifest: Mapping[str, Any], f
         clip(
             f"Plan: {record.kind} of {service} to {record.version}, {len(record.hosts)} hosts, "
             f"{len(record.batches)} batches"
+            if record.direction == state.FORWARD
+            else f"Plan: {record.kind} of {service} to {record.version} goes back on "
+            f"{sum(map(len, record.touched()))} of {len(record.hosts)} hosts, newest first"
         ),
         "",
         *_batches(record),
@@ -215,18 +218,21 @@ def _changes(record: Record) -> list[str]:
     return _some(lines, NOTES_SHOWN, "lines")
 
 
-def _move(host: HostRecord, nothing: str) -> str:
+def _move(host: HostRecord, nothing: str, back: bool = False) -> str:
     """From what a host goes to what, such as "1.3.0 -> 1.4.0"."""
     before, after = plainly(host.previous, host.target)
-    return f"{clip(before or nothing, VERSION_WIDTH)} -> {clip(str(after), VERSION_WIDTH)}"
+    ways = [clip(before or nothing, VERSION_WIDTH), clip(str(after), VERSION_WIDTH)]
+    return " -> ".join(reversed(ways) if back else ways)
 
 
 def _batches(record: Record) -> list[str]:
+    back = record.direction == state.BACK
+    batches = record.touched() if back else record.batches
     lines: list[str] = []
-    for number, batch in enumerate(record.batches[:BATCHES_SHOWN], 1):
-        moves = [f"{clip(host, NAME_WIDTH)} {_move(record.hosts[host], 'nothing')}" for host in batch]
+    for number, batch in enumerate(batches[:BATCHES_SHOWN], 1):
+        moves = [f"{clip(host, NAME_WIDTH)} {_move(record.hosts[host], 'nothing', back)}" for host in batch]
         lines += listing(moves, f"  batch {number}: ")
-    rest = record.batches[BATCHES_SHOWN:]
+    rest = batches[BATCHES_SHOWN:]
     if rest:
         lines.append(f"  and {len(rest)} more batches with {sum(map(len, rest))} hosts")
     return lines
@@ -257,10 +263,12 @@ def timeline(host: HostRecord, begin: float) -> str:
 def summary(record: Record, now: float) -> str:
     """One screen about a rollout: what became of it, host by host, the evidence, and how to go on."""
     took = (record.ended_at or record.updated_at or now) - record.started_at
-    head = f"{OUTCOMES.get(record.status, record.status)}: {record.kind} of {record.service} to {record.version}"
+    but = ", BUT NOT ALL IN TRAFFIC" if record.status in state.FINISHED and record.kept_out else ""
+    head = f"{OUTCOMES.get(record.status, record.status)}{but}: {record.kind} of {record.service} to {record.version}"
     lines = ["", clip(f"{head}, {duration(took)}, {record.id}")]
     if record.reason:
         lines += wrap(record.reason, "  ")
+    lines += _not_in_traffic(record)
     lines += _changes(record)
     if record.hosts:
         lines += ["", *_hosts(record)]
@@ -271,6 +279,25 @@ def summary(record: Record, now: float) -> str:
     if record.advice:
         lines += ["", *wrap(record.advice, "  How to go on: ")]
     return "\n".join(lines)
+
+
+def kept_out_text(record: Record) -> str:
+    """The hosts that somebody else has taken out of traffic, each with the load balancers where; or nothing."""
+    places: dict[str, list[str]] = {}
+    for balancer, hosts in record.kept_out.items():
+        for host in hosts:
+            places.setdefault(host, []).append(balancer)
+    return ", ".join(f"{host} at {' and '.join(where)}" for host, where in places.items())
+
+
+def _not_in_traffic(record: Record) -> list[str]:
+    """Hosts that others keep out, and those that have left the rollout: they are as they are, and not forgotten."""
+    kept = kept_out_text(record)
+    lines = (
+        wrap(f"{kept}, by somebody else; put it back when it is meant to serve", "  kept out    ", 2) if kept else []
+    )
+    left = [f"{host} ({one.phase})" for host, one in record.left.items()]
+    return lines + (listing(left, "  has left    ", 1) if left else [])
 
 
 # The hosts that a person wants to see first: those that need help, then those that moved.

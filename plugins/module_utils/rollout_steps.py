@@ -73,7 +73,8 @@ class Steps:
     # ------------------------------------------------------------------------------------------------- a person's flags
 
     def promoted(self) -> bool:
-        """Whether a person wants to go on without waiting; obeys pause and abort on the way."""
+        """Whether a person wants to go on without waiting; looks at the lock, obeys pause and abort on the way."""
+        self.check_store()
         if self._obey() != "promote":
             return False
         self.used_up()
@@ -172,13 +173,15 @@ class Steps:
         """Take hosts out of traffic at once, as far as enough others are there, and do not wait for their sessions."""
         if not hosts:
             return
+        mine = [host for host in hosts if self.record.hosts[host].taken_out]
         # Written first: a run that goes on must not take them for hosts that somebody else has taken out.
         self.record.enter(hosts, state.FAILED, self.world.now())
         self.save()
         out, why = self.room(hosts)
         if out:
-            self.world.drain(self.where(out), patience=0, least=self.settings.least, mine=out)
+            found = self.world.drain(self.where(out), patience=0, least=self.settings.least, mine=mine)
             self.check_store()
+            self._others_took(found.kept)
             self.world.tell("out of traffic", out)
         staying = [host for host in hosts if host not in out]
         if staying:

@@ -9,6 +9,7 @@ phases in which it does something of its own. All combinations are also unit tes
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from typing import Any
 
 import estate
 import pytest
-from helpers import NODES, Command, load, new_version, roll_out, settle, versions
+from helpers import BALANCERS, NODES, Command, load, new_version, roll_out, settle, versions
 
 # What a rollout says as it enters a phase.
 PHASES = {
@@ -34,8 +35,7 @@ CONTROL = {
         "probe": {"type": "haproxy", "measure": "errors", "min_samples": 5},
         "interval": 1,
         "initial_delay": 1,
-        "count": 2,
-        "timeout": 10,
+        "timeout": 4,
     }
 }
 NUMBERS = {
@@ -220,17 +220,29 @@ def test_lock_of_a_dead_holder_runs_out() -> None:
     settle()
 
 
-@pytest.mark.parametrize("host", ["roll-lb-1"])
-def test_files_on_one_host_do_as_well(host: str) -> None:
-    """The store in files, killed and taken up again."""
+@pytest.fixture
+def other_store() -> Iterator[None]:
+    """Afterwards nobody remembers the store in files."""
+    yield
+    for host in (*BALANCERS, *NODES):
+        estate.on(host, "rm -rf /var/lib/mesops/fences /var/lib/mesops/rollouts")
+
+
+@pytest.mark.usefixtures("other_store")
+def test_another_store_is_refused_until_a_person_adopts_it_and_files_do_as_well() -> None:
+    """The store in files, killed and resumed."""
     release = new_version()
+    refused = roll_out(release, rollout_backend="file")
+    assert refused.end() != 0, refused.said
+    given_up = re.search(r"adopt: (\S+) in rollout_store", " ".join(refused.said.split()))
+    assert given_up, refused.said
+    chosen = {"rollout_backend": "file", "rollout_adopt": given_up[1]}
     with load():
-        command = roll_out(release, rollout_backend="file")
+        command = roll_out(release, **chosen)
         command.wait_for(PHASES["canary"])
         command.kill()
-        again = roll_out(release, rollout_backend="file")
+        again = roll_out(release, **chosen)
         assert again.end() == 0, again.said
-        assert "is taken up again" in again.said
-    assert estate.on(host, "ls /var/lib/mesops/rollouts/catalog").split()
+    assert estate.on("roll-lb-1", "ls /var/lib/mesops/rollouts/catalog").split()
     assert set(versions().values()) == {release["version"]}
     settle()

@@ -8,6 +8,10 @@ import hashlib
 import itertools
 import os
 import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,7 @@ import pytest
 from helpers import (
     BALANCERS,
     LIE,
+    NODES,
     Command,
     load,
     new_version,
@@ -74,10 +79,23 @@ def test_good_release_and_back_again() -> None:
 
 BAD: dict[str, tuple[list[str], dict[str, Any], str]] = {
     "never starts": (["never-starts"], {}, r"gate ready: roll-app-1: release \S+ (died|ended|is not ready)"),
-    "exits after some seconds": (
-        ["exits-after 6"],
+    "hangs from its 200th request on": (
+        ["hangs-after 200"],
+        {"rollout_min_healthy_time": 60},
+        r"gate errors failed: .*",
+    ),
+    "flaps": (
+        ["flaps 3"],
         {"rollout_min_healthy_time": 20},
-        r"gate (running|ready|errors) failed: ",
+        r"gate (ready|stays-up|errors|running) failed: .*",
+    ),
+    "hangs up on every request": (["drops any"], {}, r"gate errors failed: .*"),
+    # HAProxy sends them to the other node, so that no client notices until no other node is left.
+    "hangs up on GETs": (["drops GET"], {}, r"gate errors failed: .*"),
+    "dies under another service's load": (
+        ["dies-when-called"],
+        {"rollout_min_healthy_time": 20},
+        r"gate (running|ready|errors|stays-up) failed: ",
     ),
     "live but never ready": (
         ["never-ready"],
@@ -105,12 +123,37 @@ BAD: dict[str, tuple[list[str], dict[str, Any], str]] = {
 }
 
 
+@contextmanager
+def another_service() -> Iterator[None]:
+    """On each node, something asks the service on loopback, ten times a second, while it is there to be asked."""
+    ask = "while sleep 0.1; do curl --silent --max-time 1 --output /dev/null http://127.0.0.1:3000/price; done"
+    for host in NODES:
+        estate.on(host, f"systemd-run --unit=another --collect bash -c {shlex.quote(ask)}")
+    try:
+        yield
+    finally:
+        for host in NODES:
+            estate.on(host, "systemctl stop another", check=False)
+
+
+@contextmanager
+def cut_off(host: str, other: str) -> Iterator[None]:
+    """A host sends nothing to another one any more."""
+    pid = estate.docker("inspect", "--format", "{{.State.Pid}}", host).strip()
+    route = ["nsenter", "--target", pid, "--net", "ip", "route"]
+    subprocess.run([*route, "add", "unreachable", f"{other}/32"], check=True, timeout=30)
+    try:
+        yield
+    finally:
+        subprocess.run([*route, "del", "unreachable", f"{other}/32"], check=True, timeout=30)
+
+
 @pytest.mark.parametrize("name", BAD)
 def test_bad_release_goes_back_by_itself(name: str) -> None:
     behaviour, variables, reason = BAD[name]
     release = new_version(*behaviour)
     before = versions()
-    with load() as run:
+    with load() as run, another_service() if "another" in name else nullcontext():
         command = roll_out(release, **variables)
         assert command.end() != 0, command.said
         assert versions() == before
@@ -122,10 +165,30 @@ def test_bad_release_goes_back_by_itself(name: str) -> None:
     shares = run.report.per_node
     canary = sum(shares.get("roll-app-1", {}).values())
     assert run.report.failed <= max(3, 0.25 * canary), run.report.table()
-    if "500" not in name and "exits" not in name:
+    if not {"500", "every", "dies", "hangs"}.intersection(name.split()) or name == "hangs up on GETs":
         assert run.report.failed == 0, run.report.table()
     # The other node was never touched.
     assert f"roll-app-2  runs {release['version']}" not in command.said
+
+
+def test_node_that_a_load_balancer_does_not_reach_is_named_and_keeps_its_traffic() -> None:
+    release = new_version()
+    before = versions()
+    with cut_off("roll-lb-2", NODES["roll-app-1"]), load(targets=("http://10.206.0.11",)) as run:
+        estate.wait_for(
+            lambda: stats("roll-lb-2")["roll-app-1"]["status"] == "DOWN", timeout=30, what="the check to fail"
+        )
+        refused = roll_out(release)
+        assert refused.end() != 0, refused.said
+        assert re.search(r"roll-app-1 is DOWN at roll-lb-2", " ".join(refused.said.split())), refused.said
+        assert versions() == before
+        assert stats("roll-lb-1")["roll-app-1"]["status"] == "UP"
+        without = roll_out(release, rollout_exclude=["roll-app-1"], rollout_min_available=0)
+        assert without.end() == 0, without.said
+        assert versions() == {**before, "roll-app-2": release["version"]}
+        assert stats("roll-lb-1")["roll-app-1"]["status"] == "UP"
+    assert run.report.failed == 0, run.report.table()
+    settle()
 
 
 def test_expand_that_fails_drains_nothing() -> None:

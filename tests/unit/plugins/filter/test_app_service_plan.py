@@ -20,6 +20,21 @@ def plan(services: Any, *groups: str) -> dict[str, Any]:
     return subject.app_service_plan(services, list(groups), "node-1")
 
 
+def test_a_process_that_ends_is_started_again_however_it_ended() -> None:
+    unit = plan({"catalog": GOOD}, "catalog")["configurations"]["catalog"]["unit"]
+    assert [line for line in unit.splitlines() if line.startswith("Restart")] == ["Restart=always", "RestartSec=2"]
+
+
+def test_role_gate_and_load_balancer_are_told_alike_how_readiness_is_asked() -> None:
+    given = {**GOOD, "readiness_path": "/up", "readiness_host": "www.example.com", "readiness_status": [200, "204-205"]}
+    (found,) = plan({"catalog": given}, "catalog")["services"]
+    assert found["readiness_status"] == "200,204-205"
+    assert found["ready"] == {
+        **{"url": "http://127.0.0.1:3000/up", "host": "www.example.com", "status": ["200", "204-205"]},
+        **{"within": 2, "timeout": 60},
+    }
+
+
 def test_a_minimal_service_is_complete() -> None:
     found = plan({"catalog": GOOD}, "catalog")
     assert found["errors"] == []

@@ -491,6 +491,34 @@ def test_a_state_that_cannot_be_saved_fails() -> None:
     assert "could not be saved for a restart of HAProxy (no space)" in str(balancer.refused(state="drain"))
 
 
+# ----------------------------------------------------------------------------------------------- somebody else's word
+
+
+@pytest.mark.parametrize(
+    ("admin", "wanted", "states_left_alone"),
+    [(8, "ready", ["drain", "maint"]), (1, "ready", ["maint"]), (8, "drain", ["drain"]), (1, "drain", ["maint"])],
+)
+def test_a_server_that_somebody_else_has_put_elsewhere_is_left_alone(
+    admin: int, wanted: str, states_left_alone: list[str]
+) -> None:
+    balancer = Balancer("catalog/s0", "catalog/s1", "api/s0", checked=False)
+    balancer.member("catalog/s0").admin = admin
+    before = states(balancer)
+    unless = {"s0": states_left_alone, "s1": []}
+    outcome = balancer.change(["s0", "s1"], state=wanted, wait=0.0, unless=unless)
+    assert outcome.left_alone == {"s0": {8: "drain", 1: "maint"}[admin]}
+    assert states(balancer)["catalog/s0"] == before["catalog/s0"]
+    assert [one.name for one in outcome.servers] == ["s1"]
+
+
+def test_a_server_that_is_out_in_one_backend_is_left_alone_in_all() -> None:
+    balancer = Balancer("catalog/s0", "api/s0", checked=False)
+    balancer.member("api/s0").admin = 1
+    outcome = balancer.change(["s0"], "catalog,api", state="drain", wait=0.0, unless={"s0": ["maint", "drain"]})
+    assert (outcome.left_alone, outcome.changed) == ({"s0": "maint"}, False)
+    assert balancer.member("catalog/s0").admin == 0
+
+
 # ------------------------------------------------------------------------------------------------------------ capacity
 
 

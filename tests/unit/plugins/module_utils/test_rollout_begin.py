@@ -253,6 +253,68 @@ def test_what_a_failed_attempt_left_is_nothing_to_go_back_to() -> None:
     assert record.batches[0] == ["app-2"]
 
 
+def attempt(version: str, before: str, phase: str, status: str, kind: str = "rollout") -> dict[str, Any]:
+    """An earlier rollout, as far as app-2 is concerned."""
+    return past(1, version, {"app-2": HostRecord(0, version, before, phase=phase)}, status, kind)
+
+
+ROLLED_BACK, FAILED, DONE = rollout_state.ROLLED_BACK, rollout_state.FAILED, rollout_state.DONE
+
+
+@pytest.mark.parametrize(
+    ("history", "version"),
+    [
+        # Brought back counts as proof, also of a version that no rollout has brought.
+        (
+            [
+                attempt("4", "hotfix", FAILED, rollout_state.BROKEN),
+                attempt("3", "hotfix", ROLLED_BACK, rollout_state.REVERTED),
+                attempt("2", "1", DONE, rollout_state.SUCCEEDED),
+            ],
+            "hotfix",
+        ),
+        # A person went back from 3, which so is nothing to go back to although it was done once.
+        (
+            [
+                attempt("2", "3", FAILED, rollout_state.BROKEN, "rollback"),
+                attempt("3", "2", DONE, rollout_state.SUCCEEDED),
+                attempt("2", "1", DONE, rollout_state.SUCCEEDED),
+            ],
+            "2",
+        ),
+        # What failed once and was done later has proved itself.
+        (
+            [
+                attempt("3", "2", FAILED, rollout_state.BROKEN),
+                attempt("2", "1", DONE, rollout_state.SUCCEEDED),
+                attempt("2", "1", ROLLED_BACK, rollout_state.REVERTED),
+            ],
+            "2",
+        ),
+        # Where the history does not reach so far: what ran before the first of the failed attempts.
+        (
+            [
+                attempt("4", "3", FAILED, rollout_state.BROKEN),
+                attempt("3", "2", FAILED, rollout_state.BROKEN),
+            ],
+            "2",
+        ),
+    ],
+)
+def test_the_way_back_leads_to_what_last_proved_itself_on_the_host(history: list[dict[str, Any]], version: str) -> None:
+    seen = sight({"app-2": Node("4", "3", None)}, {(name, "app-2"): DRAIN for name in BALANCERS})
+    record = begin_rollout(blank(version="5"), settings("5"), seen, history)
+    assert record.hosts["app-2"].previous == version
+
+
+def test_a_host_that_is_only_mended_goes_back_to_the_version_that_it_has_if_that_was_proved() -> None:
+    seen = sight({"app-2": Node("2", "1", None)}, {(name, "app-2"): DOWN for name in BALANCERS})
+    there = {host: Node("2", "1", "2") for host in ("app-1", "app-3")}
+    seen = Sight({**seen.nodes, **there}, seen.servers)
+    record = begin_rollout(blank(), settings(), seen, [done("2", "1")])
+    assert {host: one.previous for host, one in record.hosts.items()} == {"app-2": "2"}
+
+
 # ------------------------------------------------------------------------------------------------------------ rollback
 
 NEW = {host: Node("2", "1", "2") for host in HOSTS}

@@ -624,3 +624,16 @@ def test_history_is_as_long_as_asked_for() -> None:
 def test_gate_texts_need_no_more_than_a_type() -> None:
     for kind in ("http", "tcp", "systemd", "haproxy", "promql", "postgres"):
         assert report.gate_line(GateSpec("x", {"type": kind})).startswith("  gate        x (traffic): ")
+
+
+def test_hosts_that_others_keep_out_and_those_that_left_have_their_own_place() -> None:
+    record = new_record(names(3), kept_out={"lb-1": ["app-2"], "lb-2": ["app-2", "app-3"]}, status=state.SUCCEEDED)
+    record.left = {"app-9": HostRecord(0, "2", "1", phase=state.DRAINED)}
+    lines = report.summary(record, 0).splitlines()
+    assert lines[1].startswith("DONE, BUT NOT ALL IN TRAFFIC: ")
+    assert any(
+        line.startswith("  kept out    app-2 at lb-1 and lb-2, app-3 at lb-2, by somebody else") for line in lines
+    )
+    assert any(line.startswith("  has left    app-9 (drained)") for line in lines)
+    many = new_record(names(150), kept_out={f"lb-{number}": list(names(150)) for number in range(5)})
+    assert len(report.summary(many, 0).splitlines()) <= 45

@@ -246,6 +246,27 @@ def test_the_version_before_is_not_judged_by_what_is_said_about_the_new_one() ->
     assert new["once"]["version"]["json"] == {"version": "2"}
 
 
+def test_hosts_that_go_back_wait_for_readiness_and_for_gates_that_are_about_both_versions() -> None:
+    probe = {"type": "http", "url": "http://127.0.0.1:$port/internal/warm-$version"}
+    gates = {
+        "warm": {"stage": "ready", "probe": probe, "failure_limit": -1},
+        "cache": {"stage": "ready", "probe": probe, "both": True},
+    }
+    site = Site(gates=gates)
+    site.reply("app_release", {})
+    site.world.activate({"app-1": "1", "app-2": "2"})
+    old, new = (site.hosts.asked("app_release")[host].arguments["ready"] for host in ("app-1", "app-2"))
+    assert (set(old["until"]), set(old["once"])) == ({"ready", "cache"}, set())
+    assert old["until"]["cache"]["url"].endswith("warm-1")
+    assert (set(new["until"]), set(new["once"])) == ({"ready", "warm"}, {"running", "cache"})
+
+
+def test_a_look_at_a_migration_begins_none(site: Site) -> None:
+    site.reply("app_migration", {"step_state": "idle"})
+    assert site.world.look_at_migration("app-1", "2", "expand", Migration("bin/migrate")) == world.Migrated()
+    assert site.hosts.asked("app_migration")["app-1"].check
+
+
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
@@ -317,6 +338,33 @@ def test_hosts_get_their_share_once_every_load_balancer_sees_them_up(site: Site)
     expected = {"server": ["app-1"], "state": "ready", "weight": "10%", "wait": 40, "on_timeout": "report"}
     assert expected.items() <= call.arguments.items()
     assert call.timeout >= 100
+
+
+def test_what_somebody_else_has_taken_out_is_left_alone_at_that_load_balancer_and_told(site: Site) -> None:
+    answers = {"lb-1": balancer(server("app-1")), "lb-2": balancer(left_alone={"app-1": "maint"})}
+    site.reply("haproxy_server", lambda call: answers[call.host])
+    assert site.world.drain(BOTH, patience=3, least=1).kept == {"lb-2": ["app-1"]}
+    assert site.hosts.asked("haproxy_server")["lb-1"].arguments["unless"] == {"app-1": ["maint", "drain"]}
+    # What the rollout has drained itself is not somebody else's, but maint is.
+    assert site.world.enter(BOTH, 100, mine=["app-1"]).kept == {"lb-2": ["app-1"]}
+    assert site.hosts.asked("haproxy_server")["lb-1"].arguments["unless"] == {"app-1": ["maint"]}
+
+
+def test_a_server_may_be_let_in_without_waiting_for_its_check(site: Site) -> None:
+    site.reply("haproxy_server", balancer(server("app-1", up=False, status="DOWN")))
+    assert set(site.world.enter(BOTH, 100, wait=False).down) == {"app-1"}
+    assert site.hosts.asked("haproxy_server")["lb-1"].arguments["wait"] == 0
+
+
+def test_load_balancers_alone_are_looked_at_without_the_nodes(site: Site) -> None:
+    site.reply("haproxy_server", balancer(server("app-1"), server("app-2", up=False, status="DOWN", check="L4TOUT")))
+    found = site.world.servers()
+    assert found["lb-1"]["app-1"].serving
+    assert found["lb-2"]["app-2"].check == "DOWN, L4TOUT"
+    assert site.hosts.asked("app_release") == {}
+    site.hosts.unreachable = {"lb-2"}
+    with pytest.raises(world.BalancerTrouble, match="lb-2"):
+        site.world.servers()
 
 
 def test_a_load_balancer_that_does_not_obey_is_trouble(site: Site) -> None:

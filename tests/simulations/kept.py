@@ -1,0 +1,65 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Stories that once broke a promise, as short as they could be made. They stay, whatever the generator draws later."""
+
+from __future__ import annotations
+
+from simulations.story import Command, Event, Story, Trouble, Wishes
+
+KEPT: dict[str, Story] = {
+    "a halt at a part of the weight named nobody": Story(
+        services=(Wishes(weights=(5, 30, 100)),),
+        commands=(Command(version="2", troubles=(Trouble(13, "store fails"),)),),
+    ),
+    "hosts that an earlier run had left out were not named by a halt before their turn": Story(
+        commands=(
+            Command(version="2", troubles=(Trouble(6, "killed after"),)),
+            Command(version="2", troubles=(Trouble(4, "store fails"),)),
+        ),
+    ),
+    "an abort of a rollback that was taken up forgot the host of the run before": Story(
+        hosts=3,
+        services=(Wishes(drain_on_timeout="wait", session=60.0),),
+        commands=(
+            Command(version="2"),
+            Command("rollback", troubles=(Trouble(23, "paused after", 200.0),)),
+            Command("rollback", after=60.0),
+        ),
+        events=(Event("abort", 0.1, during=2),),
+    ),
+    "an abort of a rollback that is not taken up that was taken up forgot the host of the run before": Story(
+        hosts=3,
+        services=(Wishes(drain_on_timeout="wait", session=60.0),),
+        commands=(
+            Command(version="2"),
+            Command("rollback", troubles=(Trouble(23, "paused after", 200.0),)),
+            Command(version="3"),
+        ),
+        events=(Event("abort", 33.3, during=2),),
+    ),
+    "a host that was excluded in the middle of its turn never came back": Story(
+        services=(Wishes(min_healthy_time=0.0),),
+        commands=(
+            Command(version="2", troubles=(Trouble(12, "paused after", 200.0),)),
+            Command("rollback", excluded=(1,)),
+        ),
+    ),
+    "a host that was only mended had no way back": Story(
+        commands=(Command(version="1"), Command(version="1"), Command(version="3")),
+        events=(Event("balancer cut off from a host", 11.0, host=1),),
+    ),
+    "a host that a person drained while it was judged was put back by the way back": Story(
+        services=(Wishes(session=4.0),),
+        commands=(Command(version="3"),),
+        events=(Event("drain", 32.2, host=1),),
+    ),
+    "an answer of the store that was lost while a batch was judged": Story(
+        hosts=2,
+        commands=(Command(version="2", troubles=(Trouble(25, "store lost"),)),),
+    ),
+}
+
+KNOWN: dict[str, str] = {
+    "a run never waits longer than a person's word may wait": "a promotion ends an observation with one long sleep",
+}
+"""Promises that the product is known to break, and why; each goes with its mend."""

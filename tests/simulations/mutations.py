@@ -1,0 +1,243 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Takes back one mend of the product at a time, and shows the story that finds it: ``python -m simulations.mutations``.
+
+Each mutation is a change of the product's text as it stands, made in a copy. What cannot be found in the text any more
+is an error, so that the list follows the code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+DEADLINE = 900
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One mend, taken back."""
+
+    defect: str
+    """What the product then does wrong, for a person."""
+    place: str
+    """The file below ``plugins/``."""
+    text: str
+    instead: str
+
+
+STEPS, ENGINE, BEGIN = (f"module_utils/rollout_{name}.py" for name in ("steps", "engine", "begin"))
+HISTORY, FILE, LIVE = (
+    "module_utils/rollout_history.py",
+    "module_utils/rollout_store_file.py",
+    "plugin_utils/live_store.py",
+)
+
+MUTATIONS = (
+    Mutation(
+        "an abort of a rollback takes healthy hosts out of traffic",
+        ENGINE,
+        "            self._settle(self.batch)\n",
+        "            self.steps.keep_out([host for host in record.hosts if record.phase(host) != state.DONE])\n",
+    ),
+    Mutation(
+        "one host that fails in a rollback takes its batch out of traffic",
+        ENGINE,
+        "        self.steps.keep_out(list(broken))\n",
+        "        broken.update(dict.fromkeys(batch if broken else (), 'so'))\n"
+        "        self.steps.keep_out(list(broken))\n",
+    ),
+    Mutation(
+        "a run that was told that its lock is lost goes on",
+        LIVE,
+        "        if isinstance(self._error, world.LockLost):\n            raise self._error\n",
+        "        self._error = None\n",
+    ),
+    Mutation(
+        "a lock has no number, so nothing tells an older run from a newer one",
+        FILE,
+        "ttl, ttl, revision + 1)",
+        "ttl, ttl, 1)",
+    ),
+    Mutation(
+        "records stand in the order of their controllers' clocks",
+        FILE,
+        "key=lambda one: one[:3]",
+        "key=lambda one: one[1:3]",
+    ),
+    Mutation(
+        "whoever comes takes the lock, held or not",
+        FILE,
+        "            if held is not None and not held.is_meant(takeover):\n"
+        "                raise Locked(self.service, held)\n",
+        "",
+    ),
+    Mutation(
+        "an unfinished rollout is bound to the load balancers of its first run",
+        BEGIN,
+        "    record.balancers = list(settings.balancers)\n",
+        "",
+    ),
+    Mutation(
+        "what a person took out between two runs is taken for the rollout's own",
+        BEGIN,
+        '        if server.admin == "ready" or host not in settings.hosts:\n            return False\n',
+        "        return False\n",
+    ),
+    Mutation(
+        "what a person takes out during a run is put back",
+        STEPS,
+        "        mine = [host for host in hosts if self.record.hosts[host].taken_out]\n"
+        "        found = self.world.enter(",
+        "        mine = list(hosts)\n        found = self.world.enter(",
+    ),
+    Mutation(
+        "a host that a person drains while it is judged counts as drained by the rollout",
+        STEPS,
+        "least=self.settings.least, mine=mine)",
+        "least=self.settings.least, mine=out)",
+    ),
+    Mutation(
+        "a rollback does not look whether a migration since then has closed the way",
+        BEGIN,
+        "    for one in history[: oldest + 1]:\n",
+        "    for one in history[:0]:\n",
+    ),
+    Mutation(
+        "a rollout that goes back does not look whether a migration has closed the way",
+        ENGINE,
+        "        elif record.frozen_by:\n            self._freeze()\n",
+        "",
+    ),
+    Mutation(
+        "the way back leads to the release that was active before, whether it failed or not",
+        BEGIN,
+        "    version, failed = proved(host, history)\n    sound =",
+        "    version, failed = node.previous, set()\n    sound =",
+    ),
+    Mutation(
+        "a rollback reverts the hosts of the last record only",
+        BEGIN,
+        "    for host in settings.hosts:\n        node = sight.nodes[host]\n",
+        "    for host in [one for one in settings.hosts if one in last.hosts]:\n        node = sight.nodes[host]\n",
+    ),
+    Mutation(
+        "sessions on a release that was judged bad are waited for like others",
+        STEPS,
+        "        if condemned:\n",
+        "        if False:\n",
+    ),
+    Mutation(
+        "a promotion stays set after it was obeyed",
+        STEPS,
+        "                self.world.clear_control()\n",
+        "                pass\n",
+    ),
+    Mutation(
+        "people are not heard while a migration runs",
+        STEPS,
+        "            try:\n                self.checkpoint()\n            except Aborted as word:",
+        "            try:\n                pass\n            except Aborted as word:",
+    ),
+    Mutation(
+        "a drain does not look how many others are left",
+        STEPS,
+        "        least = settings.least\n",
+        "        least = 0\n",
+    ),
+    Mutation(
+        "a batch is not drained before its version is switched",
+        ENGINE,
+        "        self.steps.drain(hosts)\n        started",
+        "        started",
+    ),
+    Mutation(
+        "a halt does not name hosts that have a part of their weight only",
+        ENGINE,
+        "        if part:\n",
+        "        if False:\n",
+    ),
+    Mutation(
+        "a halt puts no host back whose drain came to nothing, and names none",
+        ENGINE,
+        "                return self._put_back()\n",
+        "                return []\n",
+    ),
+    Mutation(
+        "an abort forgets hosts that an earlier run has left in the middle of their turn",
+        ENGINE,
+        "            self.batch = [host for host, one in record.hosts.items() if one.phase in state.UNDER_WAY]\n",
+        "",
+    ),
+    Mutation(
+        "a host that was only mended has no way back",
+        BEGIN,
+        "        return target\n    return before\n",
+        "        return None\n    return before\n",
+    ),
+    Mutation(
+        "a host that was excluded in the middle of its turn never takes part again",
+        BEGIN,
+        '    if record.direction == state.BACK or record.kind == "rollback":\n        told += _rejoin',
+        "    if False:\n        told += _rejoin",
+    ),
+    Mutation(
+        "the last gate's verdict does not count",
+        "module_utils/rollout_watch.py",
+        '        if policy == "rollback":\n',
+        "        if False:\n",
+    ),
+)
+
+
+def find(mutation: Mutation, seeds: int) -> str:
+    """The story that breaks a promise when a mend is taken back, as the command line tells it."""
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder) / "ansible_collections/mesops/platform"
+        for part in ("module_utils", "plugin_utils"):
+            shutil.copytree(ROOT / "plugins" / part, home / "plugins" / part)
+        place = home / "plugins" / mutation.place
+        before = place.read_text(encoding="utf-8")
+        if mutation.text not in before:
+            return f"NOT IN THE TEXT ANY MORE: {mutation.place}"
+        place.write_text(before.replace(mutation.text, mutation.instead, 1), encoding="utf-8")
+        command = [sys.executable, "-m", "simulations", "--first-broken", "--seeds", str(seeds), "--processes", "1"]
+        paths = [folder, str(ROOT / "tests")]
+        done = subprocess.run(
+            command,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=DEADLINE,
+        )
+        return (done.stdout.strip() or done.stderr.strip()).splitlines()[-1]
+
+
+def main() -> int:
+    """The table of the page docs/simulation.md; 1 when a mutation was not found."""
+    parser = argparse.ArgumentParser(prog="simulations.mutations", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=3000)
+    parser.add_argument("--only", default="", help="only mutations whose text has this word")
+    asked = parser.parse_args()
+    meant = [one for one in MUTATIONS if asked.only in one.defect]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = pool.map(lambda one: (one, find(one, asked.seeds)), meant)
+        missed = 0
+        print("| what the product then does | story | the promise that it breaks |\n| --- | --- | --- |")
+        for mutation, line in found:
+            missed += " | " not in line
+            print(f"| {mutation.defect} | {line} |", flush=True)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,336 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Plays a story to its end, with the product's own engine, and tells which promises were broken."""
+
+from __future__ import annotations
+
+import contextlib
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ansible_collections.mesops.platform.plugins.module_utils import rollout_plan as plan
+from ansible_collections.mesops.platform.plugins.module_utils import rollout_store, rollout_store_options
+from ansible_collections.mesops.platform.plugins.module_utils import rollout_world as world
+from ansible_collections.mesops.platform.plugins.module_utils.release_archive import Refused
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_engine import Engine
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import PlanError, Service, Settings
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import Record
+from ansible_collections.mesops.platform.plugins.plugin_utils import direct_store, live_store
+from simulations import promises
+from simulations.acts import Ended, Run, Watched
+from simulations.acts import Story as Over
+from simulations.clock import Clock
+from simulations.estate import Estate
+from simulations.plain import record_as_dict
+from simulations.stores import Client, MemoryStore
+from simulations.story import Command, Event, Story, Wishes, service_name
+from simulations.worlds import Endless, Killed, StoryWorld
+
+FINAL_RUNS = 4
+READY_TIMEOUT = 15.0
+PERSON = "a person"
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A promise that was broken."""
+
+    promise: str
+    how: str
+    at: float
+    run: int
+
+
+class _Time:
+    """What the product takes for the module time while a story is played."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.monotonic = lambda: clock.time
+
+
+@contextlib.contextmanager
+def _simulated(clock: Clock) -> Iterator[None]:
+    """Let the product's way to the store use the simulated clock and store, and write its records fast."""
+    names: tuple[tuple[Any, str], ...] = (
+        (direct_store, "time"),
+        (live_store, "time"),
+        (live_store, "slept"),
+        (rollout_store_options, "open_store"),
+        (Record, "to_dict"),
+    )
+    kept = [getattr(place, name) for place, name in names]
+    for (place, name), value in zip(
+        names, (_Time(clock), _Time(clock), lambda: clock.time, lambda given: given["client"], record_as_dict)
+    ):
+        setattr(place, name, value)
+    try:
+        yield
+    finally:
+        for (place, name), value in zip(names, kept):
+            setattr(place, name, value)
+
+
+class Play:
+    """One story, while it is played."""
+
+    def __init__(self, story: Story, *, tell: bool = False) -> None:
+        self.story = story
+        self.clock = Clock()
+        self.estate = Estate(story, self.clock)
+        self.stores = {name: MemoryStore(name, clock=lambda: self.clock.time) for name in self.estate.wishes}
+        self.dead: set[int] = set()
+        self.runs: list[Run] = []
+        self.broken: list[Broken] = []
+        self.notes: list[str] = []
+        self._tells = tell
+        self._ids = iter(range(10**6))
+        self._busy = False
+        self._memory: dict[str, Any] = {"quiet": story.quiet}
+
+    # ----------------------------------------------------------------------------------------------------- from outside
+
+    def play(self) -> list[Broken]:
+        """All that was broken, in order."""
+        with _simulated(self.clock):
+            for event in self.story.events:
+                if event.at < 0:
+                    self._happen(event, None)
+            if self.story.commands:
+                self._plan(0)
+            self.clock.play()
+            self._finally()
+        return self.broken
+
+    def watch(self, act: Watched) -> None:
+        """Hold an act against the promises."""
+        for name, how in promises.judge(act, self._memory):
+            run = act.run.number if not isinstance(act, Over) else -1
+            self.broken.append(Broken(name, how, self.clock.time, run))
+            self._note(f"BROKEN {name}: {how}")
+
+    def note(self, run: Run, text: str) -> None:
+        """Keep what a run tells."""
+        if self._tells:
+            self._note(f"{run.number + 1}> {text}")
+
+    def _note(self, text: str) -> None:
+        if self._tells:
+            self.notes.append(f"{self.clock.time:8.1f} {text}")
+
+    # --------------------------------------------------------------------------------------------------------- commands
+
+    def _plan(self, number: int) -> None:
+        """Let a command begin when it is time."""
+        command = self.story.commands[number]
+
+        def begin() -> None:
+            if self._busy:
+                self.clock.start(lambda: self._command(number))
+            else:
+                self._busy = True
+                self._command(number)
+                self._busy = False
+
+        self.clock.at(self.clock.time + command.after, begin)
+
+    def _command(self, number: int) -> None:
+        following = number + 1
+        beside = following < len(self.story.commands) and self.story.commands[following].beside
+        if beside:
+            self._plan(following)
+        run = self._new_run(self.story.commands[number])
+        for event in self.story.events:
+            if event.during == number and event.at >= 0:
+                self._plan_event(event, run)
+        self._perform(run)
+        if not beside and following < len(self.story.commands):
+            self._plan(following)
+
+    def _plan_event(self, event: Event, run: Run) -> None:
+        self.clock.at(self.clock.time + event.at, lambda: self._happen(event, run))
+
+    def _new_run(self, command: Command) -> Run:
+        service = service_name(command.service)
+        settings = settings_of(self.story, command)
+        client = Client(self.stores[service])
+        before = {
+            (name, host): server.admin == "ready" and server.percent >= 100 and self.estate.up(one, host, name)
+            for name, balancer in self.estate.balancers.items()
+            for (one, host), server in balancer.servers.items()
+            if one == service
+        }
+        run = Run(len(self.runs), command, service, settings, client, self.clock.time, before)
+        self.runs.append(run)
+        return run
+
+    def _perform(self, run: Run) -> Run:
+        outside = StoryWorld(self, run)
+        engine = Engine(outside, run.settings, lambda _now: f"{run.service}-{next(self._ids)}", f"tester-{run.number}")
+        self.note(run, f"--- {run.command.what} {run.command.version}")
+        try:
+            run.record = engine.roll_back() if run.command.what == "rollback" else engine.roll_out()
+        except (PlanError, world.BalancerTrouble, world.StoreLost, world.LockLost, Refused) as why:
+            run.refusal = f"{type(why).__name__}: {why}"
+        except Killed:
+            run.killed = True
+        except Endless:
+            self._break_by_hand(run, promises.ENDS, "it has not ended after thousands of operations")
+            run.killed = True
+            self.dead.add(1000 + run.number)
+        except Exception as error:
+            self._break_by_hand(run, promises.ENDS, f"{type(error).__name__}: {error}")
+            run.killed = True
+            if self._tells:
+                self.notes += traceback.format_exc().splitlines()
+        run.changed = engine.changed
+        run.ended_at = self.clock.time
+        said = run.refusal or (run.record and f"{run.record.status}: {run.record.reason} | {run.record.advice}")
+        self.note(run, f"--- {'killed' if run.killed else said}")
+        self.watch(Ended(run, self.estate, self.clock.time))
+        return run
+
+    def _break_by_hand(self, run: Run, promise: str, how: str) -> None:
+        self.broken.append(Broken(promise, how, self.clock.time, run.number))
+        self._note(f"BROKEN {promise}: {how}")
+
+    def _finally(self) -> None:
+        """Everything works again, nobody does anything, and the last command of each service is given once more."""
+        self.estate.heal()
+        for service, store in self.stores.items():
+            store.down = False
+            self._speak("resume", service)
+        self._note("everything works again")
+        self._busy = True
+        last = []
+        for service in self.stores:
+            mine = [run for run in self.runs if run.service == service]
+            if mine:
+                last.append(self._until_done(mine[-1].command))
+                if not _over(last[-1]):
+                    last[-1] = self._until_done(replace(mine[-1].command, what="rollback", version=""))
+        opened = {name: store.read().open_record for name, store in self.stores.items()}
+        self.watch(Over(self.estate, tuple(self.runs), tuple(last), opened))
+
+    def _until_done(self, command: Command) -> Run:
+        """Give a command in peace, again as long as that helps."""
+        plain = Command(troubles=(), machine="control-9")
+        command = replace(plain, what=command.what, version=command.version, service=command.service)
+        for _attempt in range(FINAL_RUNS):
+            # As a person would, once what is there has warmed up and old locks have run out.
+            self.clock.wait(100)
+            run = self._perform(self._new_run(command))
+            if _over(run):
+                break
+        return run
+
+    # ----------------------------------------------------------------------------------------------------------- events
+
+    def _happen(self, event: Event, run: Run | None) -> None:
+        self._note(f"EVENT {event.what} app-{event.host + 1} {event.balancer}")
+        service, name = service_name(event.service), f"app-{min(event.host + 1, self.story.hosts)}"
+        if event.what in ("pause", "resume", "promote", "abort", "unlock"):
+            self._speak(event.what, service)
+        elif event.what in ("drain", "maint", "put back"):
+            self._by_hand(event, service, name)
+        elif event.what.startswith("balancer"):
+            self._balancer(event)
+        elif event.what.startswith("store"):
+            self.stores[service].down = event.what == "store down"
+        else:
+            self._host(event, name)
+
+    def _speak(self, flag: str, service: str) -> None:
+        store = self.stores[service]
+        with contextlib.suppress(Refused, rollout_store.StoreError):
+            if flag == "unlock":
+                store.break_lock(PERSON, "it hangs")
+                return
+            change = store.set_control(flag, PERSON, "")
+            if flag == "promote" and change.before != change.after:
+                given = self._memory.setdefault("promotions", {})
+                given[change.record["id"]] = given.get(change.record["id"], 0) + 1
+            for run in self.runs:
+                if run.service == service and run.ended_at is None and change.before != change.after:
+                    run.flags.append((self.clock.time, flag))
+
+    def _by_hand(self, event: Event, service: str, host: str) -> None:
+        for number, name in enumerate(self.estate.balancers):
+            if event.balancer in (None, number):
+                server = self.estate.balancers[name].servers[service, host]
+                server.person_at = self.clock.time
+                if event.what == "put back":
+                    server.admin, server.by_person = "ready", False
+                elif server.admin == "ready":
+                    self.estate.take_out(service, host, name, "drain" if event.what == "drain" else "maint")
+                    server.by_person = True
+
+    def _balancer(self, event: Event) -> None:
+        for number, name in enumerate(self.estate.balancers):
+            if event.balancer in (None, number):
+                balancer = self.estate.balancers[name]
+                if event.what == "balancer cut off from a host":
+                    balancer.cut.add(f"app-{event.host + 1}")
+                else:
+                    balancer.alive = event.what == "balancer back"
+
+    def _host(self, event: Event, name: str) -> None:
+        host = self.estate.hosts[name]
+        if event.what == "host dies":
+            host.alive = False
+        elif event.what == "host back" and not host.alive:
+            host.alive = True
+            for service in host.apps:
+                self.estate.start(service, name)
+        elif event.what in ("host unreachable", "host reachable"):
+            host.reachable = event.what == "host reachable"
+        elif event.what in ("disk full", "disk free"):
+            host.full = event.what == "disk full"
+        elif event.what in ("prometheus down", "prometheus up"):
+            self.estate.prometheus = event.what == "prometheus up"
+        for run in self.runs:
+            if run.ended_at is None:
+                run.troubled.add(name)
+
+
+def _over(run: Run) -> bool:
+    return run.record is not None and run.record.finished and not run.refusal
+
+
+def settings_of(story: Story, command: Command) -> Settings:
+    """What the user of a command asks for."""
+    wishes: Wishes = story.services[command.service]
+    name = service_name(command.service)
+    service = Service(
+        name,
+        3000,
+        f"{name}.service",
+        f"bin/{name}",
+        name,
+        ready_timeout=READY_TIMEOUT,
+        stop_timeout=5,
+    )
+    everybody = [f"app-{number + 1}" for number in range(min(command.hosts or story.hosts, story.hosts))]
+    excluded = tuple(f"app-{number + 1}" for number in command.excluded if number < len(everybody))
+    balancers = range(story.balancers) if command.balancers is None else command.balancers
+    gates = {"errors": {"enabled": False} if wishes.errors_gate == "off" else {"on_inconclusive": wishes.errors_gate}}
+    return Settings(
+        service=service,
+        hosts=tuple(host for host in everybody if host not in excluded),
+        excluded=excluded,
+        balancers=tuple(f"lb-{number + 1}" for number in balancers if number < story.balancers) or ("lb-1",),
+        backends=(name,),
+        version=command.version if command.what == "rollout" else "",
+        artifact=f"{name}.tar.gz",
+        checksum="sha256:" + "0" * 64,
+        batches=wishes.batches,
+        weights=wishes.weights,
+        min_available=wishes.min_available,
+        min_healthy_time=wishes.min_healthy_time,
+        drain_deadline=wishes.drain_deadline,
+        drain_on_timeout=wishes.drain_on_timeout,
+        pause_timeout=wishes.pause_timeout,
+        prove_stop=wishes.prove_stop,
+        gates=plan.check_gates(gates, service),
+    )

@@ -1,0 +1,389 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The promises. Each is a function that is given every act it is about, and says how the act breaks it, or nothing.
+
+``memory`` is kept through one story, for the promises that have to remember.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from ansible_collections.mesops.platform.plugins.module_utils import rollout_state as state
+from simulations.acts import Act, Ended, Migrates, PutIn, Run, Slept, Story, Switched, TakenOut, Watched
+from simulations.estate import Estate
+
+Memory = dict[str, Any]
+Kind = TypeVar("Kind", bound=Watched)
+ENDS = "every run ends, in a state that the next command can finish"
+NOTICED = 3.0
+"""Seconds within which nobody can be blamed for not having seen what a person has just done."""
+OBEYED = 30.0
+"""Seconds within which a person's flag is obeyed, steps that are under way included."""
+BLIND = 5.0
+"""The longest that a run may sleep without looking at anything."""
+
+_PROMISES: list[tuple[str, type[Any], Callable[[Any, Memory], str | None]]] = []
+
+
+def promise(sentence: str, about: type[Kind]) -> Callable[[Callable[[Kind, Memory], str | None]], Any]:
+    """Let a function watch over a promise whenever something of the given kind happens."""
+
+    def note(check: Callable[[Kind, Memory], str | None]) -> Any:
+        _PROMISES.append((sentence, about, check))
+        return check
+
+    return note
+
+
+def judge(act: Watched, memory: Memory) -> Iterator[tuple[str, str]]:
+    """The promises that an act breaks, and how."""
+    for sentence, about, check in _PROMISES:
+        if isinstance(act, about):
+            how = check(act, memory)
+            if how:
+                yield sentence, how
+
+
+# ------------------------------------------------------------------------------------------------------------- capacity
+
+
+@promise("never fewer servers are available at a load balancer than promised because of a run", TakenOut)
+def capacity(act: TakenOut, memory: Memory) -> str | None:
+    """A server that does what it should is taken out only where enough others are left."""
+    least = act.run.settings.least
+    if act.served and act.well and act.left < least:
+        return f"{act.host} was taken out at {act.balancer}, where {act.left} are left of {least} that were promised"
+    return None
+
+
+# -------------------------------------------------------------------------------------------------------- people's word
+
+
+@promise("what a person took out stays out", PutIn)
+def stays_out(act: PutIn, memory: Memory) -> str | None:
+    """Nobody but a person puts back a server that a person has taken out, if it could know.
+
+    A drain by hand cannot be told from the drain of a run that was killed before it could say how far it came; the
+    state maint can.
+    """
+    told = act.run.deaf_at < act.person_at and (act.was == "maint" or not memory.get("killed"))
+    if act.by_person and told and act.at - act.person_at > NOTICED:
+        return f"{act.host} was put back at {act.balancer}"
+    return None
+
+
+@promise("what a person took out stays out", Ended)
+def note_killed(act: Ended, memory: Memory) -> str | None:
+    """Remember that a run could not say how far it came."""
+    memory["killed"] = memory.get("killed", False) or act.run.killed or act.run.client.lost
+    return None
+
+
+@promise("a run never waits longer than a person's word may wait", Slept)
+def never_blind(act: Slept, memory: Memory) -> str | None:
+    """Whoever waits looks up every few seconds."""
+    return f"it slept {act.seconds:.0f} s at once" if act.seconds > BLIND else None
+
+
+@promise("a person's flag is used up exactly once", Ended)
+def used_up_once(act: Ended, memory: Memory) -> str | None:
+    """No promotion goes for two waits, and none outlives the rollout that it was given to."""
+    record = act.run.record
+    if record is None:
+        return None
+    used = sum("promoted by a person" in event["text"] for event in record.events)
+    given = memory.get("promotions", {}).get(record.id, 0)
+    return f"{used} waits were ended by {given} promotions" if used > given else None
+
+
+@promise("an abort is obeyed within seconds", TakenOut)
+def aborted(act: TakenOut, memory: Memory) -> str | None:
+    """After an abort no other host's turn begins."""
+    return _after_abort(act, lambda record: record.phase(act.host) in (*state.UNTOUCHED, state.DRAINING))
+
+
+@promise("an abort is obeyed within seconds", Migrates)
+def aborted_migration(act: Migrates, memory: Memory) -> str | None:
+    """After an abort nobody goes on waiting for a migration."""
+    return _after_abort(act, lambda record: True)
+
+
+def _after_abort(act: Act, meant: Callable[[Any], bool]) -> str | None:
+    run, record = act.run, act.run.record
+    at = run.flag("abort")
+    if at is None or record is None or run.troubles or act.at - at < OBEYED or record.direction == state.BACK:
+        return None
+    return f"it went on {act.at - at:.0f} s after the abort" if meant(record) else None
+
+
+@promise("an abort is obeyed within seconds", Ended)
+def aborted_run(act: Ended, memory: Memory) -> str | None:
+    """A run that was aborted in time does not succeed."""
+    run = act.run
+    at = run.flag("abort")
+    if at is None or run.troubles or run.record is None or run.record.status != state.SUCCEEDED:
+        return None
+    return f"it was done {act.at - at:.0f} s after the abort" if act.at - at > OBEYED else None
+
+
+# ------------------------------------------------------------------------------------------------------------- the lock
+
+
+@promise("nothing changes without the lock", Act)
+def only_with_the_lock(act: Act, memory: Memory) -> str | None:
+    """A run changes nothing that its successor has changed, and nothing at all once it knows that the lock is lost."""
+    if not isinstance(act, (TakenOut, PutIn, Switched, Migrates)):
+        return None
+    what = (act.run.service, act.balancer if isinstance(act, (TakenOut, PutIn)) else act.host)
+    newest: dict[Any, int] = memory.setdefault("newest", {})
+    if act.run.client.lost:
+        return f"{what[1]} was changed by a run that had been told that its lock is lost"
+    if act.run.client.number < newest.get(what, 0):
+        return f"{what[1]} was changed by a run whose successor had changed it already"
+    newest[what] = act.run.client.number
+    return None
+
+
+# --------------------------------------------------------------------------------------------------------- the way back
+
+
+@promise("no process is switched while it takes traffic", Switched)
+def drained_first(act: Switched, memory: Memory) -> str | None:
+    """Whoever gets another version has been drained at every load balancer of the inventory."""
+    if not act.serving or act.before == act.version or act.run.troubles:
+        return None
+    return f"{act.host} was switched to {act.version} while {', '.join(act.serving)} sent it traffic"
+
+
+@promise("sessions on a release that was judged bad hold up no way back", Ended)
+def not_held_up(act: Ended, memory: Memory) -> str | None:
+    """They have a short deadline of their own, whatever the service's is."""
+    record = act.run.record
+    if record is None or record.kind != "rollout" or record.status != state.ROLLING_BACK:
+        return None
+    return record.reason if "outlived the drain deadline" in record.reason else None
+
+
+@promise("a rollback reverts the last release, on all hosts that run it, and nothing else", Ended)
+def whole_release(act: Ended, memory: Memory) -> str | None:
+    """After it no host runs that release any more, but those that are named."""
+    run, record = act.run, act.run.record
+    last: dict[str, tuple[str, str]] = memory.setdefault("last rollout", {})
+    if record is None or not record.finished or run.killed or run.refusal:
+        return None
+    if record.kind == "rollout":
+        if record.hosts:
+            last[run.service] = (record.version, record.status)
+        return None
+    version, status = last.get(run.service, ("", ""))
+    if (record.status, status) != (state.SUCCEEDED, state.SUCCEEDED) or record.resumed:
+        # One that is taken up again goes on with the hosts that it began with.
+        return None
+    left = [host for host in run.settings.hosts if act.estate.hosts[host].apps[run.service].current == version]
+    unsaid = [host for host in left if host not in record.reason]
+    return f"{', '.join(unsaid)} still runs {version}" if unsaid else None
+
+
+@promise("a rollback reverts the last release, on all hosts that run it, and nothing else", Switched)
+def nothing_else(act: Switched, memory: Memory) -> str | None:
+    """After a rollout that came to nothing there is nothing to revert on a host that serves."""
+    record = act.run.record
+    _version, status = memory.get("last rollout", {}).get(act.run.service, ("", ""))
+    if record is None or record.kind != "rollback" or status != state.REVERTED or record.resumed:
+        return None
+    names = [name for name, host in act.run.in_traffic if host == act.host]
+    sound = all(act.run.in_traffic[name, act.host] for name in names) and act.before != act.version
+    return f"{act.host} went back from {act.before} to {act.version}, one too far" if sound else None
+
+
+@promise("no version that failed is ever put into full traffic again", PutIn)
+def never_again(act: PutIn, memory: Memory) -> str | None:
+    """Only a person who names it may try it again."""
+    running = act.estate.hosts[act.host].apps[act.run.service].running
+    failed = memory.get("failed", set())
+    asked = act.run.command.what == "rollout" and act.run.command.version == running
+    if act.percent == 100 and (act.run.service, running) in failed and not asked:
+        return f"{act.host} got its whole share at {act.balancer} with {running}"
+    return None
+
+
+@promise("no version that failed is ever put into full traffic again", Ended)
+def note_failed(act: Ended, memory: Memory) -> str | None:
+    """Remember what was judged, where the judgement was right."""
+    record = act.run.record
+    if record is None or record.kind != "rollout" or not _judged(record.reason):
+        return None
+    gone_back = record.direction == state.BACK or record.status == state.BROKEN
+    if gone_back and act.estate.release(record.version).fault:
+        memory.setdefault("failed", set()).add((act.run.service, record.version))
+    return None
+
+
+def _judged(reason: str) -> bool:
+    return reason.startswith(("gate ", "activation", "balancers"))
+
+
+@promise("a migration that cannot be undone is never passed on the way back", Switched)
+def never_past(act: Switched, memory: Memory) -> str | None:
+    """A way back leads to no version that is older than what such a migration belongs to."""
+    burnt = _burnt(act.estate, act.run.service)
+    record = act.run.record
+    back = record is not None and (record.direction == state.BACK or record.kind == "rollback")
+    chosen: set[Any] = memory.setdefault("chosen", set())
+    if not back:
+        # A person who names an older version has decided that it can live with what the migration has left.
+        chosen.update((act.run.service, version) for version in burnt if version > act.version)
+    passed = [one for one in burnt if one > act.version and (act.run.service, one) not in chosen]
+    if back and passed and act.before != act.version:
+        return f"{act.host} went back to {act.version} past the migration of {passed[-1]}"
+    return None
+
+
+def _burnt(estate: Estate, service: str) -> list[str]:
+    found = []
+    for version, name in estate.migrated[service]:
+        step = getattr(estate.release(version), name)
+        if step is not None and not step.reversible:
+            found.append(version)
+    return sorted(found)
+
+
+# ------------------------------------------------------------------------------------------------------- how a run ends
+
+
+@promise("a bad release is never done", Ended)
+def bad_is_never_done(act: Ended, memory: Memory) -> str | None:
+    """A release that misbehaves from its start, on every host, is found."""
+    record = act.run.record
+    if record is None or record.kind != "rollout" or record.status != state.SUCCEEDED or not record.hosts:
+        return None
+    release = act.estate.release(record.version)
+    ready_fault = release.fault in ("never-starts", "never-ready", "corrupt", "dies")
+    gates = act.run.settings.gates
+    seen = ready_fault or (release.fault in ("errors", "hangs") and "errors" in gates)
+    in_traffic = any(
+        act.estate.serving(act.run.service, host, name) for host in record.hosts for name in record.balancers
+    )
+    patient = act.run.settings.min_healthy_time >= 10
+    promoted = any("promote" in event["text"] for event in record.events)
+    if (
+        seen
+        and release.after == 0
+        and release.only is None
+        and (in_traffic or ready_fault)
+        and patient
+        and not promoted
+    ):
+        return f"{record.version}, which is {release.fault}, was called done"
+    return None
+
+
+@promise("a good release without faults and without people is always done", Ended)
+def good_is_done(act: Ended, memory: Memory) -> str | None:
+    """Nothing happens, nothing is wrong: it is rolled out."""
+    run = act.run
+    peaceful = memory.get("quiet") and run.command.what == "rollout" and act.estate.release(run.command.version).good
+    if not peaceful or (run.record is not None and run.record.status == state.SUCCEEDED):
+        return None
+    said = run.refusal or f"{run.record.status if run.record else 'nothing'}: {run.record.reason if run.record else ''}"
+    expected = ("min_available is", "unfinished", "outlived the drain deadline")
+    return None if any(reason in said for reason in expected) else said
+
+
+@promise("no host ends worse than it was found, unless the report says so by name", Ended)
+def as_found(act: Ended, memory: Memory) -> str | None:
+    """Whoever was in traffic is in traffic, or is named."""
+    run = act.run
+    if run.killed or run.client.lost:
+        return None
+    told = _told(run)
+    worse = [host for host in _worse(act) if host not in told]
+    return f"{', '.join(worse)} does not take its whole share any more, which nothing says" if worse else None
+
+
+@promise("no run leaves a healthy host out of traffic when it is over", Ended)
+def healthy_is_in(act: Ended, memory: Memory) -> str | None:
+    """What is out when a record is closed is out for a reason of its own."""
+    run = act.run
+    if run.killed or run.troubles or run.client.lost or run.record is None or not run.record.finished:
+        return None
+    wronged = [host for host in _worse(act) if act.estate.well(run.service, host) and host not in run.troubled]
+    return f"{', '.join(wronged)} is well and out of traffic" if wronged else None
+
+
+def _worse(act: Ended) -> list[str]:
+    """Hosts that took their whole share somewhere when the run began, and do not now, because of the run."""
+    found: list[str] = []
+    run = act.run
+    for (name, host), before in run.in_traffic.items():
+        server = act.estate.balancers[name].servers[act.run.service, host]
+        now = server.admin == "ready" and server.percent >= 100
+        mine = (name, host) in run.took_out and not server.by_person
+        if before and not now and mine and host not in found:
+            found.append(host)
+    return found
+
+
+def _told(run: Run) -> str:
+    record = run.record
+    if record is None:
+        return run.refusal
+    failed = [host for host, one in record.hosts.items() if one.phase == state.FAILED]
+    return " ".join([run.refusal, record.advice, record.reason, *failed])
+
+
+@promise(ENDS, Story)
+def converges(act: Story, memory: Memory) -> str | None:
+    """When everything works again the last command succeeds, or says why it is not needed."""
+    for run in act.last:
+        how = _unfinished(act, run)
+        if how:
+            return how
+    return None
+
+
+_ALLOWED = (
+    "min_available is",
+    "cannot be undone",
+    "nothing to revert",
+    "none to go back to",
+    "no finished rollout",
+    "is unfinished",
+    "keeps the one",
+)
+
+
+def _unfinished(act: Story, run: Run) -> str | None:
+    estate, record = act.estate, run.record
+    if run.refusal:
+        return None if any(reason in run.refusal for reason in _ALLOWED) else f"refused: {run.refusal}"
+    if record is None:
+        return "it has no record"
+    release = estate.release(record.version)
+    if not record.finished:
+        frozen = record.status == state.FROZEN and not release.good
+        # With servers that a person has taken out there may be nothing to judge by, or too few others.
+        waits = any(reason in record.reason for reason in ("nobody went on", "fewer than"))
+        waits = waits and any(_by_person(estate, run, host) for host in run.settings.hosts)
+        return None if frozen or waits else f"{record.status} for ever: {record.reason}"
+    out = [
+        host
+        for host in record.hosts
+        if estate.well(run.service, host)
+        and not estate.whole(run.service, host)
+        and not (_by_person(estate, run, host) or _forgotten(act, run, host))
+    ]
+    return f"{', '.join(out)} is well and out of traffic after the last command ({record.status})" if out else None
+
+
+def _by_person(estate: Estate, run: Run, host: str) -> bool:
+    return any(one.servers[run.service, host].by_person for one in estate.balancers.values())
+
+
+def _forgotten(act: Story, run: Run, host: str) -> bool:
+    """Whether a load balancer where it is out was no part of some run, which so left it as it was, and is named now."""
+    narrow = {name for one in act.runs for name in act.estate.balancers if name not in one.settings.balancers}
+    kept = run.record.kept_out if run.record is not None else {}
+    return any(host in hosts for name, hosts in kept.items() if name in narrow)

@@ -1,0 +1,148 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The store of a simulation: the product's file store on files in memory, and one run's way to it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ansible_collections.mesops.platform.plugins.module_utils import rollout_store as core
+from ansible_collections.mesops.platform.plugins.module_utils import rollout_store_file
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_store_file import FileStore
+from simulations.plain import copied
+
+
+class _Directory:
+    """What the file store takes for the module os while it lists the records."""
+
+    class path:
+        join = staticmethod(os.path.join)
+        isdir = staticmethod(lambda _folder: True)
+
+    def __init__(self, files: Mapping[str, Any]) -> None:
+        self._files = files
+
+    def listdir(self, _folder: str) -> list[str]:
+        return [name.partition("/")[2] for name in self._files if name.startswith("records/")]
+
+
+@dataclass
+class MemoryStore(FileStore):
+    """``FileStore`` with a mapping for its directory. It changes nothing that it reads, so that is shared."""
+
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    audit: list[dict[str, Any]] = field(default_factory=list)
+    down: bool = False
+    taken: int = 0
+    """How often its lock was taken."""
+
+    def _read(self, name: str) -> dict[str, Any] | None:
+        return self.files.get(name)
+
+    def _write(self, name: str, value: Mapping[str, Any]) -> None:
+        self.files[name] = dict(value)
+
+    def _remove(self, name: str) -> None:
+        self.files.pop(name, None)
+
+    def _read_records(self) -> list[dict[str, Any]]:
+        kept = vars(rollout_store_file)["os"]
+        vars(rollout_store_file)["os"] = _Directory(self.files)
+        try:
+            return super()._read_records()
+        finally:
+            vars(rollout_store_file)["os"] = kept
+
+    def _read_audit(self, limit: int) -> list[dict[str, Any]]:
+        return self.audit[: -limit - 1 : -1] if limit > 0 else []
+
+    def _append_audit(self, entry: Mapping[str, Any]) -> None:
+        self.audit.append(dict(entry))
+
+    @contextmanager
+    def _alone(self, shared: bool = False, create: bool = False) -> Iterator[bool]:
+        if self.down:
+            raise core.StoreError("the store gives no answer")
+        yield True
+
+    def read(self, history: int = core.HISTORY, audit: int = core.AUDIT) -> core.View:
+        """See everything; what is seen may be changed."""
+        view = super().read(history, audit)
+        return replace(view, open_record=copied(view.open_record), history=copied(view.history))
+
+
+class Client:
+    """One run's way to the store: its requests and their answers may be lost; implements ``rollout_store.Store``."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self.service = store.service
+        self._store = store
+        self.trouble = ""
+        """What happens to the next request: store fails, store lost or store twice."""
+        self.lost = False
+        """Whether this run was told that it does not hold the lock any more."""
+        self.number = 0
+        """The how manieth that took the lock this run is, as the simulation counts."""
+
+    def _ask(self, act: Callable[[], Any]) -> Any:
+        trouble, self.trouble = self.trouble, ""
+        if trouble == "store fails":
+            raise core.StoreError("the store gave no answer")
+        try:
+            answer = act()
+            if trouble == "store twice":
+                answer = act()
+        except core.LockLost:
+            self.lost = True
+            raise
+        if trouble == "store lost":
+            raise core.StoreError("the store's answer was lost")
+        return answer
+
+    def read(self, history: int = core.HISTORY, audit: int = core.AUDIT) -> core.View:
+        """See everything."""
+        found: core.View = self._ask(lambda: self._store.read(history, audit))
+        return found
+
+    def acquire(self, holder: core.Holder, ttl: float, *, takeover: str | None = None) -> core.Lease:
+        """Take the lock."""
+        lease: core.Lease = self._ask(lambda: self._store.acquire(holder, ttl, takeover=takeover))
+        self._store.taken += 1
+        self.number = self._store.taken
+        return lease
+
+    def renew(self, token: str, ttl: float) -> core.Lease:
+        """Hold it for longer."""
+        lease: core.Lease = self._ask(lambda: self._store.renew(token, ttl))
+        return lease
+
+    def release(self, token: str) -> bool:
+        """Let go of it."""
+        released: bool = self._ask(lambda: self._store.release(token))
+        return released
+
+    def break_lock(self, by: str, reason: str) -> core.Lease | None:
+        """Not for runs."""
+        raise AssertionError("a run breaks no lock")
+
+    def write(self, record: Mapping[str, Any] | None, token: str, ttl: float) -> core.Written:
+        """Write the record."""
+        written: core.Written = self._ask(lambda: self._store.write(record, token, ttl))
+        return written
+
+    def close(self, record: Mapping[str, Any], token: str, keep: int = core.KEEP) -> None:
+        """Write the final record."""
+        self._ask(lambda: self._store.close(record, token, keep))
+
+    def set_control(self, flag: str, by: str, note: str) -> core.Change:
+        """Not for runs."""
+        raise AssertionError("a run sets no flag")
+
+    def clear_control(self, token: str) -> core.Control | None:
+        """Forget a promotion that was obeyed."""
+        left: core.Control | None = self._ask(lambda: self._store.clear_control(token))
+        return left

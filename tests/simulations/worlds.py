@@ -1,0 +1,586 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The world of one run: ``rollout_world.World`` on the simulated estate, with all that may go wrong on the way there.
+
+What a real run does through modules on hosts is done here to the estate; the store is the product's own, and so is the
+way to it. Each operation takes its time, and anybody may act meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from ansible_collections.mesops.platform.plugins.module_utils import rollout_store as core
+from ansible_collections.mesops.platform.plugins.module_utils import rollout_world as world
+from ansible_collections.mesops.platform.plugins.module_utils.judge import Phase
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import PlanError
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import Migration, Record
+from ansible_collections.mesops.platform.plugins.plugin_utils.direct_store import DirectStore
+from ansible_collections.mesops.platform.plugins.plugin_utils.live_store import StoreSettings
+from simulations.acts import Migrates, PutIn, Run, Slept, Switched, TakenOut
+from simulations.estate import Balancer, Host, Server
+from simulations.story import STORE_TROUBLES, Step, Trouble
+
+if TYPE_CHECKING:
+    from simulations.play import Play
+
+MOST_OPERATIONS = 4000
+BEAT = 5.0
+LEASE = 45.0
+MIGRATION_WAIT = 4.0
+
+
+class Killed(BaseException):
+    """Nothing catches it, as nothing catches SIGKILL."""
+
+
+class Fenced(Exception):
+    """A host has seen a newer run."""
+
+
+class Endless(BaseException):
+    """The run does not end by itself."""
+
+
+class StoryWorld:
+    """Implements ``rollout_world.World``."""
+
+    def __init__(self, play: Play, run: Run) -> None:
+        self.play = play
+        self.run = run
+        self.estate = play.estate
+        self.settings = run.settings
+        self.service = run.service
+        self._troubles = {one.operation: one for one in run.command.troubles}
+        self._dead = False
+        holder = core.Holder("tester", run.command.machine, 1000 + run.number, "boot", "1", run.command.what)
+        options = {"client": run.client, "service": run.service}
+        settings = StoreSettings(options, ["lb-1"], asdict(holder), LEASE, self._is_dead)
+        self.store = DirectStore(self, settings, self.tell)  # type: ignore[arg-type]
+
+    def _is_dead(self, lock: Mapping[str, Any]) -> bool:
+        holder = lock["holder"]
+        return holder["host"] == self.run.command.machine and holder["pid"] in self.play.dead
+
+    # ------------------------------------------------------------------------------------------------- time and trouble
+
+    def now(self) -> float:
+        """The controller's clock."""
+        return self.estate.now + self.run.command.skew
+
+    def clock(self) -> float:
+        """Seconds that only grow."""
+        return self.estate.now
+
+    def sleep(self, seconds: float) -> None:
+        """Wait; the lease is kept meanwhile."""
+        assert seconds > 0
+        self.play.watch(Slept(self.run, self.estate, self.estate.now, seconds))
+        self._wait(seconds)
+
+    def _wait(self, seconds: float) -> None:
+        while seconds > 1e-9:
+            slice_s = min(seconds, BEAT)
+            self.play.clock.wait(slice_s)
+            self.store.keep_alive()
+            seconds -= slice_s
+
+    def tell(self, text: str, hosts: Sequence[str] = ()) -> None:
+        """Show a person what happens."""
+        self.play.note(self.run, f"{', '.join(hosts)} {text}".strip())
+
+    def _begin(self, name: str) -> str:
+        """What happens to an operation, which may be that it never comes to it."""
+        number = len(self.run.operations)
+        self.run.operations.append(name)
+        if number > MOST_OPERATIONS:
+            raise Endless
+        trouble = self._troubles.get(number, Trouble(number, ""))
+        self.play.note(self.run, f"   [{number}] {name}{f': {trouble.what}' if trouble.what else ''}")
+        if trouble.what == "killed":
+            self._die()
+        if trouble.what == "paused":
+            self._stand_still(trouble.seconds)
+        if trouble.what in STORE_TROUBLES:
+            self.run.client.trouble = trouble.what
+        return trouble.what
+
+    def _end(self, what: str) -> None:
+        if what == "killed after":
+            self._die()
+        trouble = self._troubles.get(len(self.run.operations) - 1)
+        if what == "paused after" and trouble is not None:
+            self._stand_still(trouble.seconds)
+        if what == "late" and trouble is not None:
+            self._wait(trouble.seconds)
+
+    def _die(self) -> None:
+        self._dead = True
+        self.play.dead.add(1000 + self.run.number)
+        raise Killed
+
+    def _stand_still(self, seconds: float) -> None:
+        self.run.paused_s += seconds
+        self.play.clock.wait(seconds)
+
+    def _operation(self, name: str, act: Callable[[str], Any], seconds: float = 0.4) -> Any:
+        what = self._begin(name)
+        self._wait(seconds / 2)
+        try:
+            answer = act(what)
+            if what == "twice":
+                act(what)
+        finally:
+            self._wait(seconds / 2)
+            self._end(what)
+        return answer
+
+    # ------------------------------------------------------------------------------------------------------------ store
+
+    @property
+    def control(self) -> world.Control | None:
+        """The flag that the last write has brought back."""
+        return self.store.control
+
+    def open(self) -> world.Opened:
+        """Take the lock and read what is there."""
+        found: world.Opened = self._operation("open", lambda _what: self.store.open())
+        return found
+
+    def save(self, record: Record) -> None:
+        """Write the record."""
+        self.run.record = record
+        self._operation("save", lambda _what: self.store.save(record), 0.2)
+
+    def store_error(self) -> Exception | None:
+        """The error of a write that rode along, once."""
+        return self.store.error()
+
+    def clear_control(self) -> None:
+        """Forget the flag that was obeyed."""
+        self._operation("clear control", lambda _what: self.store.clear_control(), 0.2)
+
+    def close(self, record: Record) -> None:
+        """Write the final record and let go of the lock."""
+        self.run.record = record
+        self._operation("close", lambda _what: self.store.close(record), 0.2)
+
+    def release(self) -> None:
+        """Let go of the lock."""
+        if not self._dead:
+            self.store.release()
+
+    def _round(self, save: Record | None, act: Callable[[], Any], unrecorded: bool = False) -> Any:
+        """A step, and the write that goes with it, as ``LiveWorld._round`` does it: at the same time, or before it."""
+        self.store.confirm()
+        if save is not None:
+            self.run.record = save
+        if save is not None and not self.run.command.rides:
+            self.store.begin_save(save)
+            self.store.confirm()
+            if not unrecorded and (error := self.store.error()):
+                raise error
+        try:
+            answer = act()
+        except Fenced as why:
+            self.store.lose(str(why))
+        if save is not None and self.run.command.rides:
+            self.store.begin_save(save)
+        self.store.confirm()
+        return answer
+
+    def _claim(self, place: Host | Balancer) -> None:
+        """A host obeys no run that is older than the newest that it has seen."""
+        number = self.store.fence.number
+        if number < place.fence.get(self.service, 0):
+            raise Fenced("a newer run changes this service here now")
+        place.fence[self.service] = number
+
+    # ---------------------------------------------------------------------------------------------------------- looking
+
+    def observe(self) -> world.Sight:
+        """Look at everything."""
+
+        def act(what: str) -> world.Sight:
+            try:
+                self._show_up()
+            except Fenced as why:
+                raise PlanError(str(why)) from why
+            self._obey(self.settings.balancers, what)
+            return world.Sight(
+                {host: self._node(host) for host in self.settings.hosts},
+                {name: self._servers(name) for name in self.settings.balancers},
+            )
+
+        found: world.Sight = self._operation("observe", act)
+        return found
+
+    def _show_up(self) -> None:
+        for host in self.settings.hosts:
+            if self.estate.hosts[host].answers:
+                self._claim(self.estate.hosts[host])
+        for name in self.settings.balancers:
+            if self.estate.balancers[name].answers:
+                self._claim(self.estate.balancers[name])
+
+    def servers(self) -> dict[str, dict[str, world.Server]]:
+        """Look at the load balancers alone."""
+
+        def act(what: str) -> dict[str, dict[str, world.Server]]:
+            def look() -> dict[str, dict[str, world.Server]]:
+                for name in self.settings.balancers:
+                    if self.estate.balancers[name].answers:
+                        self._claim(self.estate.balancers[name])
+                self._obey(self.settings.balancers, what)
+                return {name: self._servers(name) for name in self.settings.balancers}
+
+            found: dict[str, dict[str, world.Server]] = self._round(None, look)
+            return found
+
+        seen: dict[str, dict[str, world.Server]] = self._operation("servers", act)
+        return seen
+
+    def _node(self, name: str) -> world.Node:
+        host = self.estate.hosts[name]
+        if not host.answers:
+            self.run.troubled.add(name)
+            return world.Node(reason="no route to host")
+        app = host.apps[self.service]
+        return world.Node(app.current, app.previous, app.running if host.alive else None)
+
+    def _servers(self, balancer: str) -> dict[str, world.Server]:
+        everybody = (*self.settings.hosts, *self.settings.excluded)
+        found = self.estate.balancers[balancer].servers
+        return {
+            host: world.Server(
+                found[self.service, host].admin,
+                self.estate.up(self.service, host, balancer),
+                found[self.service, host].percent,
+            )
+            for host in everybody
+        }
+
+    def _obey(self, balancers: Collection[str], what: str) -> None:
+        silent = [name for name in balancers if not self.estate.balancers[name].answers]
+        self.run.troubled.update(silent)
+        if silent or what in ("fails", "lost"):
+            self.run.deaf_at = self.estate.now
+        if silent:
+            raise world.BalancerTrouble(f"load balancer {', '.join(silent)} gives no answer")
+        if what in ("fails", "lost"):
+            self.run.troubled.update(balancers)
+            raise world.BalancerTrouble("a load balancer gave no answer")
+
+    # ------------------------------------------------------------------------------------------------------------ nodes
+
+    def prepare(self, targets: Mapping[str, str]) -> dict[str, world.Prepared]:
+        """Install versions."""
+
+        def act(what: str) -> dict[str, world.Prepared]:
+            found: dict[str, world.Prepared] = self._round(
+                None, lambda: {host: self._prepare(host, targets[host], what) for host in targets}
+            )
+            return found
+
+        answer: dict[str, world.Prepared] = self._operation("prepare", act, 2)
+        return answer
+
+    def _prepare(self, name: str, version: str, what: str) -> world.Prepared:
+        host, release = self.estate.hosts[name], self.estate.release(version)
+        if not host.answers or what == "fails":
+            self.run.troubled.add(name)
+            return world.Prepared("no route to host")
+        self._claim(host)
+        if host.full:
+            self.run.troubled.add(name)
+            return world.Prepared("no space left on device")
+        if release.fault == "corrupt" and (release.only is None or name == f"app-{release.only + 1}"):
+            return world.Prepared("the archive is damaged")
+        host.apps[self.service].installed.add(version)
+        return world.Prepared("the answer was lost" if what == "lost" else "", self._manifest(version))
+
+    def _manifest(self, version: str) -> dict[str, Any]:
+        release = self.estate.release(version)
+        steps = {"expand": release.expand, "contract": release.contract}
+        given = {
+            name: {"command": f"bin/{name}", "reversible": step.reversible} for name, step in steps.items() if step
+        }
+        return {"migrations": given} if given else {}
+
+    def activate(
+        self, targets: Mapping[str, str], *, stop: bool = False, save: Record | None = None
+    ) -> dict[str, world.Activated]:
+        """Let hosts run versions."""
+
+        def act(what: str) -> dict[str, world.Activated]:
+            found: dict[str, world.Activated] = self._round(
+                save, lambda: {host: self._switch(host, version, what) for host, version in targets.items()}
+            )
+            self._await_ready([host for host in targets if not found[host].reason])
+            return {
+                host: one if one.reason else self._started(host, targets[host], stop, what)
+                for host, one in found.items()
+            }
+
+        answer: dict[str, world.Activated] = self._operation("activate", act, 1)
+        return answer
+
+    def _switch(self, name: str, version: str, what: str) -> world.Activated:
+        host = self.estate.hosts[name]
+        app = host.apps[self.service]
+        if not host.answers or what == "fails":
+            self.run.troubled.add(name)
+            return world.Activated("no route to host", "unreachable")
+        self._claim(host)
+        if host.full and app.current != version:
+            self.run.troubled.add(name)
+            return world.Activated("no space left on device")
+        if version not in app.installed:
+            return world.Activated(f"version {version} is not installed")
+        before, known = app.current, self.settings.balancers
+        serving = tuple(one for one in known if self.estate.serving(self.service, name, one))
+        self.estate.activate(self.service, name, version)
+        self.play.watch(Switched(self.run, self.estate, self.estate.now, name, version, before, serving))
+        return world.Activated()
+
+    def _await_ready(self, hosts: Sequence[str]) -> None:
+        for _second in range(int(self.settings.service.ready_timeout)):
+            if all(self.estate.ready(self.service, host) for host in hosts):
+                return
+            self._wait(1)
+
+    def _started(self, name: str, version: str, stop: bool, what: str) -> world.Activated:
+        if not self.estate.hosts[name].answers or what == "lost":
+            self.run.troubled.add(name)
+            return world.Activated("the connection was lost", "unreachable")
+        if not self.estate.ready(self.service, name):
+            return world.Activated(f"release {version} is not ready in time", "gate ready")
+        if stop and self.estate.release(version).ignores_sigterm:
+            return world.Activated(f"release {version} ignored SIGTERM", "gate stops")
+        good = {"phase": "success", "text": "fine"}
+        return world.Activated(stop_s=0.5, start_s=1.0, samples={"ready": good, "running": good})
+
+    def migrate(self, host: str, version: str, name: str, migration: Migration) -> world.Migrated:
+        """Begin a migration, or look at the one that was begun."""
+
+        def act(what: str) -> world.Migrated:
+            found: world.Migrated = self._round(None, lambda: self._migrate(host, version, name, what))
+            return found
+
+        answer: world.Migrated = self._operation(f"migrate {name}", act)
+        return answer
+
+    def look_at_migration(self, host: str, version: str, name: str, migration: Migration) -> world.Migrated:
+        """Whether a migration runs; never begins one."""
+
+        def act(what: str) -> world.Migrated:
+            if not self.estate.hosts[host].answers or what in ("fails", "lost"):
+                return world.Migrated(lost="no route to host")
+            end = self.estate.migrated[self.service].get((version, name))
+            return world.Migrated(running=end is not None and end > self.estate.now)
+
+        answer: world.Migrated = self._operation(f"look at {name}", act)
+        return answer
+
+    def _migrate(self, host: str, version: str, name: str, what: str) -> world.Migrated:
+        if not self.estate.hosts[host].answers or what == "fails":
+            self.run.troubled.add(host)
+            return world.Migrated(lost="no route to host")
+        self._claim(self.estate.hosts[host])
+        release = self.estate.release(version)
+        step = (release.expand if name == "expand" else release.contract) or Step()
+        begun = self.estate.migrated[self.service]
+        if (version, name) not in begun:
+            begun[version, name] = self.estate.now + step.seconds
+        self.play.watch(Migrates(self.run, self.estate, self.estate.now, host, version, name))
+        left = begun[version, name] - self.estate.now
+        if left > 0:
+            self._wait(min(left, MIGRATION_WAIT))
+        if what == "lost" or not self.estate.hosts[host].answers:
+            self.run.troubled.add(host)
+            return world.Migrated(lost="the connection was lost")
+        if left > MIGRATION_WAIT:
+            return world.Migrated(running=True)
+        if step.fails:
+            # The next one who asks begins it anew.
+            del begun[version, name]
+            return world.Migrated(reason="exit status 1")
+        return world.Migrated(output="done")
+
+    def prune(self, hosts: Sequence[str], protect: Collection[str]) -> None:
+        """Old releases are of no interest here."""
+        self._operation("prune", lambda _what: None)
+
+    # -------------------------------------------------------------------------------------------------------- balancers
+
+    def drain(
+        self,
+        where: world.Where,
+        *,
+        patience: float,
+        least: int,
+        mine: Collection[str] = (),
+        kill: bool = False,
+        save: Record | None = None,
+    ) -> world.Drained:
+        """Take hosts out of traffic."""
+
+        def act(what: str) -> world.Drained:
+            kept: dict[str, list[str]] = {}
+
+            def change(name: str) -> None:
+                kept[name] = self._left_alone(name, where[name], mine)
+                self._drain(name, [host for host in where[name] if host not in kept[name]], least)
+
+            self._round(save, lambda: self._everywhere(where, what, change), unrecorded=True)
+            begun, waited = self._sessions(where), 0.0
+            while waited < patience and any(self._sessions(where).values()):
+                slice_s = min(1.0, patience - waited)
+                self._wait(slice_s)
+                waited += slice_s
+            killed = self._kill(where) if kill else {}
+            left = self._sessions(where)
+            return world.Drained(not any(left.values()), left, begun, waited, killed, _given(kept))
+
+        names = ",".join(sorted({host for hosts in where.values() for host in hosts}))
+        answer: world.Drained = self._operation(f"drain {names}", act)
+        return answer
+
+    def _everywhere(self, where: world.Where, what: str, change: Callable[[str], None]) -> None:
+        """Change all load balancers at once: one that cannot does not keep the others from it."""
+        troubles = []
+        for name in where:
+            skipped = what == "fails" and name == next(iter(where))
+            if self.estate.balancers[name].answers and not skipped:
+                try:
+                    change(name)
+                except world.BalancerTrouble as trouble:
+                    troubles.append(str(trouble))
+        self._obey(where, what)
+        if troubles:
+            raise world.BalancerTrouble("; ".join(troubles))
+
+    def _left_alone(self, balancer: str, hosts: Sequence[str], mine: Collection[str]) -> list[str]:
+        """Hosts that somebody else has taken out: in maint, or in drain unless this rollout has drained them."""
+        found = self.estate.balancers[balancer].servers
+        states = {host: ("maint",) if host in mine else ("maint", "drain") for host in hosts}
+        return [host for host in hosts if found[self.service, host].admin in states[host]]
+
+    def _drain(self, balancer: str, hosts: Sequence[str], least: int) -> None:
+        self._claim(self.estate.balancers[balancer])
+        served = [host for host in hosts if self.estate.serving(self.service, host, balancer)]
+        left = self.estate.available(self.service, balancer) - len(served)
+        if served and left < least:
+            raise world.BalancerTrouble(f"{left} servers would be left at {balancer}, fewer than {least}")
+        for host in hosts:
+            well = self.estate.well(self.service, host)
+            self.estate.take_out(self.service, host, balancer)
+            left = self.estate.available(self.service, balancer)
+            at = self.estate.now
+            self.run.took_out.add((balancer, host))
+            self.play.watch(TakenOut(self.run, self.estate, at, balancer, host, host in served, well, left))
+
+    def _sessions(self, where: world.Where) -> dict[str, int]:
+        left: dict[str, int] = {}
+        for name, hosts in where.items():
+            for host in hosts:
+                left[host] = left.get(host, 0) + self.estate.sessions(self.service, host, name)
+        return left
+
+    def _kill(self, where: world.Where) -> dict[str, int]:
+        killed = self._sessions(where)
+        for name, hosts in where.items():
+            for host in hosts:
+                self.estate.balancers[name].servers[self.service, host].busy_until = self.estate.now
+        return killed
+
+    def enter(
+        self,
+        where: world.Where,
+        percent: int,
+        *,
+        mine: Collection[str] = (),
+        wait: bool = True,
+        save: Record | None = None,
+    ) -> world.Entered:
+        """Put hosts into traffic once they are up; without waiting, as they are."""
+
+        def act(what: str) -> world.Entered:
+            down: dict[str, dict[str, str]] = {}
+            kept: dict[str, list[str]] = {}
+
+            def change(name: str) -> None:
+                kept[name] = self._left_alone(name, where[name], mine)
+                meant = [host for host in where[name] if host not in kept[name]]
+                for host, why in self._enter(name, meant, percent, wait).items():
+                    down.setdefault(host, {})[name] = why
+
+            self._round(save, lambda: self._everywhere(where, what, change))
+            return world.Entered(down, _given(kept))
+
+        names = ",".join(sorted({host for hosts in where.values() for host in hosts}))
+        answer: world.Entered = self._operation(f"enter {names} {percent}", act)
+        return answer
+
+    def _enter(self, balancer: str, hosts: Sequence[str], percent: int, wait: bool) -> dict[str, str]:
+        self._claim(self.estate.balancers[balancer])
+        for _second in range(10 if wait else 0):
+            if all(self.estate.up(self.service, host, balancer) for host in hosts):
+                break
+            self._wait(1)
+        down = [host for host in hosts if not self.estate.up(self.service, host, balancer)]
+        for host in hosts:
+            server = self.estate.balancers[balancer].servers[self.service, host]
+            server.percent = percent
+            if host not in down or not wait:
+                self._let_in(server, balancer, host)
+        # Up by its own account, and not by a load balancer's: that is no fault of the release.
+        self.run.troubled.update(host for host in down if self.estate.ready(self.service, host))
+        return dict.fromkeys(down, f"is DOWN at {balancer}")
+
+    def _let_in(self, server: Server, balancer: str, host: str) -> None:
+        was, by_person, person_at = server.admin, server.by_person, server.person_at
+        server.admin, server.by_person = "ready", False
+        at, percent = self.estate.now, int(server.percent)
+        (self.run.took_out.discard if server.percent >= 100 else self.run.took_out.add)((balancer, host))
+        self.play.watch(PutIn(self.run, self.estate, at, balancer, host, percent, was, by_person, person_at))
+
+    # ---------------------------------------------------------------------------------------------------------- samples
+
+    def sample(self, requests: Sequence[world.SampleRequest], *, save: Record | None = None) -> dict[str, world.Taken]:
+        """Take samples."""
+
+        def act(what: str) -> dict[str, world.Taken]:
+            taken: dict[str, world.Taken] = self._round(
+                save, lambda: {request.key: self._sample(request, what) for request in requests}
+            )
+            return taken
+
+        answer: dict[str, world.Taken] = self._operation("sample", act)
+        return answer
+
+    def _sample(self, request: world.SampleRequest, what: str) -> world.Taken:
+        if request.host and not self.estate.hosts[request.host].answers:
+            self.run.troubled.add(request.host)
+            return world.Taken(Phase.FAILURE, "no route to host")
+        if what in ("fails", "lost"):
+            return world.Taken(Phase.ERROR, "the probe gave no answer")
+        if request.host:
+            good = self.estate.ready(self.service, request.host)
+            return world.Taken(Phase.SUCCESS if good else Phase.FAILURE, "ready" if good else "not ready")
+        if request.probe.get("type") == "promql" and not self.estate.prometheus:
+            return world.Taken(Phase.ERROR, "Prometheus gave no answer")
+        faults = {self.estate.fault(self.service, host) for host in request.canary}
+        if faults & {"errors", "hangs", "dies", "flaps", "never-ready", "never-starts"}:
+            return world.Taken(Phase.FAILURE, "12 of 240 requests failed (5.0 %)")
+        balancers = [name for name in self.settings.balancers if self.estate.balancers[name].answers]
+        busy = any(self.estate.serving(self.service, host, name) for host in request.canary for name in balancers)
+        return (
+            world.Taken(Phase.SUCCESS, "0 of 240 requests failed") if busy else world.Taken(Phase.NO_DATA, "none yet")
+        )
+
+
+def _given(kept: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    return {name: hosts for name, hosts in kept.items() if hosts}
