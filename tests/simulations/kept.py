@@ -27,7 +27,7 @@ KEPT: dict[str, Story] = {
         ),
         events=(Event("abort", 0.1, during=2),),
     ),
-    "an abort of a rollback that is not taken up that was taken up forgot the host of the run before": Story(
+    "an abort that waited for a rollback to be taken up forgot the host of the run before": Story(
         hosts=3,
         services=(Wishes(drain_on_timeout="wait", session=60.0),),
         commands=(
@@ -53,13 +53,24 @@ KEPT: dict[str, Story] = {
         commands=(Command(version="3"),),
         events=(Event("drain", 32.2, host=1),),
     ),
+    "a host that a person drained between two runs stays out": Story(
+        hosts=3,
+        commands=(Command(version="2", troubles=(Trouble(13, "store fails"),)), Command(version="2", after=60.0)),
+        events=(Event("drain", 40.0, host=2),),
+    ),
+    "a host that a person drained between two shares of traffic stays out": Story(
+        services=(Wishes(weights=(10, 100), errors_gate="off"),),
+        commands=(Command(version="2"),),
+        events=(Event("drain", 7.1),),
+    ),
+    "rollouts from controllers whose clocks differ are reverted in the order in which they were": Story(
+        commands=(Command(version="2", skew=7200.0), Command(version="3"), Command("rollback")),
+    ),
     "an answer of the store that was lost while a batch was judged": Story(
         hosts=2,
         commands=(Command(version="2", troubles=(Trouble(25, "store lost"),)),),
     ),
 }
 
-KNOWN: dict[str, str] = {
-    "a run never waits longer than a person's word may wait": "a promotion ends an observation with one long sleep",
-}
+KNOWN: dict[str, str] = {}
 """Promises that the product is known to break, and why; each goes with its mend."""
