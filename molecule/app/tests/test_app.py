@@ -342,7 +342,7 @@ def test_a_service_whose_rollout_is_unfinished_is_left_alone() -> None:
         arguments = {"service": "catalog", "state": "broken", "by": "test", "reason": "test"}
         estate.step("unlock", [*command, *lock, json.dumps(arguments)], log=estate.BUILD / "app-lock.log")
     assert recap.status != 0
-    assert "deploy@ci-7 (rollout of catalog 2" in re.sub(r"\s+", " ", recap.output)
+    assert "Refused, nothing was changed" in re.sub(r"\s+", " ", recap.output)
     assert pids() == before
     assert greetings() == {GREETING}
 

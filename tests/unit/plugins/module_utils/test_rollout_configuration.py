@@ -111,7 +111,7 @@ def test_an_unfinished_rollout_is_not_taken_up_with_another_configuration(versio
     asked = configuration(found) if version == "1" else simulation.settings(found)
     with pytest.raises(Killed):
         roll_out(found, asked, after(6))
-    found.lock, found.wanted = None, "c"
+    found.lock, found.wanted = None, "cccccccccccc"
     with pytest.raises(PlanError, match=r"is unfinished .* with the configuration that it began with for app-1"):
         roll_out(found, asked)
     found.wanted = "bbbbbbbbbbbb"
