@@ -142,7 +142,7 @@ class Client:
         """Not for runs."""
         raise AssertionError("a run sets no flag")
 
-    def clear_control(self, token: str) -> core.Control | None:
-        """Forget a promotion that was obeyed."""
-        left: core.Control | None = self._ask(lambda: self._store.clear_control(token))
+    def clear_control(self, token: str, obeyed: str = core.PROMOTE) -> core.Control | None:
+        """Forget a flag that was obeyed."""
+        left: core.Control | None = self._ask(lambda: self._store.clear_control(token, obeyed))
         return left
