@@ -163,7 +163,10 @@ def not_held_up(act: Ended, memory: Memory) -> str | None:
     record = act.run.record
     if record is None or record.kind != "rollout" or record.status != state.ROLLING_BACK:
         return None
-    return record.reason if "outlived the drain deadline" in record.reason else None
+    if act.run.killed or act.run.client.lost:
+        return None
+    halts = [one["text"] for one in record.events[-3:] if one["text"].startswith("halted: ")]
+    return next((text for text in halts if "outlived the drain deadline" in text), None)
 
 
 @promise("a rollback reverts the last release, on all hosts that run it, and nothing else", Ended)
