@@ -378,7 +378,8 @@ def measure() -> str:
 Whole rollouts, look by look as a rollout takes them: batches of one host and then a quarter,
 10 % of the weight until the gate has a verdict (`errors`: looks every {ERRORS.interval:g} s, at most
 {ERRORS.timeout:g} s), then all of it for the observation. One budget of {100 * BUDGET:g} % for a whole
-rollout. Intervals are of 95 %.
+rollout. Intervals are of 95 %. The last column says how many rollouts a cell has; 2,000 are wanted, and what was
+broken off has fewer.
 
 ### Good releases rolled back, %
 

@@ -21,8 +21,8 @@ def estate() -> Estate:
     """Three hosts that run version 1 with the configuration a, while the inventory has b."""
     found = Estate.of()
     for name in found.hosts:
-        found.hosts[name] = Host("1@a", "1@a", None, {"1@a"})
-    found.wanted, found.changes = "b", "DATABASE_URL, new LOG_LEVEL"
+        found.hosts[name] = Host("1@aaaaaaaaaaaa", "1@aaaaaaaaaaaa", None, {"1@aaaaaaaaaaaa"})
+    found.wanted, found.changes = "bbbbbbbbbbbb", "DATABASE_URL, new LOG_LEVEL"
     return found
 
 
@@ -41,17 +41,17 @@ def test_a_changed_configuration_comes_to_the_version_that_runs() -> None:
     found = estate()
     record = roll_out(found, configuration(found))
     assert (record.status, record.version, record.configuration_only) == (state.SUCCEEDED, "1", True)
-    assert everywhere(found) == {"1@b"}
-    assert {(one.previous, one.target) for one in record.hosts.values()} == {("1@a", "1@b")}
+    assert everywhere(found) == {"1@bbbbbbbbbbbb"}
+    assert {(one.previous, one.target) for one in record.hosts.values()} == {("1@aaaaaaaaaaaa", "1@bbbbbbbbbbbb")}
     assert roll_out(found, configuration(found)).hosts == {}
 
 
 def test_a_wrong_one_gets_no_traffic_goes_back_and_is_named_by_its_keys() -> None:
     found = estate()
-    found.bad["1@b"] = "never-ready"
+    found.bad["1@bbbbbbbbbbbb"] = "never-ready"
     record = roll_out(found, configuration(found))
     assert record.status == state.REVERTED
-    assert everywhere(found) == {"1@a"}
+    assert everywhere(found) == {"1@aaaaaaaaaaaa"}
     phases = [phase for one in record.hosts.values() for phase, _at in one.history]
     assert state.IN_SERVICE not in phases
     assert len([one for one in record.hosts.values() if one.phase == state.ROLLED_BACK]) == 1
@@ -62,9 +62,9 @@ def test_a_wrong_one_gets_no_traffic_goes_back_and_is_named_by_its_keys() -> Non
 def test_a_new_version_brings_the_configuration_and_takes_it_back() -> None:
     found = estate()
     assert roll_out(found, simulation.settings(found)).status == state.SUCCEEDED
-    assert everywhere(found) == {"2@b"}
+    assert everywhere(found) == {"2@bbbbbbbbbbbb"}
     assert simulation.engine(found, simulation.settings(found, ""))[0].roll_back().status == state.SUCCEEDED
-    assert everywhere(found) == {"1@a"}
+    assert everywhere(found) == {"1@aaaaaaaaaaaa"}
 
 
 def test_a_rollback_takes_a_configuration_back() -> None:
@@ -72,7 +72,7 @@ def test_a_rollback_takes_a_configuration_back() -> None:
     roll_out(found, configuration(found))
     record = simulation.engine(found, simulation.settings(found, ""))[0].roll_back()
     assert (record.status, record.version) == (state.SUCCEEDED, "1")
-    assert everywhere(found) == {"1@a"}
+    assert everywhere(found) == {"1@aaaaaaaaaaaa"}
 
 
 def test_migrations_of_the_release_are_no_matter_of_its_configuration() -> None:
@@ -99,10 +99,10 @@ def test_a_run_that_is_killed_anywhere_is_taken_up_or_reverted(operation: int) -
         found.lock = None
     if operation % 2:
         assert roll_out(found, configuration(found)).status == state.SUCCEEDED
-        assert everywhere(found) == {"1@b"}
+        assert everywhere(found) == {"1@bbbbbbbbbbbb"}
     elif found.open_record:
         simulation.engine(found, simulation.settings(found, ""))[0].roll_back()
-        assert everywhere(found) == {"1@a"}
+        assert everywhere(found) == {"1@aaaaaaaaaaaa"}
 
 
 @pytest.mark.parametrize("version", ["1", "2"])
@@ -114,7 +114,7 @@ def test_an_unfinished_rollout_is_not_taken_up_with_another_configuration(versio
     found.lock, found.wanted = None, "c"
     with pytest.raises(PlanError, match=r"is unfinished .* with the configuration that it began with for app-1"):
         roll_out(found, asked)
-    found.wanted = "b"
+    found.wanted = "bbbbbbbbbbbb"
     assert roll_out(found, asked).status == state.SUCCEEDED
 
 
@@ -138,21 +138,23 @@ def test_where_none_are_kept_versions_are_rolled_out_as_ever_and_configurations_
 
 def test_a_version_that_came_in_between_is_not_taken_back() -> None:
     found = estate()
-    found.hosts["app-2"] = Host("2@a", "2@a", "1@a", {"1@a", "2@a"})
+    found.hosts["app-2"] = Host(
+        "2@aaaaaaaaaaaa", "2@aaaaaaaaaaaa", "1@aaaaaaaaaaaa", {"1@aaaaaaaaaaaa", "2@aaaaaaaaaaaa"}
+    )
     with pytest.raises(PlanError, match="app-2 does not have version 1 any more"):
         roll_out(found, configuration(found))
-    assert found.hosts["app-2"].running == "2@a"
+    assert found.hosts["app-2"].running == "2@aaaaaaaaaaaa"
 
 
 def test_a_person_reads_versions_where_configurations_are_the_same() -> None:
     found = estate()
-    found.wanted, found.changes = "a", ""
+    found.wanted, found.changes = "aaaaaaaaaaaa", ""
     record = roll_out(found, simulation.settings(found))
     assert "app-1 1 -> 2\n" in report.plan_text(record, simulation.settings(found), {}, [])
-    found.wanted, found.changes = "b", "LOG_LEVEL"
+    found.wanted, found.changes = "bbbbbbbbbbbb", "LOG_LEVEL"
     record = roll_out(found, simulation.settings(found, "3"))
-    assert "2@a -> 3@b" in report.plan_text(record, simulation.settings(found), {}, [])
-    assert "2@a -> 3@b" in report.summary(record, 0.0)
+    assert "2@aaaaaaaaaaaa -> 3@bbbbbbbbbbbb" in report.plan_text(record, simulation.settings(found), {}, [])
+    assert "2@aaaaaaaaaaaa -> 3@bbbbbbbbbbbb" in report.summary(record, 0.0)
 
 
 def test_a_record_has_digests_and_names_and_says_where_hosts_differ() -> None:
