@@ -184,7 +184,8 @@ def whole_release(act: Ended, memory: Memory) -> str | None:
     if (record.status, status) != (state.SUCCEEDED, state.SUCCEEDED) or record.resumed:
         # One that is taken up again goes on with the hosts that it began with.
         return None
-    left = [host for host in run.settings.hosts if act.estate.hosts[host].apps[run.service].current == version]
+    taken = [host for host in run.settings.hosts if host in record.hosts]
+    left = [host for host in taken if act.estate.hosts[host].apps[run.service].current == version]
     unsaid = [host for host in left if host not in record.reason]
     return f"{', '.join(unsaid)} still runs {version}" if unsaid else None
 
@@ -371,6 +372,9 @@ def _unfinished(act: Story, run: Run) -> str | None:
         waits = any(reason in record.reason for reason in ("nobody went on", "fewer than"))
         waits = waits and any(_by_person(estate, run, host) for host in run.settings.hosts)
         return None if frozen or waits else f"{record.status} for ever: {record.reason}"
+    if record.status == state.BROKEN and release.fault == "corrupt":
+        # What an earlier rollout has left out comes back with a release that can be installed.
+        return None
     out = [
         host
         for host in record.hosts
