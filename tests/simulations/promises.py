@@ -174,9 +174,12 @@ def whole_release(act: Ended, memory: Memory) -> str | None:
     """After it no host runs that release any more, but those that are named."""
     run, record = act.run, act.run.record
     last: dict[str, tuple[str, str]] = memory.setdefault("last rollout", {})
+    brought: set[tuple[str, str, str]] = memory.setdefault("brought", set())
     if record is None or not record.finished or run.killed or run.refusal:
         return None
     if record.kind == "rollout":
+        new = [host for host, one in record.hosts.items() if one.previous != one.target]
+        brought.update((run.service, record.version, host) for host in new)
         if record.hosts:
             last[run.service] = (record.version, record.status)
         return None
@@ -184,7 +187,7 @@ def whole_release(act: Ended, memory: Memory) -> str | None:
     if (record.status, status) != (state.SUCCEEDED, state.SUCCEEDED) or record.resumed:
         # One that is taken up again goes on with the hosts that it began with.
         return None
-    taken = [host for host in run.settings.hosts if host in record.hosts]
+    taken = [host for host in run.settings.hosts if (run.service, version, host) in brought]
     left = [host for host in taken if act.estate.hosts[host].apps[run.service].current == version]
     unsaid = [host for host in left if host not in record.reason]
     return f"{', '.join(unsaid)} still runs {version}" if unsaid else None
