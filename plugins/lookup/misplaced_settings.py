@@ -5,13 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-from ansible.plugins.lookup import LookupBase
-from ansible.utils.vars import load_extra_vars
-from ansible_collections.mesops.platform.plugins.module_utils import rollout_plan as plan
-
 DOCUMENTATION = r"""
 name: misplaced_settings
 short_description: Find settings of a service that stand among a host's variables
@@ -42,6 +35,13 @@ _raw:
   type: list
   elements: str
 """
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible.plugins.lookup import LookupBase
+from ansible.utils.vars import load_extra_vars
+from ansible_collections.mesops.platform.plugins.module_utils import rollout_plan as plan
 
 
 def misplaced(variables: Mapping[str, Any], of_this_run: Mapping[str, Any], services: Sequence[str]) -> list[str]:

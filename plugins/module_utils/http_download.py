@@ -43,7 +43,7 @@ def download(url: str, sink: IO[bytes], limit: int, timeout: float) -> None:
     """
     left = limit
     try:
-        with urllib.request.urlopen(request_for(url), timeout=timeout) as reply:
+        with urllib.request.build_opener().open(request_for(url), timeout=timeout) as reply:
             while chunk := reply.read(min(CHUNK, left + 1)):
                 left -= len(chunk)
                 if left < 0:

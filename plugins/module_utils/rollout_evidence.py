@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 from ansible_collections.mesops.platform.plugins.module_utils.gates import GateSpec
 from ansible_collections.mesops.platform.plugins.module_utils.judge import (
@@ -135,12 +135,10 @@ def _process(
 
 
 def _times(gate: _Gate, figures: Timed) -> Judgement:
-    assert isinstance(gate.process, LatencyProcess)
-    return gate.process.look(figures.canary, figures.baseline, waiting=figures.waiting)
+    return cast(LatencyProcess, gate.process).look(figures.canary, figures.baseline, waiting=figures.waiting)
 
 
 def _requests(gate: _Gate, figures: Counted) -> Judgement:
-    assert isinstance(gate.process, ErrorProcess)
     gate.add(figures)
     waits = _waits(figures)
     if waits and not gate.held_back:
@@ -155,7 +153,8 @@ def _requests(gate: _Gate, figures: Counted) -> Judgement:
     else:
         ours, theirs = _counts(canary), _counts(baseline)
     usual = figures.usual
-    judged = gate.process.look(ours, theirs, _counts(usual) if usual is not None and usual.total else None)
+    process = cast(ErrorProcess, gate.process)
+    judged = process.look(ours, theirs, _counts(usual) if usual is not None and usual.total else None)
     if judged.phase is Phase.SUCCESS and waits:
         return Judgement(Phase.INCONCLUSIVE, f"{_waiting_text(figures)}; {judged.text}", judged.evidence)
     if judged.phase is Phase.NO_DATA and not gate.canary.sent:

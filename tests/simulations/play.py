@@ -26,7 +26,7 @@ from simulations.estate import Estate
 from simulations.plain import record_as_dict
 from simulations.stores import Client, MemoryStore
 from simulations.story import Command, Event, Story, Wishes, service_name
-from simulations.worlds import Endless, Killed, StoryWorld
+from simulations.worlds import EPOCH, Endless, Killed, StoryWorld
 
 FINAL_RUNS = 4
 READY_TIMEOUT = 15.0
@@ -79,7 +79,7 @@ class Play:
         self.story = story
         self.clock = Clock()
         self.estate = Estate(story, self.clock)
-        self.stores = {name: MemoryStore(name, clock=lambda: self.clock.time) for name in self.estate.wishes}
+        self.stores = {name: MemoryStore(name, clock=lambda: EPOCH + self.clock.time) for name in self.estate.wishes}
         self.dead: set[int] = set()
         self.runs: list[Run] = []
         self.broken: list[Broken] = []

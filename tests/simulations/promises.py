@@ -163,7 +163,10 @@ def not_held_up(act: Ended, memory: Memory) -> str | None:
     record = act.run.record
     if record is None or record.kind != "rollout" or record.status != state.ROLLING_BACK:
         return None
-    return record.reason if "outlived the drain deadline" in record.reason else None
+    if act.run.killed or act.run.client.lost:
+        return None
+    halts = [one["text"] for one in record.events[-3:] if one["text"].startswith("halted: ")]
+    return next((text for text in halts if "outlived the drain deadline" in text), None)
 
 
 @promise("a rollback reverts the last release, on all hosts that run it, and nothing else", Ended)
@@ -171,9 +174,12 @@ def whole_release(act: Ended, memory: Memory) -> str | None:
     """After it no host runs that release any more, but those that are named."""
     run, record = act.run, act.run.record
     last: dict[str, tuple[str, str]] = memory.setdefault("last rollout", {})
+    brought: set[tuple[str, str, str]] = memory.setdefault("brought", set())
     if record is None or not record.finished or run.killed or run.refusal:
         return None
     if record.kind == "rollout":
+        new = [host for host, one in record.hosts.items() if one.previous != one.target]
+        brought.update((run.service, record.version, host) for host in new)
         if record.hosts:
             last[run.service] = (record.version, record.status)
         return None
@@ -181,7 +187,8 @@ def whole_release(act: Ended, memory: Memory) -> str | None:
     if (record.status, status) != (state.SUCCEEDED, state.SUCCEEDED) or record.resumed:
         # One that is taken up again goes on with the hosts that it began with.
         return None
-    left = [host for host in run.settings.hosts if act.estate.hosts[host].apps[run.service].current == version]
+    taken = [host for host in run.settings.hosts if (run.service, version, host) in brought]
+    left = [host for host in taken if act.estate.hosts[host].apps[run.service].current == version]
     unsaid = [host for host in left if host not in record.reason]
     return f"{', '.join(unsaid)} still runs {version}" if unsaid else None
 
@@ -368,6 +375,9 @@ def _unfinished(act: Story, run: Run) -> str | None:
         waits = any(reason in record.reason for reason in ("nobody went on", "fewer than"))
         waits = waits and any(_by_person(estate, run, host) for host in run.settings.hosts)
         return None if frozen or waits else f"{record.status} for ever: {record.reason}"
+    if record.status == state.BROKEN and release.fault == "corrupt":
+        # What an earlier rollout has left out comes back with a release that can be installed.
+        return None
     out = [
         host
         for host in record.hosts

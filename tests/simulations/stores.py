@@ -143,6 +143,6 @@ class Client:
         raise AssertionError("a run sets no flag")
 
     def clear_control(self, token: str, obeyed: str = core.PROMOTE) -> core.Control | None:
-        """Forget a promotion that was obeyed."""
+        """Forget a flag that was obeyed."""
         left: core.Control | None = self._ask(lambda: self._store.clear_control(token, obeyed))
         return left

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from simulations.play import Play
 
 MOST_OPERATIONS = 4000
+EPOCH = 1.8e9
+"""What the coordinator's clock says when a story begins."""
 BEAT = 5.0
 LEASE = 45.0
 MIGRATION_WAIT = 4.0
@@ -68,7 +70,7 @@ class StoryWorld:
 
     def now(self) -> float:
         """The controller's clock."""
-        return self.estate.now + self.run.command.skew
+        return EPOCH + self.estate.now + self.run.command.skew
 
     def clock(self) -> float:
         """Seconds that only grow."""
