@@ -12,6 +12,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from ansible import constants as C
@@ -211,23 +212,33 @@ def is_dead(lease: Mapping[str, Any]) -> bool:
     return here and _process_started(int(holder.get("pid") or 0)) != str(holder.get("process_started"))
 
 
-def configurations_of(hostvars: Mapping[str, Any], service: str, hosts: Sequence[str]) -> dict[str, Mapping[str, str]]:
+def variables_of(action: ActionBase, hostvars: Any, host: str) -> dict[str, Any]:
+    """What the inventory says of a host's services, as a task on it sees it: it may ask for other hosts' variables."""
+    raw = {**hostvars.raw_get(host), "hostvars": hostvars}
+    templar = action._templar.copy_with_new_env(available_variables=raw)
+    return {name: templar.template(raw[name]) for name in ("app_services", "group_names") if name in raw}
+
+
+def configurations_of(
+    variables: Callable[[str], Mapping[str, Any]], service: str, hosts: Sequence[str]
+) -> dict[str, Mapping[str, str]]:
     """What the inventory says of the service's configuration on each host, secrets included; none where it is silent.
 
     It is asked here and not given as an option: options of a task are shown by some callbacks.
     """
     found = {}
     for host in hosts:
-        variables = hostvars[host]
-        if "app_services" in variables:
-            try:
-                planned = app_service_plan(variables["app_services"], variables["group_names"], host)
-            except AnsibleError as why:
-                raise PlanError(f"app_services of {host} cannot be read: {' '.join(str(why).split())}") from why
-            if planned["errors"]:
-                raise PlanError(" ".join(planned["errors"]))
-            if service in planned["configurations"]:
-                found[host] = planned["configurations"][service]
+        try:
+            seen = variables(host)
+            if "app_services" not in seen:
+                continue
+            planned = app_service_plan(seen["app_services"], seen["group_names"], host)
+        except AnsibleError as why:
+            raise PlanError(f"app_services of {host} cannot be read: {' '.join(str(why).split())}") from why
+        if planned["errors"]:
+            raise PlanError(" ".join(planned["errors"]))
+        if service in planned["configurations"]:
+            found[host] = planned["configurations"][service]
     return found
 
 
@@ -289,5 +300,6 @@ def build(
     found, direct = store_of(args, settings, what, hostvars)
     store = (DirectStore if direct else LiveStore)(fleet, found, lambda text: tell(text, ()))
     fleet.tick = store.keep_alive
-    configurations = configurations_of(hostvars, settings.service.name, settings.hosts) if configured else {}
+    asked = settings.hosts if configured else ()
+    configurations = configurations_of(partial(variables_of, action, hostvars), settings.service.name, asked)
     return LiveWorld(fleet, settings, store, tell, configurations)

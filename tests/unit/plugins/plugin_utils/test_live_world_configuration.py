@@ -4,10 +4,18 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ansible.errors import AnsibleError
+from ansible.inventory.manager import InventoryManager
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
+from ansible.vars.hostvars import HostVars
+from ansible.vars.manager import VariableManager
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_plan as plan
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_world as world
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import PlanError
@@ -107,7 +115,7 @@ def services(**environment: str) -> dict[str, Any]:
 
 def test_each_host_has_the_configuration_of_its_own_variables() -> None:
     hostvars = {"app-1": services(COLOUR="red"), "app-2": services(COLOUR="blue"), "app-3": {}}
-    found = setup.configurations_of(hostvars, "catalog", ["app-1", "app-2", "app-3"])
+    found = setup.configurations_of(hostvars.__getitem__, "catalog", ["app-1", "app-2", "app-3"])
     assert {host: one["environment"] for host, one in found.items()} == {
         "app-1": 'COLOUR="red"\n',
         "app-2": 'COLOUR="blue"\n',
@@ -122,9 +130,33 @@ class Unreadable(dict[str, Any]):
 
 def test_a_configuration_that_cannot_be_made_is_one_sentence() -> None:
     with pytest.raises(PlanError, match="app_services of app-1 cannot be read: 'vault_password' is undefined"):
-        setup.configurations_of({"app-1": Unreadable(app_services=1)}, "catalog", ["app-1"])
+        setup.configurations_of(lambda _host: Unreadable(app_services=1), "catalog", ["app-1"])
     with pytest.raises(PlanError, match=r"app_services.catalog.environment sets PORT"):
-        setup.configurations_of({"app-1": services(PORT="1")}, "catalog", ["app-1"])
+        setup.configurations_of(lambda _host: services(PORT="1"), "catalog", ["app-1"])
+
+
+def test_services_may_be_made_of_other_hosts_variables(tmp_path: Path) -> None:
+    inventory = tmp_path / "hosts.yml"
+    inventory.write_text(
+        """
+        all:
+          vars:
+            peers: "{{ groups['catalog'] | map('extract', hostvars, 'place') | join(',') }}"
+            app_services: {catalog: {port: 3000, command: bin/catalog, environment: {PEERS: "{{ peers }}"}}}
+          children:
+            catalog:
+              hosts:
+                app-1: {place: north}
+                app-2: {place: south}
+        """
+    )
+    loader = DataLoader()
+    hosts = InventoryManager(loader=loader, sources=[str(inventory)])
+    manager = VariableManager(loader=loader, inventory=hosts)
+    action: Any = SimpleNamespace(_templar=Templar(loader=loader))
+    seen = partial(setup.variables_of, action, HostVars(hosts, manager, loader))
+    found = setup.configurations_of(seen, "catalog", ["app-1"])
+    assert found["app-1"]["environment"] == 'PEERS="north,south"\n'
 
 
 def node(
