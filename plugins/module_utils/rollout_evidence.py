@@ -28,8 +28,9 @@ from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan impor
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_traffic import Seen
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_world import Counted, Taken, Timed
 
-BUSY = 10
-"""Where so many requests were to be expected and none came, that is no lack of traffic (a chance of 1 in 20,000)."""
+BUSY = 100
+"""Where so many requests were to be expected and none came, that is no lack of traffic. Fewer say nothing: HAProxy
+takes turns, and a server in slow start begins with a hundredth of its weight and waits for its first turn as long."""
 MANY_WAIT = 0.1
 """The share of requests that may wait at any moment of a canary that is within its tolerance."""
 MOST_WAIT = 0.5
