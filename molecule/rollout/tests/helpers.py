@@ -224,7 +224,7 @@ def load(**options: Any) -> Iterator[BackgroundLoad]:
     scratch = estate.BUILD / "load"
     scratch.mkdir(parents=True, exist_ok=True)
     targets = tuple(f"http://{address}" for address in BALANCERS.values())
-    config = LoadConfig(targets=targets, **{"rate": RATE, "reads": 0.5, "duration": 900, **options})
+    config = LoadConfig(**{"targets": targets, "rate": RATE, "reads": 0.5, "duration": 900, **options})
     with BackgroundLoad(config, directory=tempfile.mkdtemp(dir=scratch)) as run:
         run.wait_for_acknowledged(20)
         yield run
