@@ -23,6 +23,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.mesops.platform.plugins.module_utils import directories
+
 DIRECTORY = "/var/lib/mesops/fences"
 ARGUMENTS: dict[str, Any] = {
     "fence": {"type": "int", "default": 0},
@@ -79,7 +81,7 @@ class Fence:
         self.check()
         if not (write and self.number):
             return
-        os.makedirs(self.directory, mode=0o755, exist_ok=True)
+        directories.make(self.directory)
         # Two that come at once must not leave the lower number behind.
         with _alone(self.directory):
             self.check()
