@@ -78,7 +78,8 @@ class Command:
         )
         Command.under_way.append(self)
         self.lines: list[str] = []
-        self._queue: queue.Queue[str | None] = queue.Queue()
+        self._moments: list[float] = []
+        self._queue: queue.Queue[tuple[float, str] | None] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
@@ -86,16 +87,28 @@ class Command:
         for line in self.process.stdout:
             self._sink.write(line)
             self._sink.flush()
-            self._queue.put(line)
+            self._queue.put((time.monotonic(), line))
         self._queue.put(None)
+
+    def _next(self, deadline: float) -> str | None:
+        """The next line; nothing when the command has ended."""
+        came = self._queue.get(timeout=max(0.1, deadline - time.monotonic()))
+        if came is None:
+            return None
+        self._moments.append(came[0])
+        self.lines.append(came[1])
+        return came[1]
+
+    def moment(self, pattern: str) -> float:
+        """When the first line came that matches, by this machine's monotonic clock."""
+        return next(at for at, line in zip(self._moments, self.lines) if re.search(pattern, line))
 
     def wait_for(self, pattern: str) -> str:
         """The first line to come that matches; the command must not end before."""
         deadline = time.monotonic() + DEADLINE
         while True:
-            line = self._queue.get(timeout=max(0.1, deadline - time.monotonic()))
+            line = self._next(deadline)
             assert line is not None, f"it ended before it said {pattern!r}:\n{self.said}"
-            self.lines.append(line)
             if re.search(pattern, line):
                 return line
 
@@ -103,8 +116,8 @@ class Command:
         """Wait for its end; the exit code."""
         deadline = time.monotonic() + timeout
         try:
-            while (line := self._queue.get(timeout=max(0.1, deadline - time.monotonic()))) is not None:
-                self.lines.append(line)
+            while self._next(deadline) is not None:
+                continue
             return self.process.wait(timeout=30)
         except (queue.Empty, subprocess.TimeoutExpired):
             self.kill()
