@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import os
 import re
 import shlex
@@ -229,6 +230,18 @@ def test_expand_that_fails_drains_nothing() -> None:
     assert "draining" not in command.said
     assert "drained" not in command.said.replace("drained  sessions", "")
     assert (versions(), out_of_service()) == (before, [])
+
+
+def test_command_of_a_migration_is_words_for_the_services_user() -> None:
+    """A lone `;` would begin a second command in a unit, `+` would run it as root, `%` and `$` would be replaced."""
+    arguments = r"""; +/usr/bin/touch /run/by-a-release ; -@!%n %H $PORT ${PORT} 'two "words"' '\x41'"""
+    step = {"expand": {"command": f"bin/catalog migrate {arguments}"}}
+    command = roll_out(new_version(migrations=step), rollout_gates={"errors": {"enabled": False}})
+    assert command.end() == 0, command.said
+    told = [estate.on(host, "cat /opt/catalog/shared/migrated-by", check=False) for host in NODES]
+    assert json.dumps({"words": shlex.split(arguments), "user": "catalog"}) in told
+    assert all(estate.on(host, "ls /run/by-a-release", check=False) == "" for host in NODES)
+    settle()
 
 
 def test_corrupt_archive_drains_nothing() -> None:
