@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import estate
 
 
@@ -37,6 +41,42 @@ def test_standby_takes_over_and_nothing_acknowledged_is_lost() -> None:
     assert verdict.exactly_once == run.report.acknowledged
     # Repeated with its key through the same two addresses, every order got through in the end.
     assert run.report.failed == 0, run.report.table()
+
+
+def test_release_gets_no_more_traffic_while_the_leader_is_away() -> None:
+    estate.wait_for(estate.healthy_cluster, timeout=120, what="a leader with a streaming standby")
+    old = estate.leader()
+    assert old is not None
+    version = f"1.{int(time.time())}"
+    note = estate.build_release(version=version)
+    log = estate.BUILD / f"rollout-{version}.log"
+
+    def said(text: str) -> bool:
+        return log.exists() and text in log.read_text()
+
+    with estate.load(rate=60, retry="safe", deadline=120, count=1_000_000) as run, ThreadPoolExecutor(1) as pool:
+        rollout = pool.submit(estate.roll_out, note, check=False)
+        estate.wait_for(lambda: said("in service with 10 %"), timeout=120, what="the first share of traffic")
+        estate.kill_host(old)
+        try:
+            wait_for_another(old)
+            more_while_away = said("in service with 100 %")
+            recap = rollout.result(timeout=300)
+        finally:
+            estate.start_host(old)
+        estate.wait_for(estate.healthy_cluster, timeout=180, what=f"{old} to come back as a standby")
+        if recap.status != 0:
+            # Whoever stopped goes on with the same command, now that the database is back.
+            assert "HALTED" in recap.output, recap.output[-6000:]
+            again = estate.roll_out(note, check=False)
+            assert again.status == 0, again.output[-6000:]
+        run.stop(timeout=150)
+    assert not more_while_away, recap.output[-6000:]
+    # The baseline failed as well, so nobody may say that the release is worse.
+    assert not re.search(r"ROLLED BACK|gate \w+ failed", recap.output), recap.output[-6000:]
+    verdict = estate.audit(run)
+    assert verdict.clean, verdict.table()
+    assert verdict.exactly_once == run.report.acknowledged
 
 
 def test_site_right_after_a_failover_changes_nothing_and_moves_nobody() -> None:
