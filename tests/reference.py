@@ -9,6 +9,7 @@ the forge, which shows nothing of the HTML in antsibull-docs' pages.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -29,6 +30,7 @@ INTERNAL = {"rollout_target"}
 HINT = "Made by `make reference`; the same by `ansible-doc`"
 
 
+@functools.cache
 def documents(kind: str) -> dict[str, Any]:
     """What ansible-doc says of everything of one kind, by name."""
     names = sorted(path.stem for path in SOURCES[kind].iterdir() if path.stem[0].isalpha())

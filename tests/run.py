@@ -3,7 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The whole test run: lint, unit tests, every Molecule scenario; one closing line with the counts.
 
-``run.py`` runs everything, ``run.py lint unit haproxy`` only what is named. Logs go to ``build/``.
+``run.py`` runs everything, ``run.py lint unit haproxy`` only what is named. Logs go to ``build/``. Linters and unit
+tests come first, but for three linters that take minutes: where scenarios are wanted too, these run beside them in what
+they leave of the processors, and say what they find when they find it.
 A linter, and each Molecule action of a scenario (check, converge, idempotence ...), counts as one test; every pytest
 case counts as itself.
 """
@@ -31,6 +33,8 @@ Result = TypeVar("Result")
 BIN, ROOT, BUILD = estate.BIN, estate.ROOT, estate.BUILD
 FULL = os.environ.get("MESOPS_TEST") == "full"
 STEP_DEADLINE = 4 * 3600 if FULL else 2700
+ASIDE_DEADLINE = 4 * 3600
+"""A command that gives way to all others may have to wait until they have ended."""
 FULL_ONLY = ("debian-12",)
 """Scenarios that run when they are named, or with MESOPS_TEST=full; others promise the same with fewer hosts."""
 AT_ONCE = 2
@@ -44,23 +48,28 @@ WORKFLOWS = (
 )
 PIPELINES = (".gitlab-ci.yml", "docs/pipelines/gitlab-ci.yml")
 LINTERS: dict[str, Sequence[str]] = {
-    # The longest begins first.
+    # The longest begin first.
     "ansible-test sanity": ("python", "tests/package.py", "sanity"),
+    "ansible-lint": ("ansible-lint", "--offline", "--profile", "production"),
+    "galaxy-importer": ("python", "tests/package.py", "importer"),
+    "mypy": ("mypy",),
+    "documentation": ("antsibull-docs", "lint-collection-docs", "--plugin-docs", "--skip-rstcheck", "."),
     "ruff": ("ruff", "check", "."),
     "ruff format": ("ruff", "format", "--check", "."),
-    "mypy": ("mypy",),
     "yamllint": ("yamllint", "--strict", "."),
-    "ansible-lint": ("ansible-lint", "--offline", "--profile", "production"),
     "changelog": ("antsibull-changelog", "lint"),
-    "documentation": ("antsibull-docs", "lint-collection-docs", "--plugin-docs", "--skip-rstcheck", "."),
     "spelling": ("codespell",),
     "github": ("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *WORKFLOWS),
     "gitlab": ("check-jsonschema", "--builtin-schema", "vendor.gitlab-ci", *PIPELINES),
     # The pipelines call each other by where they lie in a service's repository.
     "actionlint": ("actionlint", "-ignore", "could not read reusable workflow", *WORKFLOWS),
     "archive contents": ("python", "tests/package.py", "contents"),
-    "galaxy-importer": ("python", "tests/package.py", "importer"),
 }
+SLOW_LINTERS = ("ansible-test sanity", "ansible-lint", "galaxy-importer")
+"""Linters that run aside while scenarios run, which leave a sixth of two processors."""
+# Where the kernel groups processes by session, nice weighs only within a session, and this weighs the session itself.
+ASIDE = ("sh", "-c", '{ echo 19 >/proc/self/autogroup; } 2>/dev/null; exec nice -n 19 "$@"', "aside")
+"""Starts a command that is the first of its session, to give way to all others."""
 ELSEWHERE = {"actionlint": "it is in no Python package; install it as its own project says, and it runs here too"}
 """Linters that do not come with requirements.txt, and why."""
 
@@ -101,31 +110,33 @@ class Count:
                 self.one(name, case.find("failure") is None and case.find("error") is None)
 
 
-def side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+def side_by_side(work: Callable[[Item], Result], items: Iterable[Item], at_once: int = AT_ONCE) -> list[Result]:
     """Work on several items at the same time, beginning in their order; the results in that order."""
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(at_once) as pool:
         return list(pool.map(work, items))
 
 
-def execute(title: str, command: Sequence[str | Path], log: Path, **environment: str) -> bool:
+def execute(title: str, command: Sequence[str | Path], log: Path, *, aside: bool = False, **environment: str) -> bool:
     """Run one command with its output in a log; the last lines are shown when it fails."""
+    deadline = ASIDE_DEADLINE if aside else STEP_DEADLINE
     log.parent.mkdir(parents=True, exist_ok=True)
     begin = time.monotonic()
     with log.open("w", encoding="utf-8") as sink:
         try:
             status = subprocess.run(
-                [str(word) for word in command],
+                [*(ASIDE if aside else ()), *(str(word) for word in command)],
+                start_new_session=aside,
                 cwd=ROOT,
                 env={**estate.environment(), "COLUMNS": "160", **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
                 check=False,
-                timeout=STEP_DEADLINE,
+                timeout=deadline,
             ).returncode
         except subprocess.TimeoutExpired:
             status = -1
-            sink.write(f"\nended after {STEP_DEADLINE} s\n")
+            sink.write(f"\nended after {deadline} s\n")
     verdict = "ok" if status == 0 else "FAILED"
     print(f"{verdict:>7} {time.monotonic() - begin:6.1f} s  {title}", flush=True)
     if status != 0:
@@ -133,19 +144,22 @@ def execute(title: str, command: Sequence[str | Path], log: Path, **environment:
     return status == 0
 
 
-def lint(count: Count) -> None:
-    """Run every linter, also when an earlier one complains."""
+def lint(names: Sequence[str], *, aside: bool = False) -> Count:
+    """Run linters, also when an earlier one complains; those that run aside one after the other."""
+    count = Count()
 
     def passes(name: str) -> bool | None:
         program, *arguments = LINTERS[name]
         found = shutil.which(program) if name in ELSEWHERE else BIN / program
-        return execute(name, [found, *arguments], BUILD / f"lint-{name.replace(' ', '-')}.log") if found else None
+        log = BUILD / f"lint-{name.replace(' ', '-')}.log"
+        return execute(name, [found, *arguments], log, aside=aside) if found else None
 
-    for name, passed in zip(LINTERS, side_by_side(passes, LINTERS)):
+    for name, passed in zip(names, side_by_side(passes, names, 1 if aside else AT_ONCE)):
         if passed is None:
             count.skipped.append(f"lint: {name} ({ELSEWHERE[name]})")
         else:
             count.one(name, passed)
+    return count
 
 
 def unit(count: Count) -> None:
@@ -218,10 +232,32 @@ def chain(names: Sequence[str]) -> Count:
     return count
 
 
+def hosts_can_be_made() -> bool:
+    """Set up what the test hosts are made of."""
+    ready = execute("Docker Engine and SSH client", [ROOT / "molecule/hosts/setup"], BUILD / "setup.log")
+    for suite in estate.PYTHON_OF if ready else ():
+        image: list[str | Path] = [ROOT / "molecule/hosts/image", suite]
+        ready = execute(f"base image {suite}", image, BUILD / f"image-{suite}.log") and ready
+        tag = estate.PYTHON_OF[suite]
+        build: list[str | Path] = [
+            BIN / "python",
+            "demo/build_release.py",
+            "--version",
+            estate.MES_VERSION,
+            "--python",
+            tag,
+            "--output",
+            "demo/dist",
+        ]
+        ready = execute(f"reference service for Python {tag}", build, BUILD / f"release-{tag}.log") and ready
+    return ready
+
+
 def scenarios(count: Count, wanted: Sequence[str]) -> None:
     """Run the wanted scenarios, side by side those that have hosts of their own."""
-    for done in side_by_side(chain, chains(wanted)):
-        count.add(done)
+    if count.one("test hosts", hosts_can_be_made()):
+        for done in side_by_side(chain, chains(wanted)):
+            count.add(done)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -231,35 +267,19 @@ def main(arguments: Sequence[str]) -> int:
     if unknown:
         print(f"unknown part {unknown[0]!r}: name lint, unit or a scenario ({', '.join(known)})", file=sys.stderr)
         return 2
-    count = Count()
     begin = time.monotonic()
-    if not arguments or "lint" in arguments:
-        lint(count)
-    if not arguments or "unit" in arguments:
-        unit(count)
     unasked = [name for name in known if FULL or name not in FULL_ONLY]
     wanted = [name for name in known if name in arguments] if arguments else unasked
-    if wanted:
-        ready = execute("Docker Engine and SSH client", [ROOT / "molecule/hosts/setup"], BUILD / "setup.log")
-        for suite in estate.PYTHON_OF if ready else ():
-            ready = (
-                execute(f"base image {suite}", [ROOT / "molecule/hosts/image", suite], BUILD / f"image-{suite}.log")
-                and ready
-            )
-            tag = estate.PYTHON_OF[suite]
-            build: list[str | Path] = [
-                BIN / "python",
-                "demo/build_release.py",
-                "--version",
-                estate.MES_VERSION,
-                "--python",
-                tag,
-                "--output",
-                "demo/dist",
-            ]
-            ready = execute(f"reference service for Python {tag}", build, BUILD / f"release-{tag}.log") and ready
-        if count.one("test hosts", ready):
+    linters = list(LINTERS) if not arguments or "lint" in arguments else []
+    aside = [name for name in linters if wanted and name in SLOW_LINTERS]
+    count = lint([name for name in linters if name not in aside])
+    if not arguments or "unit" in arguments:
+        unit(count)
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(lint, aside, aside=True)
+        if wanted:
             scenarios(count, wanted)
+    count.add(slow.result())
     for name in count.skipped:
         print(f"skipped  {name}")
     for name in count.failed:

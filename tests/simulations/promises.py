@@ -16,6 +16,7 @@ from simulations.estate import Estate
 
 Memory = dict[str, Any]
 Kind = TypeVar("Kind", bound=Watched)
+Check = Callable[[Any, Memory], "str | None"]
 ENDS = "every run ends, in a state that the next command can finish"
 NOTICED = 3.0
 """Seconds within which nobody can be blamed for not having seen what a person has just done."""
@@ -24,7 +25,9 @@ OBEYED = 30.0
 BLIND = 5.0
 """The longest that a run may sleep without looking at anything."""
 
-_PROMISES: list[tuple[str, type[Any], Callable[[Any, Memory], str | None]]] = []
+_PROMISES: list[tuple[str, type[Any], Check]] = []
+_ABOUT: dict[type[Any], list[tuple[str, Check]]] = {}
+"""The promises by the kind of act that they are about."""
 
 
 def promise(sentence: str, about: type[Kind]) -> Callable[[Callable[[Kind, Memory], str | None]], Any]:
@@ -39,11 +42,13 @@ def promise(sentence: str, about: type[Kind]) -> Callable[[Callable[[Kind, Memor
 
 def judge(act: Watched, memory: Memory) -> Iterator[tuple[str, str]]:
     """The promises that an act breaks, and how."""
-    for sentence, about, check in _PROMISES:
-        if isinstance(act, about):
-            how = check(act, memory)
-            if how:
-                yield sentence, how
+    kind = type(act)
+    if kind not in _ABOUT:
+        _ABOUT[kind] = [(sentence, check) for sentence, about, check in _PROMISES if issubclass(kind, about)]
+    for sentence, check in _ABOUT[kind]:
+        how = check(act, memory)
+        if how:
+            yield sentence, how
 
 
 # ------------------------------------------------------------------------------------------------------------- capacity

@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 import estate
-import pytest
 
 EXAMPLE = estate.ROOT / "inventories" / "example"
 VAULT = sorted(
@@ -42,17 +41,26 @@ def preflight(values: dict[str, str]) -> estate.Recap:
     return estate.Recap.read(done.stdout + done.stderr, done.returncode)
 
 
-def test_example_passes_with_its_secrets() -> None:
-    recap = preflight(dict.fromkeys(VAULT, "a-secret-that-is-long-enough"))
+def missed(name: str, said: str) -> bool:
+    """Whether a run has said that a secret of the vault is missing."""
+    variable = name.removeprefix("vault_")
+    if variable.endswith("_database_password"):
+        # A database user's password is missed at the user, in brackets.
+        return bool(re.search(rf"\([^)]*\b{variable.removesuffix('_database_password')}\b[^)]*\)", said))
+    return variable in said
+
+
+def test_each_missing_secret_is_named_until_the_example_passes() -> None:
+    """As somebody finds out who begins with an empty vault, and fills in what the run before has named."""
+    filled: dict[str, str] = {}
+    for _run in VAULT:
+        recap = preflight(filled)
+        if recap.status == 0:
+            break
+        named = {name for name in VAULT if missed(name, recap.output)} - filled.keys()
+        assert named, recap.output
+        assert recap.changed() == {}
+        filled |= dict.fromkeys(named, "a-secret-that-is-long-enough")
     assert recap.status == 0, recap.output
     assert len(recap.hosts) == 11
-
-
-@pytest.mark.parametrize("name", VAULT)
-def test_a_missing_secret_is_named(name: str) -> None:
-    recap = preflight({other: "a-secret-that-is-long-enough" for other in VAULT if other != name})
-    assert recap.status != 0
-    variable = name.removeprefix("vault_")
-    # A database user's password is missed at the user, in brackets.
-    named = f"({variable.removesuffix('_database_password')})" if variable.endswith("_database_password") else variable
-    assert named in recap.output, recap.output
+    assert sorted(filled) == VAULT

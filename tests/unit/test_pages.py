@@ -7,6 +7,7 @@ And what they show of an inventory is what the roles take.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import subprocess
@@ -54,6 +55,7 @@ def console(page: Path) -> list[str]:
     return [re.sub(r"\s*\\\n\s*", " ", found["text"]) for block in blocks for found in COMMAND.finditer(block)]
 
 
+@functools.cache
 def options() -> dict[str, dict[str, Any]]:
     """Every option of every role, with its specification."""
     specs = [yaml.safe_load(path.read_text()) for path in ROOT.glob("roles/*/meta/argument_specs.yml")]
@@ -65,6 +67,7 @@ def options() -> dict[str, dict[str, Any]]:
     }
 
 
+@functools.cache
 def variables() -> set[str]:
     """Every option of every role, and the variables of the whole estate that roles and playbooks ask for."""
     texts = [

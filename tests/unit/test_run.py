@@ -1,0 +1,71 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A test run ends red and says why, whichever part fails and wherever it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import run
+
+Runs = Callable[..., "tuple[int, list[str]]"]
+REPORT = '<testsuite><testcase name="test_one">{}</testcase></testsuite>'
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Runs:
+    """Run with commands that do nothing but end well, or badly for those that are broken; what was printed."""
+
+    def runs(*arguments: str, broken: str = "") -> tuple[int, list[str]]:
+        def command(name: str) -> tuple[str, ...]:
+            return ("false",) if name == broken else ("true",)
+
+        def unit(count: run.Count) -> None:
+            report = tmp_path / "junit.xml"
+            report.write_text(REPORT.format("<failure/>" if broken == "unit" else ""), encoding="utf-8")
+            count.junit(report, "unit")
+
+        def scenarios(count: run.Count, wanted: list[str]) -> None:
+            count.one("haproxy: verify", run.execute("haproxy: verify", command("haproxy"), tmp_path / "verify.log"))
+
+        monkeypatch.setattr(run, "BIN", Path("/bin"))
+        monkeypatch.setattr(run, "BUILD", tmp_path)
+        monkeypatch.setattr(run, "LINTERS", {name: command(name) for name in ("ruff", *run.SLOW_LINTERS)})
+        monkeypatch.setattr(run, "unit", unit)
+        monkeypatch.setattr(run, "scenarios", scenarios)
+        status = run.main(arguments)
+        return status, capsys.readouterr().out.splitlines()
+
+    return runs
+
+
+@pytest.mark.parametrize("arguments", [(), ("lint", "unit", "haproxy")])
+def test_all_is_run_and_counted(runs: Runs, arguments: tuple[str, ...]) -> None:
+    status, said = runs(*arguments)
+    assert (status, said[-1]) == (0, f"{3 + len(run.SLOW_LINTERS)} passed, 0 failed, 0 skipped")
+
+
+@pytest.mark.parametrize("arguments", [(), ("lint", "unit"), ("lint", "unit", "haproxy")])
+@pytest.mark.parametrize("broken", ["ruff", *run.SLOW_LINTERS])
+def test_broken_linter_is_told_as_it_ends_and_at_the_end(runs: Runs, broken: str, arguments: tuple[str, ...]) -> None:
+    status, said = runs(*arguments, broken=broken)
+    assert status == 1
+    assert [line.split()[0] for line in said if line.endswith(f" s  {broken}")] == ["FAILED"]
+    assert f"FAILED   {broken}" in said
+    assert ", 1 failed, " in said[-1]
+
+
+def test_broken_unit_test_is_told(runs: Runs) -> None:
+    status, said = runs(broken="unit")
+    assert (status, "FAILED   unit: test_one" in said) == (1, True)
+
+
+def test_linters_that_run_aside_say_so_to_the_kernel(tmp_path: Path) -> None:
+    log = tmp_path / "aside.log"
+    show = 'nice; cut -d " " -f 6 /proc/$$/stat; echo $$; cat /proc/$$/autogroup 2>/dev/null || true'
+    assert run.execute("aside", ["sh", "-c", show], log, aside=True)
+    nice, session, process, *group = log.read_text(encoding="utf-8").split()
+    assert (nice, session) == ("19", process)
+    assert group[-1:] in ([], ["19"])
