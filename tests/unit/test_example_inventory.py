@@ -36,7 +36,7 @@ def preflight(values: dict[str, str]) -> estate.Recap:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
     )
     return estate.Recap.read(done.stdout + done.stderr, done.returncode)
 
@@ -46,7 +46,8 @@ def missed(name: str, said: str) -> bool:
     variable = name.removeprefix("vault_")
     if variable.endswith("_database_password"):
         # A database user's password is missed at the user, in brackets.
-        return bool(re.search(rf"\([^)]*\b{variable.removesuffix('_database_password')}\b[^)]*\)", said))
+        user = variable.removesuffix("_database_password")
+        return bool(re.search(rf"have no password \([^)]*\b{user}\b", said))
     return variable in said
 
 
