@@ -21,7 +21,7 @@ lock = threading.Lock()
 
 def told(what: str) -> bool:
     """Whether the test has put a file that says so."""
-    return os.path.exists(f"{RUNTIME}/{NAME}.{what}")
+    return os.path.exists(f"{RUNTIME}/{PORT}.{what}")
 
 
 class Service(BaseHTTPRequestHandler):

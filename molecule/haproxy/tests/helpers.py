@@ -5,38 +5,74 @@
 
 from __future__ import annotations
 
+import functools
 import http.client
+import inspect
 import json
 import os
 import re
-import shlex
 import socket
 import subprocess
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
 import testinfra
+import yaml
 
 EPHEMERAL = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
 SCENARIO = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"])
-BALANCERS = {"haproxy-lb-13": "10.205.0.11", "haproxy-lb-12": "10.205.0.12"}
-STUBS = {
-    "one": ("haproxy-app-1", 8001, 9001),
-    "two": ("haproxy-app-1", 8002, 9002),
-    "three": ("haproxy-app-2", 8001, 9001),
+INVENTORY = SCENARIO / "inventory"
+HOSTS = {
+    name: values
+    for group in yaml.safe_load((INVENTORY / "hosts.yml").read_text(encoding="utf-8"))["all"]["children"].values()
+    for name, values in group["hosts"].items()
 }
+AGENT_PORT = int(yaml.safe_load((INVENTORY / "group_vars/all.yml").read_text(encoding="utf-8"))["agent_port"])
+BALANCERS = {name: HOSTS[name]["mesops_address"] for name in ("haproxy-lb-13", "haproxy-lb-12")}
 PASSWORD = "it's a 'quoted' password"
 CONFIG = "/etc/haproxy/haproxy.cfg"
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
 PENDING = "/run/mesops-haproxy-pending"
 
-each_balancer = pytest.mark.parametrize("balancer", list(BALANCERS))
+# ---------------------------------------------------------------------------------------------- both balancers at once
+
+
+def on_both(call: Callable[..., Any], *arguments: Any, **options: Any) -> list[Any]:
+    """Do the same on both balancers at the same time; what each has returned, when both have ended."""
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(lambda balancer: call(balancer, *arguments, **options), BALANCERS))
+
+
+def each_balancer(case: Callable[..., None]) -> Callable[..., None]:
+    """Run a case on both balancers at the same time: each has stubs of its own, and most of a case is waiting."""
+
+    @functools.wraps(case)
+    def both(**given: Any) -> None:
+        failed = [why for why in on_both(attempt, **given) if why]
+        assert not failed, "\n".join(failed)
+
+    def attempt(balancer: str, **given: Any) -> str:
+        try:
+            case(balancer, **given)
+        except BaseException as error:
+            return f"on {balancer}: {error!r}\n{traceback.format_exc()}"
+        return ""
+
+    signature = inspect.signature(case)
+    rest = [one for name, one in signature.parameters.items() if name != "balancer"]
+    both.__signature__ = signature.replace(parameters=rest)  # type: ignore[attr-defined]
+    return both
+
+
+# ---------------------------------------------------------------------------------------------------------------- hosts
 
 
 def on(name: str) -> Any:
@@ -44,9 +80,79 @@ def on(name: str) -> Any:
     return testinfra.get_host(f"docker://{name}")
 
 
+def agent(name: str, **order: str) -> str:
+    """Have the agent of a host run something, which must succeed; what it has printed."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            connection = socket.create_connection((HOSTS[name]["mesops_address"], AGENT_PORT), timeout=5)
+            break
+        except OSError:  # It boots.
+            assert time.monotonic() < deadline, f"the agent on {name} cannot be reached"
+            time.sleep(0.1)
+    with connection, connection.makefile("rw", encoding="utf-8") as lines:
+        connection.settimeout(600)
+        lines.write(json.dumps(order) + "\n")
+        lines.flush()
+        answer = lines.readline()
+    assert answer, f"{name} broke off: {order}"
+    done = json.loads(answer)
+    assert done["status"] == 0, f"{name}: {order}: exit code {done['status']}\n{done['out']}{done['err']}"
+    return str(done["out"])
+
+
 def shell(name: str, command: str) -> str:
     """Run a command on a host; it must succeed."""
-    return str(on(name).check_output(f"sh -c {shlex.quote(command)}"))
+    return agent(name, shell=command).rstrip("\r\n")
+
+
+@dataclass(frozen=True)
+class Stub:
+    """A process that stands for a service behind one of the balancers."""
+
+    name: str
+    host: str
+    port: int
+    role_port: int
+
+    @property
+    def unit(self) -> str:
+        """Its systemd unit."""
+        return f"stub@{self.name}:{self.port}:{self.role_port}.service"
+
+    def shell(self, command: str) -> None:
+        """Run a command on its host."""
+        shell(self.host, command)
+
+    def told(self, what: str) -> str:
+        """The file that tells it something while it is there: ``unready``, ``primary``."""
+        return f"/run/stub/{self.port}.{what}"
+
+    def tell(self, what: str) -> None:
+        """Tell it that from now on."""
+        self.shell(f"touch {self.told(what)}")
+
+    def as_before(self) -> None:
+        """Have it run and be told nothing."""
+        self.shell(f"rm -f {self.told('*')}; systemctl reset-failed {self.unit}; systemctl start {self.unit}")
+
+    def executed(self) -> list[str]:
+        """Ask it what it has executed."""
+        connection = http.client.HTTPConnection(HOSTS[self.host]["mesops_address"], self.port, timeout=60)
+        try:
+            connection.request("GET", "/executed")
+            return list(json.loads(connection.getresponse().read()))
+        finally:
+            connection.close()
+
+
+def _stubs(balancer: str) -> dict[str, Stub]:
+    ports, roles = HOSTS[balancer]["stub_ports"], HOSTS[balancer]["stub_role_ports"]
+    places = {"one": ("haproxy-app-1", 1), "two": ("haproxy-app-1", 2), "three": ("haproxy-app-2", 1)}
+    return {name: Stub(name, host, ports + number, roles + number) for name, (host, number) in places.items()}
+
+
+STUBS = {balancer: _stubs(balancer) for balancer in BALANCERS}
 
 
 # What runs on the load balancer, with the file that the role has installed there.
@@ -55,53 +161,37 @@ import subprocess, sys, time
 sys.path.insert(0, "/usr/local/lib/mesops")
 import haproxy_state as s
 
+def until(found, what):
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            value = found()
+            if value not in (None, False):
+                return value
+        except OSError:
+            pass  # The master begins, or executes itself anew.
+        time.sleep(0.05)
+    raise SystemExit(f"{what}: not within 60 s")
+
 def ask(command):
-    return s.ask(s.MASTER_SOCKET, command)
+    return until(lambda: s.ask(s.MASTER_SOCKET, command), "HAProxy answers")
 
 def worker():
-    return s.current_worker(s.parse_processes(ask("show proc"))).pid
+    return until(lambda: s.current_worker(s.parse_processes(ask("show proc"))), "a worker").pid
 
 def runtime(command):
     return ask(f"@!{worker()} {command}")
 
 def reload():
-    before, deadline = worker(), time.monotonic() + 15
+    before = worker()
     subprocess.run(["systemctl", "reload", "haproxy"], check=True)
-    while time.monotonic() < deadline:
-        try:
-            if worker() != before:
-                return
-        except (OSError, AttributeError):
-            pass  # The master executes itself anew.
-        time.sleep(0.05)
-    raise SystemExit("no new worker")
+    until(lambda: worker() != before, "a new worker")
 """
 
 
 def program(balancer: str, text: str) -> str:
     """Run a few lines of Python on the load balancer."""
-    return shell(balancer, f"python3 -c {shlex.quote(RUNTIME + text)}")
-
-
-# Every server ready, with its whole weight and up.
-RESTORE = """
-for (backend, name), row in s.parse_state(runtime("show servers state")).items():
-    if row["srv_admin_state"] != "0":
-        runtime(f"set server {backend}/{name} state ready")
-    if row["srv_uweight"] != row["srv_iweight"]:
-        runtime(f"set server {backend}/{name} weight 100%")
-deadline = time.monotonic() + 15
-
-def down():
-    rows = s.parse_state(runtime("show servers state")).items()
-    return [name for (backend, name), row in rows if backend == "catalog" and row["srv_op_state"] != "2"]
-
-while down():
-    if time.monotonic() > deadline:
-        sys.exit(f"catalog is not up within 15 s: {down()}")
-    time.sleep(0.1)
-sys.exit(s.main(["save"]))
-"""
+    return agent(balancer, python=RUNTIME + text).rstrip()
 
 
 def worker(balancer: str) -> int:
@@ -122,12 +212,12 @@ def servers(balancer: str, backend: str) -> dict[str, dict[str, str]]:
     return {row["srv_name"]: row for row in rows}
 
 
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 15) -> None:
-    """Poll a condition; fail at the deadline."""
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
+    """Poll a condition; fail at the deadline, which bounds and does not measure."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.1)
+        time.sleep(0.05)
 
 
 def up(balancer: str, backend: str, *names: str) -> bool:
@@ -155,7 +245,7 @@ def request(
     *,
     headers: dict[str, str] | None = None,
     port: int = 80,
-    timeout: float = 20,
+    timeout: float = 60,
 ) -> Answer:
     """Send one request on its own connection."""
     connection = http.client.HTTPConnection(BALANCERS[balancer], port, timeout=timeout)
@@ -167,15 +257,15 @@ def request(
 
 
 @contextmanager
-def load(balancer: str, clients: int = 4, seconds: float = 120) -> Iterator[Counter[str]]:
+def load(balancer: str, clients: int = 4, seconds: float = 600) -> Iterator[Counter[str]]:
     """Send GETs over keep-alive connections from a few threads; count who answered, and every failure."""
     counts: Counter[str] = Counter()
     stop = threading.Event()
     deadline = time.monotonic() + seconds
 
     def client() -> None:
-        connection = http.client.HTTPConnection(BALANCERS[balancer], 80, timeout=20)
-        while not stop.wait(0.005) and time.monotonic() < deadline:
+        connection = http.client.HTTPConnection(BALANCERS[balancer], 80, timeout=60)
+        while not stop.wait(0.01) and time.monotonic() < deadline:
             try:
                 connection.request("GET", "/", headers={"Host": "catalog.example.com"})
                 answer = Answer(connection.getresponse())
@@ -193,25 +283,12 @@ def load(balancer: str, clients: int = 4, seconds: float = 120) -> Iterator[Coun
     finally:
         stop.set()
         for thread in threads:
-            thread.join(30)
+            thread.join(60)
 
 
 def failures(counts: Counter[str]) -> dict[str, int]:
     """Return the failed requests of a load."""
     return {what: number for what, number in counts.items() if what.startswith("failed")}
-
-
-def executed(stub: str) -> list[str]:
-    """Ask a stub itself what it has executed."""
-    host, port, _role = STUBS[stub]
-    program = f"import urllib.request as u; print(u.urlopen('http://127.0.0.1:{port}/executed').read().decode())"
-    return list(json.loads(shell(host, f"python3 -c {shlex.quote(program)}")))
-
-
-def unit(stub: str) -> str:
-    """Return the systemd unit of a stub."""
-    _host, port, role = STUBS[stub]
-    return f"stub@{stub}:{port}:{role}.service"
 
 
 def play(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -221,7 +298,7 @@ def play(*arguments: str) -> subprocess.CompletedProcess[str]:
         ["ansible-playbook", "-i", inventory, str(SCENARIO / "converge.yml"), *arguments],
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=600,
         check=False,
         env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"},
     )
@@ -238,8 +315,8 @@ def said(result: subprocess.CompletedProcess[str]) -> str:
     return " ".join((result.stdout + result.stderr).split())
 
 
-def haproxy_server(balancer: str, backend: str, *flags: str, ok: bool = True, **options: Any) -> dict[str, Any]:
-    """Run the module on one load balancer; its result, which must be a success unless told otherwise."""
+def through_ansible(balancer: str, backend: str, *flags: str, ok: bool = True, **options: Any) -> dict[str, Any]:
+    """Have Ansible run the module on one load balancer; its result, which must be a success unless told otherwise."""
     arguments = {"backend": backend.split(","), **options}
     done = subprocess.run(
         [
@@ -248,7 +325,7 @@ def haproxy_server(balancer: str, backend: str, *flags: str, ok: bool = True, **
         ],
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=600,
         check=False,
         env={
             **os.environ,
@@ -265,12 +342,32 @@ def haproxy_server(balancer: str, backend: str, *flags: str, ok: bool = True, **
     return result
 
 
-SLOW = 120
+def haproxy_server(balancer: str, backend: str, *, ok: bool = True, **options: Any) -> dict[str, Any]:
+    """Run the module on one load balancer as Ansible's developers do, without Ansible, which would take two seconds.
+
+    Its result, which must be a success unless told otherwise.
+    """
+    arguments = json.dumps({"ANSIBLE_MODULE_ARGS": {"backend": backend.split(","), **options}})
+    name = "ansible_collections.mesops.platform.plugins.modules.haproxy_server"
+    lines = (
+        "import runpy, sys\n"
+        f"sys.argv[1:] = [{arguments!r}]\n"
+        "try:\n"
+        f"    runpy.run_module({name!r}, run_name='__main__')\n"
+        "except SystemExit:\n"
+        "    pass\n"
+    )
+    result: dict[str, Any] = json.loads(agent(balancer, python=lines))
+    assert (not result.get("failed", False)) is ok, result.get("msg", result)
+    return result
+
+
+SLOW = 240
 """Seconds; longer than any test needs on a slow machine."""
 
 
 class Slow:
-    """A request in the background that is not answered before it is told to, for two minutes at most."""
+    """A request in the background that is not answered before it is told to, for ``SLOW`` seconds at most."""
 
     def __init__(self, balancer: str, host: str = "billing.example.com", method: str = "GET") -> None:
         self.key = os.urandom(8).hex()
@@ -280,7 +377,8 @@ class Slow:
         self.thread = threading.Thread(target=self.run, args=(balancer, path, host, method), daemon=True)
         self.thread.start()
         line = f"{method} /slow {self.key}"
-        wait_until(lambda: any(line in executed(stub) for stub in STUBS), "the slow request has arrived")
+        self.stubs = STUBS[balancer].values()
+        wait_until(lambda: any(line in stub.executed() for stub in self.stubs), "the slow request has arrived")
 
     def run(self, *arguments: str) -> None:
         begin = time.monotonic()
@@ -292,19 +390,19 @@ class Slow:
 
     def answer(self) -> None:
         """Have it answered now."""
-        for stub, (host, _port, _role) in STUBS.items():
-            shell(host, f"touch /run/stub/{stub}.answer-{self.key}")
+        for stub in self.stubs:
+            stub.tell(f"answer-{self.key}")
 
     def join(self) -> int | str:
         """Wait for its end and return the status, or what became of it."""
-        self.thread.join(30)
+        self.thread.join(60)
         return self.status
 
 
 @contextmanager
 def tunnel(balancer: str, host: str = "billing.example.com") -> Iterator[socket.socket]:
     """Open a connection that has left HTTP, as a WebSocket does; the other end sends everything back."""
-    with socket.create_connection((BALANCERS[balancer], 80), timeout=10) as connection:
+    with socket.create_connection((BALANCERS[balancer], 80), timeout=30) as connection:
         lines = ["GET /upgrade HTTP/1.1", f"Host: {host}", "Connection: Upgrade", "Upgrade: echo", "", ""]
         connection.sendall("\r\n".join(lines).encode())
         head = connection.recv(4096)

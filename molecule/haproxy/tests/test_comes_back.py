@@ -15,48 +15,45 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from functools import partial
 
 import pytest
 
 from .helpers import (
     BALANCERS,
-    RESTORE,
     STUBS,
     Answer,
     echoes,
     haproxy_server,
     load,
+    on_both,
     program,
     request,
     servers,
     shell,
-    unit,
+    up,
     wait_until,
 )
 
 RESTARTS, REBOOTS = (20, 20) if os.environ.get("MESOPS_TEST") == "full" else (4, 1)
 
 
-def on_both(call: Callable[..., Any], *arguments: Any, **options: Any) -> list[Any]:
-    """Do the same on both balancers at the same time; what each has returned."""
-    with ThreadPoolExecutor() as pool:
-        return list(pool.map(lambda balancer: call(balancer, *arguments, **options), BALANCERS))
+def unready(*names: str) -> None:
+    """From now on they fail their health checks, and answer whatever else reaches them with their name."""
+    for stubs in STUBS.values():
+        for name in names:
+            stubs[name].tell("unready")
 
 
-@pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    yield
-    for stub, (host, _port, _role) in STUBS.items():
-        shell(host, f"rm -f /run/stub/{stub}.*; systemctl start {unit(stub)}")
-    on_both(program, RESTORE)
+def seen_down(balancer: str, *names: str) -> None:
+    """Wait until the balancer knows it."""
 
+    def down() -> bool:
+        found = servers(balancer, "catalog")
+        return all(found[name]["srv_op_state"] == "0" for name in names)
 
-def unready(stub: str) -> None:
-    """From now on the stub fails its health checks, and answers whatever else reaches it with its name."""
-    shell(STUBS[stub][0], f"touch /run/stub/{stub}.unready")
+    wait_until(down, f"{balancer}: {', '.join(names)} seen down")
 
 
 class Client:
@@ -82,11 +79,9 @@ def test_a_host_that_is_drained_right_after_a_reload_gets_nothing_from_kept_conn
     drained = on_both(haproxy_server, "catalog", server=["three"], state="drain")
     assert all(one["done"] and one["waited_s"] < 10 for one in drained)
     assert all(one["servers"][0]["clients_old_workers"] == 0 for one in drained)
-    unready("three")
     # A server that dies now is unknown to the old workers too.
-    unready("two")
-    for balancer in BALANCERS:
-        wait_until(lambda: servers(balancer, "catalog")["two"]["srv_op_state"] == "0", "two is seen down")  # noqa: B023
+    unready("two", "three")
+    on_both(seen_down, "two")
     after = [Counter(one.post() for one in clients[balancer]) for balancer in BALANCERS]
     assert after == [{(200, "one"): 60}, {(200, "one"): 60}]
 
@@ -105,19 +100,12 @@ def test_a_reload_that_begins_while_a_server_is_drained_does_not_take_that_back(
         "    reloads.join()\n"
         "    print('at last', s.parse_state(runtime('show servers state'))[('catalog', 'one')]['srv_admin_state'])\n"
     )
-    for said in on_both(with_module, lines):
+    for said in on_both(program, CHANGE + lines):
         assert Counter(said.splitlines()) == {"drain 8": 12, "ready 0": 6, "at last 8": 6}
 
 
-def with_module(balancer: str, lines: str) -> str:
-    """Run lines on a balancer that may ``change(server, state)`` as the module does, without Ansible around it."""
-    source = "/root/mesops/ansible_collections/mesops/platform/plugins/module_utils"
-    local = os.path.join(os.path.dirname(__file__), "../../../plugins/module_utils")
-    shell(balancer, f"mkdir -p {source}")
-    for name in ("haproxy_runtime", "haproxy_state", "haproxy_traffic"):
-        subprocess.run(["docker", "cp", "--quiet", f"{local}/{name}.py", f"{balancer}:{source}/"], check=True)
-    change = """
-sys.path.insert(0, "/root/mesops")
+# A change as the module makes it, without Ansible around it.
+CHANGE = """
 from ansible_collections.mesops.platform.plugins.module_utils import haproxy_runtime as core
 tools = core.Tools(ask, time.monotonic, time.sleep, lambda: core.save(ask, s.CONFIG, s.STATE_FILE),
                    lambda: core.file_lock(s.LOCK, time.monotonic, time.sleep))
@@ -125,7 +113,6 @@ tools = core.Tools(ask, time.monotonic, time.sleep, lambda: core.save(ask, s.CON
 def change(server, state):
     assert core.change(tools, core.Wanted(("catalog",), (server,), state=state, fresh=False)).done
 """
-    return program(balancer, change + lines)
 
 
 # ------------------------------------------------------------------------------------------------------------- starts
@@ -134,14 +121,14 @@ def change(server, state):
 def only_three_serves(balancer: str, begin: Callable[[str], None], times: int) -> Counter[str]:
     """Make a balancer start again and again under load, with one of its servers drained and another one unhealthy."""
     haproxy_server(balancer, "catalog", server=["one"], state="drain")
-    wait_until(lambda: servers(balancer, "catalog")["two"]["srv_op_state"] == "0", "two is seen down")
+    seen_down(balancer, "two")
     with load(balancer, seconds=60 * times) as counts:
         wait_until(lambda: counts["three"] > 50, "there is load")
         counts.clear()
         for _ in range(times):
             begin(balancer)
             done = counts["three"]
-            wait_until(lambda: counts["three"] > done + 20, "it serves again", 60)  # noqa: B023
+            wait_until(lambda: counts["three"] > done + 20, "it serves again")  # noqa: B023
     return counts
 
 
@@ -177,15 +164,12 @@ def test_a_balancer_that_knows_nothing_asks_before_it_accepts_a_connection() -> 
 
 
 def test_a_balancer_whose_services_are_all_down_says_so_soon() -> None:
-    for stub, (host, _port, _role) in STUBS.items():
-        shell(host, f"systemctl stop {unit(stub)}")
-    on_both(lambda balancer: wait_until(lambda: not any_up(balancer), "all are seen down"))
+    for stubs in STUBS.values():
+        for stub in stubs.values():
+            stub.shell(f"systemctl stop {stub.unit}")
+    on_both(seen_down, "one", "two", "three")
     on_both(lambda balancer: shell(balancer, "systemctl stop haproxy; sleep 4; systemctl start haproxy"))
     assert [request(balancer).status for balancer in BALANCERS] == [503, 503]
-
-
-def any_up(balancer: str) -> bool:
-    return any(row["srv_op_state"] == "2" for row in servers(balancer, "catalog").values())
 
 
 # ------------------------------------------------------------------------------------------------- tcp after a reload
@@ -194,17 +178,17 @@ def any_up(balancer: str) -> bool:
 @contextmanager
 def database(balancer: str) -> Iterator[socket.socket]:
     """Open a session with the database that is the primary; it echoes."""
-    with socket.create_connection((BALANCERS[balancer], 5000), timeout=10) as connection:
+    with socket.create_connection((BALANCERS[balancer], 5000), timeout=30) as connection:
         connection.sendall(b"GET /upgrade HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
         assert b" 101 " in connection.recv(4096).splitlines()[0]
         yield connection
 
 
 def test_sessions_of_old_workers_end_with_the_server_and_others_live_on() -> None:
-    host = STUBS["three"][0]
-    shell(host, "touch /run/stub/three.primary")
-    for balancer in BALANCERS:
-        wait_until(lambda: servers(balancer, "database")[host]["srv_op_state"] == "2", "the primary is up")  # noqa: B023
+    primaries = {balancer: stubs["three"] for balancer, stubs in STUBS.items()}
+    for balancer, primary in primaries.items():
+        primary.tell("primary")
+        wait_until(partial(up, balancer, "database", primary.host), f"{balancer}: the primary is up")
     with ExitStack() as stack:
         sessions = {one: [stack.enter_context(database(one)) for _ in range(2)] for one in BALANCERS}
         on_both(program, "reload()")
@@ -212,6 +196,7 @@ def test_sessions_of_old_workers_end_with_the_server_and_others_live_on() -> Non
         on_both(program, "reload()")
         time.sleep(2)
         assert all(echoes(one) for kept in sessions.values() for one in kept)
-        shell(host, "rm /run/stub/three.primary")
+        for primary in primaries.values():
+            primary.as_before()
         for balancer, kept in sessions.items():
-            wait_until(lambda: not any(echoes(one) for one in kept), f"{balancer}: all have ended", 6)  # noqa: B023
+            wait_until(lambda: not any(echoes(one) for one in kept), f"{balancer}: all have ended")  # noqa: B023

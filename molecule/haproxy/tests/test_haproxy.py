@@ -11,7 +11,6 @@ import json
 import re
 import socket
 import ssl
-import threading
 import time
 import uuid
 from functools import partial
@@ -27,9 +26,9 @@ from .helpers import (
     STUBS,
     TRACE,
     Answer,
+    Slow,
     changes,
     each_balancer,
-    executed,
     failures,
     load,
     on,
@@ -40,7 +39,6 @@ from .helpers import (
     said,
     servers,
     shell,
-    unit,
     up,
     wait_until,
     worker,
@@ -72,10 +70,10 @@ def test_unknown_host_is_not_found(balancer: str) -> None:
 @pytest.mark.parametrize("name", ["default", "billing"])
 def test_certificate_follows_sni(balancer: str, name: str) -> None:
     context = ssl.create_default_context(cafile=str(EPHEMERAL / f"{name}.crt"))
-    connection = http.client.HTTPSConnection(BALANCERS[balancer], 443, timeout=10, context=context)
+    connection = http.client.HTTPSConnection(BALANCERS[balancer], 443, timeout=30, context=context)
     server_name = f"{name}.example.com"
     connection.sock = context.wrap_socket(
-        socket.create_connection((BALANCERS[balancer], 443), timeout=10), server_hostname=server_name
+        socket.create_connection((BALANCERS[balancer], 443), timeout=30), server_hostname=server_name
     )
     connection.request("GET", "/", headers={"Host": "billing.example.com"})
     answer = Answer(connection.getresponse())
@@ -139,10 +137,10 @@ def test_every_traffic_line_in_the_journal_is_json(balancer: str) -> None:
     path = f'/{key}/a"b]c\\d{{}}'
     request(balancer, path, headers={"X-Request-ID": key, "traceparent": TRACE})
     request(balancer, f"/{key}", host='a"b')
-    with socket.create_connection((BALANCERS[balancer], 80), timeout=10) as raw:
+    with socket.create_connection((BALANCERS[balancer], 80), timeout=30) as raw:
         raw.sendall(b'GET /"\xff\x01 HTTP/1.1\r\nHost: "\\\r\n\r\n')
         raw.recv(1024)
-    with socket.create_connection((BALANCERS[balancer], 443), timeout=10) as raw:
+    with socket.create_connection((BALANCERS[balancer], 443), timeout=30) as raw:
         raw.sendall(b"this is no TLS\r\n\r\n")
         raw.recv(1024)
 
@@ -156,7 +154,7 @@ def test_every_traffic_line_in_the_journal_is_json(balancer: str) -> None:
     line = next(one for one in parsed if one.get("path") == path)
     assert (line["request_id"], line["traceparent"], line["trace_id"]) == (key, TRACE, TRACE.split("-")[1])
     assert (line["frontend"], line["backend"], line["status"], line["method"]) == ("edge", "catalog", 200, "GET")
-    assert line["server"] in STUBS
+    assert line["server"] in STUBS[balancer]
     assert {"ms_total", "ms_queue", "ms_connect", "ms_response", "retries", "termination"} <= set(line)
     wait_until(lambda: any('"type":"error"' in one for one in lines()), "the failed handshake is in the journal")
 
@@ -170,7 +168,7 @@ def test_post_is_never_executed_twice(balancer: str) -> None:
         key = uuid.uuid4().hex
         answer = request(balancer, f"/orders?{what}=1&key={key}", "fragile.example.com", "POST")
         assert answer.status == status
-        assert executed("one").count(f"POST /orders {key}") == 1
+        assert STUBS[balancer]["one"].executed().count(f"POST /orders {key}") == 1
 
 
 @each_balancer
@@ -178,26 +176,29 @@ def test_get_without_an_answer_is_sent_again(balancer: str) -> None:
     for what in ("mute", "busy"):
         key = uuid.uuid4().hex
         assert request(balancer, f"/?{what}=1&key={key}", "fragile.example.com").status == 200
-        assert executed("one").count(f"GET / {key}") == 2
+        assert STUBS[balancer]["one"].executed().count(f"GET / {key}") == 2
 
 
 @each_balancer
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_refused_connection_goes_to_another_server_at_once(balancer: str, method: str) -> None:
-    for _ in range(6):
+    took = []
+    for _ in range(10):
         begin = time.monotonic()
-        answer = request(balancer, host="refusing.example.com", method=method)
-        assert answer.json["name"] == "one"
-        assert time.monotonic() - begin < 0.9
+        assert request(balancer, host="refusing.example.com", method=method).json["name"] == "one"
+        took.append(time.monotonic() - begin)
+    # Every second one is refused first. If it waited before it is sent again, as HAProxy does on the same server, five
+    # would take a second; of a slow machine two are forgiven.
+    assert sorted(took)[7] < 0.9, took
 
 
 @each_balancer
 def test_killed_server_costs_no_get(balancer: str) -> None:
-    host = STUBS["three"][0]
+    three = STUBS[balancer]["three"]
     with load(balancer) as counts:
-        shell(host, f"systemctl kill --signal KILL {unit('three')}")
+        three.shell(f"systemctl kill --signal KILL {three.unit}")
         wait_until(lambda: servers(balancer, "catalog")["three"]["srv_op_state"] == "0", "three is seen down")
-        shell(host, f"systemctl reset-failed {unit('three')}; systemctl start {unit('three')}")
+        three.as_before()
         wait_until(lambda: up(balancer, "catalog"), "three is back")
     assert failures(counts) == {}
     assert counts["three"] > 0
@@ -205,13 +206,10 @@ def test_killed_server_costs_no_get(balancer: str) -> None:
 
 @each_balancer
 def test_tcp_service_follows_the_http_check(balancer: str) -> None:
-    def primary(*names: str) -> None:
-        for name in ("one", "three"):
-            action = "touch" if name in names else "rm -f"
-            shell(STUBS[name][0], f"{action} /run/stub/{name}.primary")
+    stubs = STUBS[balancer]
 
     def answers() -> str:
-        connection = http.client.HTTPConnection(BALANCERS[balancer], 5000, timeout=5)
+        connection = http.client.HTTPConnection(BALANCERS[balancer], 5000, timeout=30)
         try:
             connection.request("GET", "/")
             return str(Answer(connection.getresponse()).json["name"])
@@ -224,10 +222,10 @@ def test_tcp_service_follows_the_http_check(balancer: str) -> None:
         return answers() == name
 
     wait_until(partial(answers_is, "nobody"), "no primary, no connection")
-    for name in ("three", "one"):
-        primary(name)
+    for name, other in (("three", "one"), ("one", "three")):
+        stubs[other].as_before()
+        stubs[name].tell("primary")
         wait_until(partial(answers_is, name), f"{name} is the primary")
-    primary()
 
 
 # ----------------------------------------------------------------------------------------------------- reloads and runs
@@ -237,13 +235,7 @@ def test_tcp_service_follows_the_http_check(balancer: str) -> None:
 def test_twenty_reloads_lose_nothing_and_keep_the_drained_server_drained(balancer: str) -> None:
     runtime(balancer, "set server catalog/two state drain")
     runtime(balancer, "set server catalog/three weight 7")
-    slow: list[int] = []
-    thread = threading.Thread(
-        target=lambda: slow.append(request(balancer, "/slow?seconds=6", "billing.example.com").status), daemon=True
-    )
-    thread.start()
-    key = "GET /slow "
-    wait_until(lambda: key in executed("three"), "the slow request has arrived")
+    slow = Slow(balancer)
     with load(balancer) as counts:
         wait_until(lambda: counts["one"] > 0, "there is load")
         counts.clear()
@@ -258,8 +250,8 @@ def test_twenty_reloads_lose_nothing_and_keep_the_drained_server_drained(balance
     assert counts["two"] == 0
     assert sum(counts.values()) > 200
     assert runtime(balancer, "get weight catalog/three").startswith("7 (initial 100)")
-    thread.join(20)
-    assert slow == [200]
+    slow.answer()
+    assert slow.join() == 200
     # A restart is what an operator must not do, but it does not put a drained server back either.
     shell(balancer, "systemctl restart haproxy")
     assert servers(balancer, "catalog")["two"]["srv_admin_state"] == "8"
@@ -280,16 +272,16 @@ def test_a_changed_port_takes_effect_and_a_killed_run_converges() -> None:
         shell(balancer, f"cp --preserve {CONFIG} /root/moved.cfg")
 
     # A server that is not ready gets nothing, although the run has just defined it anew.
-    shell(STUBS["three"][0], "touch /run/stub/three.unready")
-    try:
-        with load("haproxy-lb-13") as first, load("haproxy-lb-12") as second:
-            assert set(changes(play()).values()) == {1}
-    finally:
-        shell(STUBS["three"][0], "rm /run/stub/three.unready")
+    for stubs in STUBS.values():
+        stubs["three"].tell("unready")
+    with load("haproxy-lb-13") as first, load("haproxy-lb-12") as second:
+        assert set(changes(play()).values()) == {1}
+    for stubs in STUBS.values():
+        stubs["three"].as_before()
     assert (failures(first), first["three"]) == ({}, 0)
     assert (failures(second), second["three"]) == ({}, 0)
     for balancer in BALANCERS:
-        assert servers(balancer, "catalog")["three"]["srv_port"] == "8001"
+        assert servers(balancer, "catalog")["three"]["srv_port"] == str(STUBS[balancer]["three"].port)
         # As a run leaves it that was killed between installing and reloading.
         shell(balancer, f"cp --preserve /root/moved.cfg {CONFIG}")
 
@@ -300,7 +292,7 @@ def test_a_changed_port_takes_effect_and_a_killed_run_converges() -> None:
         shell(balancer, f"echo 'this is no configuration' > {CONFIG}; touch {PENDING}")
     assert set(changes(play()).values()) == {1}
     for balancer in BALANCERS:
-        assert servers(balancer, "catalog")["three"]["srv_port"] == "8001"
+        assert servers(balancer, "catalog")["three"]["srv_port"] == str(STUBS[balancer]["three"].port)
         assert not on(balancer).file(PENDING).exists
         assert on(balancer).file(CONFIG).mode == 0o640
         assert on(balancer).file(CONFIG).group == "haproxy"

@@ -6,40 +6,24 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
-from .helpers import BALANCERS, shell
+from .helpers import agent, each_balancer
 
-MODULES = ("haproxy_runtime", "haproxy_state", "haproxy_traffic", "rollout_traffic")
-SOURCE = "/root/mesops/ansible_collections/mesops/platform/plugins/module_utils"
-HERE = os.path.dirname(__file__)
+STORIES = Path(__file__).parents[1] / "files/traffic.py"
 
 
-def stories(balancer: str) -> dict[str, dict[str, dict[str, int]]]:
-    """What a gate sees in each of them, by server."""
-    shell(balancer, f"mkdir -p {SOURCE}")
-    files = {f"{HERE}/../../../plugins/module_utils/{name}.py": SOURCE for name in MODULES}
-    for path, where in {**files, f"{HERE}/../files/traffic.py": "/root"}.items():
-        subprocess.run(["docker", "cp", "--quiet", path, f"{balancer}:{where}/"], check=True)
-    found: dict[str, dict[str, dict[str, int]]] = json.loads(
-        shell(balancer, "PYTHONPATH=/root/mesops python3 /root/traffic.py")
-    )
-    return found
-
-
-def test_every_request_counts_once_whatever_becomes_of_it() -> None:
-    with ThreadPoolExecutor() as pool:
-        for found in pool.map(stories, BALANCERS):
-            well, reloaded = found["well"], found["over a reload"]
-            assert [well[name]["good"] for name in ("one", "two")] == [10, 10]
-            assert sum(reloaded[name]["good"] for name in reloaded) == 40, "a reload takes nothing and adds nothing"
-            hidden = found["empty, tried again"]
-            assert hidden["two"]["good"] == 20, "no client has seen anything"
-            assert hidden["one"]["failed"] == hidden["one"]["sent"] >= 10
-            assert found["empty"]["one"]["failed"] == found["empty"]["one"]["sent"] == 10
-            hangs = found["hangs"]["one"]
-            assert (hangs["given_up"], hangs["good"], hangs["sent"]) == (10, 0, 10), "their clients have long left"
-            for one in (well, reloaded, found["hangs"]):
-                assert one["two"]["failed"] == one["two"]["given_up"] == 0
+@each_balancer
+def test_every_request_counts_once_whatever_becomes_of_it(balancer: str) -> None:
+    found = json.loads(agent(balancer, python=STORIES.read_text(encoding="utf-8")))
+    well, reloaded = found["well"], found["over a reload"]
+    assert [well[name]["good"] for name in ("one", "two")] == [10, 10]
+    assert sum(reloaded[name]["good"] for name in reloaded) == 40, "a reload takes nothing and adds nothing"
+    hidden = found["empty, tried again"]
+    assert hidden["two"]["good"] == 20, "no client has seen anything"
+    assert hidden["one"]["failed"] == hidden["one"]["sent"] >= 10
+    assert found["empty"]["one"]["failed"] == found["empty"]["one"]["sent"] == 10
+    hangs = found["hangs"]["one"]
+    assert (hangs["given_up"], hangs["good"], hangs["sent"]) == (10, 0, 10), "their clients have long left"
+    for one in (well, reloaded, found["hangs"]):
+        assert one["two"]["failed"] == one["two"]["given_up"] == 0
