@@ -62,7 +62,7 @@ def each_balancer(case: Callable[..., None]) -> Callable[..., None]:
     def attempt(balancer: str, **given: Any) -> str:
         try:
             case(balancer, **given)
-        except BaseException as error:
+        except Exception as error:
             return f"on {balancer}: {error!r}\n{traceback.format_exc()}"
         return ""
 
