@@ -35,7 +35,7 @@ HOSTS = {
     for group in yaml.safe_load((INVENTORY / "hosts.yml").read_text(encoding="utf-8"))["all"]["children"].values()
     for name, values in group["hosts"].items()
 }
-AGENT_PORT = int(yaml.safe_load((INVENTORY / "group_vars/all.yml").read_text(encoding="utf-8"))["agent_port"])
+COMMON = yaml.safe_load((INVENTORY / "group_vars/all.yml").read_text(encoding="utf-8"))
 BALANCERS = {name: HOSTS[name]["mesops_address"] for name in ("haproxy-lb-13", "haproxy-lb-12")}
 PASSWORD = "it's a 'quoted' password"
 CONFIG = "/etc/haproxy/haproxy.cfg"
@@ -85,7 +85,7 @@ def agent(name: str, **order: str) -> str:
     deadline = time.monotonic() + 60
     while True:
         try:
-            connection = socket.create_connection((HOSTS[name]["mesops_address"], AGENT_PORT), timeout=5)
+            connection = socket.create_connection((HOSTS[name]["mesops_address"], COMMON["agent_port"]), timeout=5)
             break
         except OSError:  # It boots.
             assert time.monotonic() < deadline, f"the agent on {name} cannot be reached"
@@ -147,9 +147,9 @@ class Stub:
 
 
 def _stubs(balancer: str) -> dict[str, Stub]:
-    ports, roles = HOSTS[balancer]["stub_ports"], HOSTS[balancer]["stub_role_ports"]
+    ports = COMMON["stub_ports"][balancer]
     places = {"one": ("haproxy-app-1", 1), "two": ("haproxy-app-1", 2), "three": ("haproxy-app-2", 1)}
-    return {name: Stub(name, host, ports + number, roles + number) for name, (host, number) in places.items()}
+    return {name: Stub(name, host, ports + number, ports + 1000 + number) for name, (host, number) in places.items()}
 
 
 STUBS = {balancer: _stubs(balancer) for balancer in BALANCERS}
