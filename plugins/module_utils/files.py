@@ -31,7 +31,11 @@ def differs(wanted: File) -> bool:
     except FileNotFoundError:
         return True
     wrong_owners = wanted.gid is not None and (now.st_uid, now.st_gid) != (0, wanted.gid)
-    return wrong_owners or now.st_mode & 0o7777 != wanted.mode or read_text(wanted.path) != wanted.content
+    if wrong_owners or now.st_mode & 0o7777 != wanted.mode:
+        return True
+    # As bytes: reading a text makes one kind of line end of all.
+    with open(wanted.path, "rb") as stream:
+        return stream.read() != wanted.content.encode()
 
 
 def write(wanted: File) -> None:
