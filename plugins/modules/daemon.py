@@ -249,7 +249,8 @@ def make_files(module: QuietModule) -> daemon_files.Made:
         for one in params["contents"]
     ]
     if params["unit"] is not None:
-        wanted.append(daemon_files.File(os.path.join(UNITS, params["name"]), params["unit"], 0o644, 0))
+        path = os.path.join(UNITS, params["name"])
+        wanted.append(daemon_files.File(path, params["unit"], 0o644, group_id("root", check_mode)))
 
     def run(command: Sequence[str]) -> tuple[int, str, str]:
         status, out, err = module.run_command(list(command))

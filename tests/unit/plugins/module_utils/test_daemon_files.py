@@ -13,12 +13,14 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Union
 
 import pytest
 from ansible_collections.mesops.platform.plugins.module_utils import daemon_files, files
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+Wanted = Union[daemon_files.Directory, daemon_files.File]
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40)
 
 
@@ -50,7 +52,7 @@ def scratch(tmp_path: Path) -> Path:
 
 
 def make(
-    wanted: Sequence[daemon_files.File | daemon_files.Directory],
+    wanted: Sequence[Wanted],
     checker: Checker,
     scratch: Path,
     check_mode: bool = False,
@@ -72,7 +74,10 @@ def test_directories_and_files_are_made_and_a_second_run_changes_nothing(
     tmp_path: Path, checker: Checker, scratch: Path
 ) -> None:
     directory, file = tmp_path / "etc/one/two", tmp_path / "etc/one/two/file.yml"
-    wanted = [daemon_files.Directory(str(directory)), daemon_files.File(str(file), "a: 1\n", check="check %s")]
+    wanted: list[Wanted] = [
+        daemon_files.Directory(str(directory)),
+        daemon_files.File(str(file), "a: 1\n", check="check %s"),
+    ]
     made = make(wanted, checker, scratch)
     assert made.paths == [str(directory), str(file)]
     assert (file.read_text(), mode(file), mode(directory), mode(tmp_path / "etc")) == ("a: 1\n", 0o640, 0o750, 0o750)
@@ -97,7 +102,10 @@ def test_owners_are_root_and_the_group(tmp_path: Path, checker: Checker, scratch
     file.write_text("text")
     file.chmod(0o640)
     os.chown(file, 4711, 4712)
-    wanted = [daemon_files.Directory(str(directory), 4712), daemon_files.File(str(file), "text", gid=4712)]
+    wanted: list[Wanted] = [
+        daemon_files.Directory(str(directory), 4712),
+        daemon_files.File(str(file), "text", gid=4712),
+    ]
     assert make(wanted, checker, scratch).paths == [str(directory), str(file)]
     for path in (file, directory, directory.parent):
         assert (path.stat().st_uid, path.stat().st_gid) == (0, 4712)
@@ -148,7 +156,7 @@ def test_checker_finds_the_files_before_it_in_place(tmp_path: Path, scratch: Pat
 
 
 def test_dry_run_writes_nothing_and_asks_nobody(tmp_path: Path, checker: Checker, scratch: Path) -> None:
-    wanted = [
+    wanted: list[Wanted] = [
         daemon_files.Directory(str(tmp_path / "a")),
         daemon_files.File(str(tmp_path / "a/file"), "bad", check="check %s"),
     ]
