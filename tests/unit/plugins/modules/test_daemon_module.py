@@ -112,7 +112,7 @@ def test_changed_file_needs_what_the_lists_say_and_a_dry_run_foretells_it(
     done = host.play("better", **lists)
     assert (done["action"], done["made"], host.config.read_text()) == (action, [str(host.config)], "better")
     assert len(host.commands) == (action != "none")
-    assert foretold["changed"] and done["changed"]
+    assert (foretold["changed"], done["changed"]) == (True, True)
 
 
 def test_refused_file_touches_nothing_that_runs(host: Host) -> None:
