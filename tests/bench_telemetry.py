@@ -26,6 +26,7 @@ FIELD = {
     "loki": ("G", 23),
     "tempo": ("G", 17),
 }
+INCLUSIONS = ("Install the packages of", "List the installed packages", "Install what the list lacks")
 IDLE, LOADED, RATE = 120, 120, 50
 JOBS = ("node", "postgres", "alloy", "prometheus", "alertmanager", "loki", "tempo", "grafana")
 
@@ -41,7 +42,7 @@ def leaf_tasks(role: str) -> int:
     text = (estate.BUILD / "bench" / f"telemetry-{role}.log").read_text(encoding="utf-8")
     play = text.rpartition(f"PLAY [{PLAYS[role]}")[2].split("\nPLAY ", 1)[0]
     tasks = re.findall(r"^TASK \[\S+ : (.+?)\] \*", play, re.MULTILINE)
-    return len([name for name in tasks if not name.startswith(("Validating arguments", "Install the packages of"))])
+    return len([name for name in tasks if not name.startswith(("Validating arguments", *INCLUSIONS))])
 
 
 PLAYS = {

@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 
 
-def make(path: str, mode: int = 0o755) -> None:
+def make(path: str, mode: int = 0o755, gid: int | None = None) -> None:
     """Make a directory and the parents that are missing, all with this very mode; what is there stays as it is.
 
     ``os.makedirs`` takes the umask off the mode, and gives it to the last directory only. Under a umask of 077, which
-    hardened hosts have, other users could not enter.
+    hardened hosts have, other users could not enter. With ``gid`` they belong to root and to that group.
     """
     missing = []
     while not os.path.isdir(path):
@@ -24,4 +24,6 @@ def make(path: str, mode: int = 0o755) -> None:
         except FileExistsError:
             # Another process was faster, and gives it its mode.
             continue
+        if gid is not None:
+            os.chown(one, 0, gid)
         os.chmod(one, mode)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.mesops.platform.plugins.module_utils import directories
+from ansible_collections.mesops.platform.plugins.module_utils import files
 from ansible_collections.mesops.platform.plugins.module_utils import haproxy_state as state
 
 DIGEST_NAME = "MESOPS_CONFIG_SHA256"
@@ -45,13 +45,9 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class File:
+class File(files.File):
     """A file that must be on disk; ``loaded`` says that HAProxy reads it, so that a change needs a reload."""
 
-    path: str
-    content: str
-    mode: int = 0o640
-    gid: int | None = None
     loaded: bool = True
 
 
@@ -161,22 +157,6 @@ def read_unit(machine: Machine, unit: str) -> Unit:
     )
 
 
-def differs(wanted: File) -> bool:
-    """Whether the file on disk is not exactly the wanted one: text, mode or group."""
-    try:
-        now = os.stat(wanted.path)
-    except FileNotFoundError:
-        return True
-    wrong_group = wanted.gid is not None and now.st_gid != wanted.gid
-    return wrong_group or now.st_mode & 0o7777 != wanted.mode or state.read_text(wanted.path) != wanted.content
-
-
-def write(wanted: File) -> None:
-    """Install one file, its directory included."""
-    directories.make(os.path.dirname(wanted.path))
-    state.write_atomically(wanted.path, wanted.content, wanted.mode, wanted.gid)
-
-
 class Deployment:
     """One execution: the plan is made first, check mode stops there."""
 
@@ -196,9 +176,9 @@ class Deployment:
         if not os.access(wanted.binary, os.X_OK):
             return self._without_haproxy()
         unit = read_unit(self.machine, wanted.unit)
-        stale = [one for one in wanted.files if differs(one)]
+        stale = [one for one in wanted.files if files.differs(one)]
         extra = self._extra_files()
-        write_config = differs(self.config)
+        write_config = files.differs(self.config)
         loaded = self._loaded() if unit.running else ""
         # Another text on disk may have been loaded by hand, digest and all.
         edited = state.read_text(self.config.path) != self.config.content
@@ -288,7 +268,7 @@ class Deployment:
             pass
         self.previous = {one.path: self._read_back(one) for one in written}
         for one in written:
-            write(one)
+            files.write(one)
         if unit.needs_daemon_reload or self._wrote_units():
             self._systemctl("daemon-reload")
         if not unit.running:
@@ -298,8 +278,8 @@ class Deployment:
         if not unit.enabled:
             self._systemctl("enable", self.wanted.unit)
         good = File(self.last_good, self.config.content, self.config.mode, self.config.gid)
-        if differs(good):
-            write(good)
+        if files.differs(good):
+            files.write(good)
         os.unlink(self.pending)
 
     @staticmethod
@@ -416,12 +396,12 @@ class Deployment:
         """Put back the configuration that is in force, where it is still known, else what was there before."""
         for path, before in self.previous.items():
             if before is not None:
-                write(before)
+                files.write(before)
             elif path != self.config.path:
                 os.unlink(path)
         good = state.read_text(self.last_good)
         if loaded and digest_in(good) == loaded and digest_in(state.read_text(self.config.path)) != loaded:
-            write(File(self.config.path, good, self.config.mode, self.config.gid))
+            files.write(File(self.config.path, good, self.config.mode, self.config.gid))
         if self._wrote_units():
             self.machine.run(["systemctl", "daemon-reload"])
 

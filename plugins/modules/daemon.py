@@ -2,23 +2,27 @@
 # Copyright: (c) 2026, The mesops.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run a systemd unit with the files on disk, and prove that it is ready."""
+"""Make the files of a systemd unit, run it with the files on disk, and prove that it is ready."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: daemon
-short_description: Run a systemd unit with the files on disk and prove that it is ready
+short_description: Make the files of a systemd unit, run it with the files on disk and prove that it is ready
 version_added: 0.1.0
 author:
   - The mesops.platform authors (@mesops)
 description:
+  - Makes O(directories), O(contents) and the O(unit) file where they are not as wanted. Each file is proven by the
+    product's own checker before it replaces the one in use, by one rename; a file that is refused fails the module
+    before anything is restarted or reloaded.
   - Reloads systemd when a unit file changed, enables the unit, starts it, and restarts or reloads it when one of its
     O(files) is newer than the process that runs.
   - What decides is what runs, not what the playbook wrote. A playbook that was killed between writing a file and
     restarting the unit converges on its next run; no handler is needed.
   - Then waits until the unit is ready, and fails with the last lines of its journal when it is not.
   - One execution does all of it, so that C(throttle) or C(serial) moves on only when a host serves again.
+  - Texts of files are neither in the system's log nor among the arguments that Ansible reports.
 extends_documentation_fragment:
   - mesops.platform.attributes
   - mesops.platform.attributes.full
@@ -27,6 +31,56 @@ options:
     description: The unit, with its suffix, such as V(etcd.service).
     type: str
     required: true
+  directories:
+    description:
+      - Directories to make before the files. They and those of their parents that are missing belong to root and to
+        O(group), with mode 0750.
+    type: list
+    elements: path
+    default: []
+  contents:
+    description:
+      - Files to make, in this order. They belong to root, so that the process cannot change what it is told.
+      - Whether a change needs a restart or a reload is said by O(files) and O(reload_files). Some need neither.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: Where it lies. Parents that are missing are made with mode 0755.
+        type: path
+        required: true
+      content:
+        description: Its text.
+        type: str
+        required: true
+      mode:
+        description: Its mode, as a text such as V("0640").
+        type: str
+        default: "0640"
+      group:
+        description: Its group, that of O(group) when not given.
+        type: str
+      validate:
+        description:
+          - A command that ends with status 0 when the file is good; C(%s) in it stands for the path of the candidate.
+          - It runs without a shell when the file is to be replaced, with the files before it in place, and not in check
+            mode.
+        type: str
+        default: ""
+      secret:
+        description: Whether a difference of its text is only mentioned and not shown.
+        type: bool
+        default: false
+  group:
+    description: The group of O(directories) and O(contents), usually that of the process.
+    type: str
+    default: root
+  unit:
+    description:
+      - The text of the unit file, which becomes C(/etc/systemd/system/<name>) and is one of O(files) by itself. The
+        unit file is left alone when not given.
+    type: str
   files:
     description:
       - Files that the process reads when it starts, unit files and drop-ins included.
@@ -47,9 +101,12 @@ options:
     choices: [restart, reload, none]
     default: restart
   state:
-    description: Whether the unit must run.
+    description:
+      - Whether the unit must run.
+      - V(prepared) only makes the directories and files and leaves the unit as it is, such as before the installation
+        of a package whose daemon must never run with other settings.
     type: str
-    choices: [started, stopped]
+    choices: [started, stopped, prepared]
     default: started
   enabled:
     description: Whether the unit starts at boot. Left as it is when not given.
@@ -107,6 +164,22 @@ EXAMPLES = r"""
       url: http://127.0.0.1:8080/readyz
       timeout: 90
   throttle: 1
+
+- name: Configure and run a daemon
+  mesops.platform.daemon:
+    name: alertmanager.service
+    group: alertmanager
+    contents:
+      - path: /etc/alertmanager/alertmanager.yml
+        content: "{{ alertmanager_config | to_nice_yaml }}"
+        validate: amtool check-config %s
+        secret: true
+    unit: "{{ lookup('ansible.builtin.template', 'alertmanager.service.j2') }}"
+    reload_files:
+      - /etc/alertmanager/alertmanager.yml
+    enabled: true
+    ready:
+      url: http://127.0.0.1:9093/-/ready
 """
 
 RETURN = r"""
@@ -115,36 +188,108 @@ action:
   returned: always
   type: str
   sample: restarted
+made:
+  description: The directories and files that differed and were made, or would be in check mode.
+  returned: success
+  type: list
+  elements: path
+  sample: [/etc/alertmanager/alertmanager.yml]
 ready_after:
   description: Seconds until the unit was ready, 0 when nothing was waited for.
-  returned: success
+  returned: success, unless O(state=prepared)
   type: float
   sample: 1.52
 before:
   description: The unit before, with its keys C(active), C(enabled) and C(exists).
-  returned: always
+  returned: success, unless O(state=prepared)
   type: dict
 after:
   description: The unit after, or as it would be in check mode.
-  returned: always
+  returned: success, unless O(state=prepared)
   type: dict
 """
 
+import grp
+import math
+import os
 import time
+from collections.abc import Sequence
+from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mesops.platform.plugins.module_utils import daemon as core
+from ansible_collections.mesops.platform.plugins.module_utils import daemon_files
+from ansible_collections.mesops.platform.plugins.module_utils.quiet_module import QuietModule
+
+UNITS = "/etc/systemd/system"
+
+
+def group_id(name: str, check_mode: bool) -> int | None:
+    """The group's number, or nothing in a dry run on a host where what brings it is still missing."""
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        if check_mode:
+            return None
+        raise daemon_files.FilesError(f"There is no group {name}; install what brings it first") from None
+
+
+def make_files(module: QuietModule) -> daemon_files.Made:
+    """Make what the arguments want on disk."""
+    params, check_mode = module.params, module.check_mode
+    group = group_id(params["group"], check_mode)
+    wanted = [
+        daemon_files.File(
+            one["path"],
+            one["content"],
+            daemon_files.parse_mode(one["mode"], one["path"]),
+            group_id(one["group"], check_mode) if one["group"] else group,
+            one["validate"],
+            one["secret"],
+        )
+        for one in params["contents"]
+    ]
+    if params["unit"] is not None:
+        path = os.path.join(UNITS, params["name"])
+        wanted.append(daemon_files.File(path, params["unit"], 0o644, group_id("root", check_mode)))
+
+    def run(command: Sequence[str]) -> tuple[int, str, str]:
+        status, out, err = module.run_command(list(command))
+        return int(status), str(out), str(err)
+
+    return daemon_files.make(
+        [daemon_files.Directory(path, group) for path in params["directories"]],
+        wanted,
+        run=run,
+        scratch=module.tmpdir,
+        check_mode=check_mode,
+    )
 
 
 def main() -> None:
-    """Read the unit, plan, apply, wait."""
-    module = AnsibleModule(
+    """Make the files, read the unit, plan, apply, wait."""
+    module = QuietModule(
         argument_spec={
             "name": {"type": "str", "required": True},
+            "directories": {"type": "list", "elements": "path", "default": []},
+            "contents": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "path": {"type": "path", "required": True},
+                    "content": {"type": "str", "required": True},
+                    "mode": {"type": "str", "default": "0640"},
+                    "group": {"type": "str"},
+                    "validate": {"type": "str", "default": ""},
+                    "secret": {"type": "bool", "default": False, "no_log": False},
+                },
+            },
+            "group": {"type": "str", "default": "root"},
+            "unit": {"type": "str"},
             "files": {"type": "list", "elements": "path", "default": []},
             "reload_files": {"type": "list", "elements": "path", "default": []},
             "on_change": {"type": "str", "choices": ["restart", "reload", "none"], "default": "restart"},
-            "state": {"type": "str", "choices": ["started", "stopped"], "default": "started"},
+            "state": {"type": "str", "choices": ["started", "stopped", "prepared"], "default": "started"},
             "enabled": {"type": "bool"},
             "wait": {"type": "bool", "default": True},
             "ready": {
@@ -164,8 +309,23 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    try:
+        made = make_files(module)
+    except daemon_files.FilesError as error:
+        module.fail_json(msg=f"{error}.")
+    except OSError as error:
+        module.fail_json(msg=f"A file of {module.params['name']} could not be made: {error}.")
+    result: dict[str, Any] = {"changed": bool(made.paths), "action": "none", "made": made.paths, "diff": made.diff}
+    if module.params["state"] != "prepared":
+        run_unit(module, result)
+    module.exit_json(**result)
+
+
+def run_unit(module: QuietModule, result: dict[str, Any]) -> None:
+    """Bring the unit to the wanted state, and tell ``result`` what was done."""
     params = module.params
     name = params["name"]
+    watched = [*params["files"], *([] if params["unit"] is None else [os.path.join(UNITS, name)])]
 
     def systemctl(*arguments: str) -> str:
         rc, out, err = module.run_command(["systemctl", *arguments])
@@ -181,7 +341,11 @@ def main() -> None:
         command = ["journalctl", "--unit", name, "--lines", str(core.JOURNAL_LINES), "--no-pager", "--output", "cat"]
         return str(module.run_command(command)[1]).strip()
 
-    result: dict[str, object] = {"changed": False, "action": "none"}
+    def changed_at(paths: Sequence[str]) -> float:
+        # What a dry run would have written is newer than whatever runs.
+        would_change = module.check_mode and set(paths).intersection(result["made"])
+        return math.inf if would_change else core.newest_change(paths)
+
     try:
         before = read()
         plan = core.plan(
@@ -189,9 +353,9 @@ def main() -> None:
             state=params["state"],
             enabled=params["enabled"],
             on_change=params["on_change"],
-            changed_at=core.newest_change(params["files"]),
-            reload_at=core.newest_change(params["reload_files"]),
-            unread=core.unread_files(before, params["files"]),
+            changed_at=changed_at(watched),
+            reload_at=changed_at(params["reload_files"]),
+            unread=core.unread_files(before, watched),
         )
         running = params["state"] == "started"
         wanted = {
@@ -199,7 +363,9 @@ def main() -> None:
             "enabled": before.enabled if params["enabled"] is None else params["enabled"],
             "exists": True,
         }
-        result.update(changed=plan.changed, action=plan.action, before=before.summary(), ready_after=0.0)
+        result.update(
+            changed=result["changed"] or plan.changed, action=plan.action, before=before.summary(), ready_after=0.0
+        )
         if module.check_mode:
             after: dict[str, object] = wanted
         else:
@@ -226,13 +392,14 @@ def main() -> None:
         module.fail_json(msg=f"{error}. Its last log lines:\n{journal()}", **result)
     result["after"] = after
     if plan.changed:
-        result["diff"] = {
-            "before": {**before.summary(), "action": "none"},
-            "after": {**after, "action": plan.action},
-            "before_header": name,
-            "after_header": name,
-        }
-    module.exit_json(**result)
+        result["diff"].append(
+            {
+                "before": {**before.summary(), "action": "none"},
+                "after": {**after, "action": plan.action},
+                "before_header": name,
+                "after_header": name,
+            }
+        )
 
 
 if __name__ == "__main__":

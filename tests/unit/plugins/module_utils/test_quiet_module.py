@@ -22,6 +22,12 @@ PROBE = {
     "headers": {"Authorization": f"Bearer {SECRET}"},
 }
 RELEASE = {"service": "catalog", "state": "active", "version": "1", "root": "/nonexistent"}
+DAEMON = {
+    "name": "catalog.service",
+    "state": "prepared",
+    "contents": [{"path": "/nonexistent/catalog/key", "content": SECRET, "secret": True}],
+    "_ansible_check_mode": True,
+}
 CONFIG = {"content": f"  user ops password {SECRET}\n", "secrets": [SECRET], "binary": "/nonexistent"}
 
 
@@ -33,6 +39,8 @@ CONFIG = {"content": f"  user ops password {SECRET}\n", "secrets": [SECRET], "bi
         ("health_gate", {"probes": {"page": {**PROBE, "status": "none"}}}),
         ("app_release", {**RELEASE, "ready": {"until": {"page": PROBE}}}),
         ("app_release", {**RELEASE, "ready": {"until": {"page": {**PROBE, "status": "none"}}}}),
+        ("daemon", DAEMON),
+        ("daemon", {**DAEMON, "contents": [{"path": "/nonexistent/key", "text": SECRET}]}),
         ("haproxy_config", CONFIG),
         ("haproxy_config", {**CONFIG, "files": "no list"}),
     ],
