@@ -108,7 +108,7 @@ def test_a_release_that_answers_nothing_of_what_was_sent_never_goes_on(sent: int
     first, later = Seen(sent=sent, waiting=sent), Seen(waiting=sent)
     record, _outside = run(Estate.of(2), of_gate("errors", counted(first), counted(later)))
     assert record.status == state.REVERTED
-    assert f"only 0 of {sent} requests were answered well" in record.reason
+    assert f"only 0 of {sent} requests got a good answer" in record.reason
 
 
 def test_a_host_that_gets_nothing_beside_busy_ones_is_trouble_and_not_the_release() -> None:
