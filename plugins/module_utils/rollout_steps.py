@@ -161,9 +161,9 @@ class Steps:
         out, why = list(idle), ""
         for host in hosts:
             short = [
-                f"{len(found - {*out, host})} servers would be left at {name}, fewer than {self.settings.least}"
+                f"{quantity(left, 'server')} would be left at {name}, fewer than {self.settings.least}"
                 for name, found in available.items()
-                if host in found and len(found - {*out, host}) < self.settings.least
+                if host in found and (left := len(found - {*out, host})) < self.settings.least
             ]
             if host not in idle and not short:
                 out.append(host)

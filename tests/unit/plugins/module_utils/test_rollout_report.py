@@ -549,7 +549,7 @@ def test_status_in_the_middle_of_a_rollout() -> None:
     found["replication"] = {"phase": "failure", "text": "0 members lead, not one"}
     text = report.status_text("catalog", found, 5)
     screen(text)
-    assert line_of(text, "app-1  ").endswith("UP, 4 sessions     UP 10 %, 1 sessions")
+    assert line_of(text, "app-1  ").endswith("UP, 4 sessions     UP 10 %, 1 session")
     assert "DRAIN, 4 sessions" in line_of(text, "app-2  ")
     assert line_of(text, "lock") == "lock         ops@controller, rollout of catalog 1.5.0"
     assert line_of(text, "unfinished").startswith("unfinished   2027-01-15 08:00:00Z  rollout to 1.5.0: running (unfin")
