@@ -84,9 +84,9 @@ def known() -> Options:
 
 def misspelt(names: Iterable[str], options: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Each name that is nearly a variable of a role, and that variable."""
-    options = frozenset(options)
-    for name in sorted(set(names) - options):
-        begins = [one for one in options if one.partition("_")[0] == name.partition("_")[0]]
+    settings = frozenset(options)
+    for name in sorted(set(names) - settings):
+        begins = [one for one in settings if one.partition("_")[0] == name.partition("_")[0]]
         yield from ((name, one) for one in difflib.get_close_matches(name, begins, n=1, cutoff=LIKE))
 
 
