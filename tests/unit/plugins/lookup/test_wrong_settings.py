@@ -79,7 +79,7 @@ def test_nothing_of_this_project_is_taken_for_a_mistake(path: Path) -> None:
         ("haproxy_trace_percent", "abc", "haproxy_trace_percent of lb-1 is 'abc'; give a whole number."),
         ("exporter_node", "maybe", "exporter_node of lb-1 is 'maybe'; give true or false."),
         ("etcd_quota_bytes", "2GB", "etcd_quota_bytes of lb-1 is '2GB'; give a whole number."),
-        ("alertmanager_install_method", "archve", "is 'archve'; give one of package, archive."),
+        ("alertmanager_install_method", "packages", "is 'packages'; give one of package, archive."),
         ("haproxy_services", ["secret"], "haproxy_services of lb-1 is a list; give a mapping."),
         ("postgres_users", [1], "postgres_users of lb-1 is a list; give a list of mappings."),
     ],
