@@ -14,7 +14,7 @@ from ansible_collections.mesops.platform.plugins.module_utils import rollout_pla
 DOCUMENTATION = r"""
 name: app_backends
 short_description: What the services of an estate ask of the load balancers in front of them
-version_added: 0.3.0
+version_added: 0.1.0
 author:
   - The mesops.platform authors (@mesops)
 description:

@@ -113,8 +113,39 @@ TAKEN = frozenset(
         "loki",
         "tempo",
         "alloy",
+        "emergency",
+        "getty",
+        "mesops",
+        "networking",
+        "rc-local",
+        "rescue",
     ]
 )
+# Directories of which a service gets none for itself: what is in them belongs to the system, to people or to releases.
+SYSTEM = frozenset(
+    [
+        "bin",
+        "boot",
+        "dev",
+        "etc",
+        "home",
+        "lib",
+        "lib32",
+        "lib64",
+        "libx32",
+        "lost+found",
+        "opt",
+        "proc",
+        "root",
+        "run",
+        "sbin",
+        "sys",
+        "tmp",
+        "usr",
+        "var",
+    ]
+)
+TAKEN_BEGINNINGS = ("mesops-", "prometheus-", "systemd-")
 OWN_VARIABLES = (
     "PORT",
     "SERVICE_NAME",
@@ -277,7 +308,7 @@ def service_errors(name: str, given: Any) -> list[str]:
         release_store.check_service(name)
     except Refused as why:
         return [f"{why}."]
-    if name in TAKEN:
+    if name in TAKEN or name.startswith(TAKEN_BEGINNINGS):
         return [f"{where} has a name that Debian or this collection uses for something else; choose another name."]
     if not isinstance(given, dict):
         return [f"{where} is no mapping; give it at least {' and '.join(REQUIRED)}."]
@@ -318,8 +349,8 @@ def _check_inside(name: str, service: dict[str, Any]) -> list[str]:
     for path in service["writable_paths"]:
         if not isinstance(path, str) or not _may_write(name, path):
             errors.append(
-                f"{where}.writable_paths has {path!r}; give an absolute path of at least two levels outside "
-                "the service's own releases and the system's directories."
+                f"{where}.writable_paths has {path!r}; give an absolute path of at least two levels that belongs to no "
+                f"one else, such as /srv/{name} or /var/lib/{name}."
             )
     for key, value in service["sandbox"].items():
         values = value if isinstance(value, list) else [value]
@@ -333,9 +364,10 @@ def _check_inside(name: str, service: dict[str, Any]) -> list[str]:
 def _may_write(name: str, path: str) -> bool:
     if not re.fullmatch(r"(/[A-Za-z0-9._+@-]+){2,}", path) or posixpath.normpath(path) != path:
         return False
-    top = path.split("/")[1]
-    system = ("bin", "boot", "dev", "etc", "lib", "lib64", "proc", "root", "run", "sbin", "sys", "usr")
-    return top not in system and not f"{path}/".startswith(f"/opt/{name}/")
+    top, second, *below = path.split("/")[1:]
+    if top == "var":
+        return second == "opt" or (second in ("cache", "lib", "log", "spool") and below[:1] == [name])
+    return top not in SYSTEM
 
 
 def _check_release(where: str, release: dict[str, Any]) -> list[str]:

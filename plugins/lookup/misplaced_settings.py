@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: misplaced_settings
 short_description: Find settings of a service that stand among a host's variables
-version_added: 0.3.0
+version_added: 0.1.0
 author:
   - The mesops.platform authors (@mesops)
 description:

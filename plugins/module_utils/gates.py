@@ -23,6 +23,7 @@ from enum import Enum
 from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils.judge import Phase
+from ansible_collections.mesops.platform.plugins.module_utils.quantity import quantity
 
 READY, TRAFFIC = "ready", "traffic"
 NEVER = 10**9
@@ -285,14 +286,15 @@ class Gate:
         absent = " or had no data" if self._samples[Phase.NO_DATA] and spec.on_no_data != "wait" else ""
         if 0 <= spec.failure_limit < failures:
             limit = f"failure_limit is {spec.failure_limit}"
-            self._end(Verdict.FAILED, now, f"{failures} of {total} samples failed{absent} and {limit}", text)
+            what = f"{failures:,} of {quantity(total, 'sample')} failed{absent}"
+            self._end(Verdict.FAILED, now, f"{what} and {limit}", text)
         elif 0 <= spec.consecutive_error_limit < self._errors_in_row:
             limit = f"consecutive_error_limit is {spec.consecutive_error_limit}"
-            what = f"{self._errors_in_row} samples in a row could not be taken"
+            what = f"{quantity(self._errors_in_row, 'sample')} in a row could not be taken"
             self._end(Verdict.ERROR, now, f"{what} and {limit}", text)
         elif 0 <= spec.inconclusive_limit < unsure:
             limit = f"inconclusive_limit is {spec.inconclusive_limit}"
-            what = f"{unsure} of {total} samples were inconclusive{absent}"
+            what = f"{unsure:,} of {quantity(total, 'sample')} {_were(unsure)} inconclusive{absent}"
             self._end(Verdict.INCONCLUSIVE, now, f"{what} and {limit}", text)
         elif counted is Phase.SUCCESS and self.successes >= spec.count and self._held + _HAIR >= spec.hold:
             self._end(Verdict.PASSED, now, self._progress(), text)
@@ -334,23 +336,23 @@ class Gate:
         self.reason = f"{reason}: {text}" if text else reason
 
     def _progress(self) -> str:
-        """For instance "4 of 12 samples succeeded (5 are needed), 3 failed, 5 had no data"."""
+        """For instance "4 of 12 samples succeeded (5 needed), 3 failed, 5 had no data"."""
         spec, total = self.spec, sum(self._samples.values())
         if total == 0:
             return "no sample was taken"
         successes = self.successes
-        needed = f" ({spec.count} are needed)" if successes < spec.count < NEVER else ""
-        parts = [f"{successes} of {total} samples succeeded{needed}"]
+        needed = f" ({spec.count} needed)" if successes < spec.count < NEVER else ""
+        parts = [f"{successes:,} of {quantity(total, 'sample')} succeeded{needed}"]
         words = {
             Phase.FAILURE: "failed",
             Phase.ERROR: "could not be taken",
-            Phase.INCONCLUSIVE: "were inconclusive",
+            Phase.INCONCLUSIVE: f"{_were(self._samples[Phase.INCONCLUSIVE])} inconclusive",
             Phase.HOLD: "had a baseline in trouble",
             Phase.NO_DATA: "had no data",
         }
         for phase, word in words.items():
             if self._samples[phase]:
-                parts.append(f"{self._samples[phase]} {word}")
+                parts.append(f"{self._samples[phase]:,} {word}")
         if spec.hold:
             parts.append(f"without a break for {round(self._held, 1):g} of {spec.hold:g} s")
         return ", ".join(parts)
@@ -377,3 +379,7 @@ class Gate:
         if self._measurements and self._measurements[-1]["text"]:
             parts.append(self._measurements[-1]["text"])
         return ", ".join(parts)
+
+
+def _were(number: int) -> str:
+    return "was" if number == 1 else "were"

@@ -224,8 +224,8 @@ class Deployment:
     def _describe(self, written: list[File], removed: list[str]) -> None:
         for one in written:
             before, after = state.read_text(one.path), one.content
-            if one.path != self.config.path:
-                # Keys and certificates are shown by their digests only.
+            if one.loaded and one.path != self.config.path:
+                # Keys and certificates are shown by their digests only; units and scripts hold no secret.
                 before = f"sha256 {hashlib.sha256(before.encode()).hexdigest()}\n" if before else ""
                 after = f"sha256 {hashlib.sha256(after.encode()).hexdigest()}\n"
             self.outcome.diff.append(

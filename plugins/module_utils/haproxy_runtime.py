@@ -32,6 +32,7 @@ from typing import Any, TypeVar
 
 from ansible_collections.mesops.platform.plugins.module_utils import haproxy_state as state
 from ansible_collections.mesops.platform.plugins.module_utils import haproxy_traffic as traffic
+from ansible_collections.mesops.platform.plugins.module_utils.quantity import quantity
 
 READY, DRAIN, MAINT = "ready", "drain", "maint"
 STATES = [READY, DRAIN, MAINT]
@@ -452,6 +453,11 @@ class Outcome:
         }
 
 
+def _may_send_more(server: Server) -> str:
+    clients = server.clients_old_workers
+    return f", and {quantity(clients, 'client')} there may send more" if clients else ""
+
+
 def _diff_text(goals: Mapping[str, Goal]) -> str:
     return "".join(f"{name}: {one.admin}, weight {one.weight}\n" for name, one in goals.items())
 
@@ -514,8 +520,9 @@ def guard(view: View, wanted: Mapping[Key, Goal], min_available: int) -> None:
         left = sum(one.available for one in members if one.key not in wanted)
         if left < min_available:
             raise RuntimeFailure(
-                f"Taking {', '.join(names)} out of traffic would leave {left} of {len(members)} servers of backend "
-                f"'{backend}' up and ready, but min_available is {min_available}; bring others up first, or lower it."
+                f"Taking {', '.join(names)} out of traffic would leave {left} of {quantity(len(members), 'server')} of "
+                f"backend '{backend}' up and ready, but min_available is {min_available}; bring others up first, "
+                "or lower it."
             )
 
 
@@ -809,9 +816,9 @@ class Change:
             parts = [f"{one.label} is {one.status}{f' ({one.check})' if one.check else ''}" for one in left]
             return f"HAProxy's own checks did not find the server healthy within {seconds}: {', '.join(parts)}."
         parts = [
-            f"{one.label} (state {one.admin}, weight {one.weight}) still has {one.sessions} sessions, "
-            f"{one.sessions_old_workers} more in workers from before a reload, and {one.queued} queued requests"
-            + (f", and {one.clients_old_workers} clients there may send more" if one.clients_old_workers else "")
+            f"{one.label} (state {one.admin}, weight {one.weight}) still has {quantity(one.sessions, 'session')}, "
+            f"{one.sessions_old_workers} more in workers from before a reload, and "
+            f"{quantity(one.queued, 'queued request')}{_may_send_more(one)}"
             for one in left
         ]
         return f"After {seconds}, {'; '.join(parts)}; wait longer, or let on_timeout kill them."

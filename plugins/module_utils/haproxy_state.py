@@ -564,7 +564,8 @@ def guard(asker: Callable[[str], str], config: str) -> None:
         return
     ended = end_sessions(asker, config, processes, running)
     if ended:
-        sys.stderr.write(f"Ended {ended} sessions of workers from before a reload with servers that are down.\n")
+        what = "session" if ended == 1 else "sessions"
+        sys.stderr.write(f"Ended {ended} {what} of workers from before a reload with servers that are down.\n")
     keep(asker, config, running)
 
 

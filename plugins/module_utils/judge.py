@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Optional, Union
 
+from ansible_collections.mesops.platform.plugins.module_utils.quantity import quantity
 from ansible_collections.mesops.platform.plugins.module_utils.sequential import (
     BETTER,
     WORSE,
@@ -69,7 +70,8 @@ class Counts:
     def __post_init__(self) -> None:
         if not 0 <= self.bad <= self.total:
             raise JudgeError(
-                f"{self.bad} of {self.total} requests cannot be bad; the first number must be between 0 and the second."
+                f"{self.bad} of {quantity(self.total, 'request')} cannot be bad; the first number must be between 0 "
+                "and the second."
             )
 
     @property
@@ -744,7 +746,7 @@ class LatencyProcess:
     def _text(self, phase: Phase, name: str, comparable: bool) -> str:
         """For instance "p95 is 342 ms of 30 requests, baseline 123 ms, 12 of 15 requests too slow, provably worse"."""
         label = f"p{self._limits.percentile:g}"
-        count = f"{self._total:,} requests"
+        count = quantity(self._total, "request")
         parts = [f"{label} is {_ms(self._ours.quantile(self._limits.percentile))} of {count}" if self._total else count]
         if self._normal.size:
             parts.append(f"baseline {_ms(self._normal.quantile(self._limits.percentile))}")
@@ -803,8 +805,8 @@ def _conclusion(phase: Phase, p: float, needed: int) -> str:
 
 def _of(what: str, counts: Counts | _Tally) -> str:
     """For instance "12 of 240 requests failed (5.0 %)", or without a verb "12 of 240 (5.0 %)"."""
-    verb = f" requests {what}" if what in ("failed", "too slow") else f" {what}" if what else ""
-    return f"{counts.bad:,} of {counts.total:,}{verb} ({_percent(counts.ratio)})"
+    total = quantity(counts.total, "request") if what else f"{counts.total:,}"
+    return f"{counts.bad:,} of {total}{f' {what}' if what else ''} ({_percent(counts.ratio)})"
 
 
 def _percent(ratio: float) -> str:

@@ -34,6 +34,7 @@ from ansible_collections.mesops.platform.plugins.module_utils.probe_spec import 
     lookback,
     statuses,
 )
+from ansible_collections.mesops.platform.plugins.module_utils.quantity import quantity
 
 __all__ = [
     "KINDS",
@@ -237,11 +238,11 @@ def _systemd(probe: Mapping[str, Any], tools: Tools) -> Sample:
     counts = "." not in unit or unit.endswith(".service")
     restarts, most = int(found.get("NRestarts", "") if counts else 0), int(probe.get("max_restarts", 0))
     if found["ActiveState"] != "active":
-        state = f"{found['ActiveState']} ({found.get('SubState')}, {restarts} restarts by itself)"
+        state = f"{found['ActiveState']} ({found.get('SubState')}, {quantity(restarts, 'restart')} by itself)"
         return _sample(FAILURE, f"{unit} is {state}")
     if restarts > most:
-        return _sample(FAILURE, f"{unit} died and was restarted {restarts} times, more than {most}")
-    return _sample(SUCCESS, f"{unit} is active, {restarts} restarts by itself")
+        return _sample(FAILURE, f"{unit} died and was restarted {quantity(restarts, 'time')}, more than {most}")
+    return _sample(SUCCESS, f"{unit} is active, {quantity(restarts, 'restart')} by itself")
 
 
 # ------------------------------------------------------------------------------------------------------------ promql
@@ -258,7 +259,7 @@ def _promql(probe: Mapping[str, Any], tools: Tools) -> Sample:
     if span is not None:
         found = [value for value in values if not math.isnan(value)]
         data = {"canary": _plain_numbers(found), "baseline": _plain_numbers(baseline), "until": span.until}
-        return {"phase": RAW, "text": f"{len(found)} values", "data": data}
+        return {"phase": RAW, "text": quantity(len(found), "value"), "data": data}
     return _judge_values(probe, values, baseline)
 
 
@@ -299,7 +300,8 @@ def _judge_values(probe: Mapping[str, Any], values: Sequence[float], baseline: S
             return _sample(FAILURE, failed)
     odd = sum(not math.isfinite(value) for value in values)
     if odd:
-        return _sample(NO_DATA, f"{odd} of {len(values)} values are no numbers")
+        what = "is no finite number" if odd == 1 else "are no finite numbers"
+        return _sample(NO_DATA, f"{odd} of {quantity(len(values), 'value')} {what}")
     if "max_ratio" in probe and not (baseline and math.isfinite(max(baseline))):
         return _sample(NO_DATA, f"{max(found):.4g}, but the baseline has no {'finite ' if baseline else ''}value")
     return _sample(SUCCESS, compared)
@@ -377,7 +379,9 @@ def _postgres(probe: Mapping[str, Any], tools: Tools) -> Sample:
         one["name"] for one in members if one.get("role") in ("leader", "master") and one.get("state") == "running"
     ]
     if len(leaders) != 1:
-        return _sample(FAILURE, f"{len(leaders)} members lead, not one ({', '.join(map(_state_of, members))})")
+        return _sample(
+            FAILURE, f"{quantity(len(leaders), 'member')} lead, not one ({', '.join(map(_state_of, members))})"
+        )
     others = [one for one in members if one["name"] not in leaders]
     most = float(probe.get("max_lag_mb", 16))
     confirmed = _seen_streaming(probe, tools, members, leaders[0])
@@ -385,13 +389,11 @@ def _postgres(probe: Mapping[str, Any], tools: Tools) -> Sample:
     least = int(probe.get("min_standbys", 1))
     if len(standbys) < least:
         told = ", ".join(_state_of(one) for one in others if one not in standbys)
-        what = (
-            f"{leaders[0]} leads and {len(standbys)} standbys stream with at most {most:g} MiB lag, fewer than {least}"
-        )
+        what = f"{leaders[0]} leads and {_streaming(len(standbys))} with at most {most:g} MiB lag, fewer than {least}"
         return _sample(FAILURE, f"{what} ({told or 'there are no others'})")
     if probe.get("synchronous") and not any(one.get("role") in ("sync_standby", "quorum_standby") for one in standbys):
         return _sample(FAILURE, f"{leaders[0]} leads but no standby that streams is synchronous")
-    return _sample(SUCCESS, f"{leaders[0]} leads, {len(standbys)} standbys stream")
+    return _sample(SUCCESS, f"{leaders[0]} leads, {_streaming(len(standbys))}")
 
 
 def _members(probe: Mapping[str, Any], tools: Tools) -> tuple[list[Mapping[str, Any]], str]:
@@ -438,6 +440,10 @@ def _lag(member: Mapping[str, Any]) -> float:
     """Bytes behind the leader; what is not known is infinite."""
     lag = member.get("lag")
     return lag if isinstance(lag, int) and not isinstance(lag, bool) else math.inf
+
+
+def _streaming(standbys: int) -> str:
+    return f"{quantity(standbys, 'standby', 'standbys')} {'streams' if standbys == 1 else 'stream'}"
 
 
 def _state_of(member: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.mesops.platform.plugins.module_utils.quantity import quantity
 from ansible_collections.mesops.platform.plugins.module_utils.release_archive import Refused
 
 PROPERTIES = (
@@ -196,7 +197,8 @@ class Runner:
                 raise NotReady(bad, self._story(version, f"ended ({unit.result}, exit status {unit.status})", text))
             before = unit.restarts if before is None else before
             if (died := unit.restarts - before) >= CRASHES:
-                raise NotReady(bad, self._story(version, f"died {died} times (exit status {unit.status})", text))
+                what = f"died {quantity(died, 'time')} (exit status {unit.status})"
+                raise NotReady(bad, self._story(version, what, text))
             if self.machine.clock() - begin >= ready.timeout:
                 raise NotReady(bad, self._story(version, f"is not ready after {ready.timeout:g} s", text))
             self.machine.sleep(ready.interval)

@@ -24,6 +24,7 @@ from collections.abc import Callable, Sequence
 
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_state as state
 from ansible_collections.mesops.platform.plugins.module_utils.gates import READY, TRAFFIC
+from ansible_collections.mesops.platform.plugins.module_utils.quantity import quantity
 from ansible_collections.mesops.platform.plugins.module_utils.release_configuration import plainly
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_begin import Decision, decide
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import PlanError, Settings, check_migrations
@@ -426,7 +427,7 @@ class Engine:
         record.direction, record.status = state.BACK, state.ROLLING_BACK
         self.steps.await_migrations()
         failing = [host for host in self.batch if record.phase(host) not in (*state.UNTOUCHED, state.DONE)]
-        self.steps.event(f"rolling back {sum(map(len, record.touched()))} hosts, newest first")
+        self.steps.event(f"rolling back {quantity(sum(map(len, record.touched())), 'host')}, newest first")
         if not failing:
             self.steps.save()
         # Out of traffic first, as far as enough others are there.

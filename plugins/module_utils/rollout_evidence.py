@@ -24,6 +24,7 @@ from ansible_collections.mesops.platform.plugins.module_utils.judge import (
     LatencyProcess,
     Phase,
 )
+from ansible_collections.mesops.platform.plugins.module_utils.quantity import quantity
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import limits_of
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_traffic import Seen
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_world import Counted, Taken, Timed
@@ -108,7 +109,9 @@ class Evidence:
         seen = gate.canary
         bad = seen.failed + seen.given_up
         if seen.sent and (bad > seen.good or not seen.good):
-            return Objection(f"only {seen.good:,} of {max(seen.sent, seen.total):,} requests were answered well", True)
+            return Objection(
+                f"only {seen.good:,} of {quantity(max(seen.sent, seen.total), 'request')} got a good answer", True
+            )
         expected = gate.share * gate.baseline.sent
         if not seen.sent and expected >= BUSY:
             others = f"the others were sent {gate.baseline.sent:,}"
@@ -164,7 +167,7 @@ def _requests(gate: _Gate, figures: Counted) -> Judgement:
 
 
 def _waiting_text(figures: Counted) -> str:
-    return f"{figures.canary.waiting:,} requests wait for an answer"
+    return f"{quantity(figures.canary.waiting, 'request')} still without an answer"
 
 
 def _counts(seen: Seen) -> Counts:

@@ -17,6 +17,7 @@ from typing import Any, Union
 from ansible_collections.mesops.platform.plugins.module_utils import app_migration, probes, release_store
 from ansible_collections.mesops.platform.plugins.module_utils.gates import READY, TRAFFIC, GateError, GateSpec
 from ansible_collections.mesops.platform.plugins.module_utils.judge import ErrorLimits, JudgeError, LatencyLimits
+from ansible_collections.mesops.platform.plugins.module_utils.quantity import quantity
 from ansible_collections.mesops.platform.plugins.module_utils.release_archive import Refused
 
 Share = Union[int, str]
@@ -481,8 +482,8 @@ def make_batches(
             left = len((set(names) | recovered) - set(batch))
             if taken and left < settings.least:
                 raise PlanError(
-                    f"Batch {number} would take {len(taken)} of {total} servers of {settings.service.name} out of "
-                    f"traffic, which leaves {left} at {balancer}, but min_available is "
+                    f"Batch {number} would take {len(taken)} of {quantity(total, 'server')} of {settings.service.name} "
+                    f"out of traffic, which leaves {left} at {balancer}, but min_available is "
                     f"{settings.min_available} ({settings.least} of {total}); use smaller batches, bring servers back, "
                     f"or lower it, in app_services.{settings.service.name}.rollout or with -e for this run."
                 )

@@ -16,6 +16,7 @@ from typing import Any
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_state as state
 from ansible_collections.mesops.platform.plugins.module_utils.gates import GateSpec
 from ansible_collections.mesops.platform.plugins.module_utils.judge import Phase
+from ansible_collections.mesops.platform.plugins.module_utils.quantity import quantity
 from ansible_collections.mesops.platform.plugins.module_utils.release_configuration import plainly, version_of
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_begin import Decision
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import Settings
@@ -137,7 +138,7 @@ def probe_text(probe: Mapping[str, Any]) -> str:
     if kind == "tcp":
         return f"connect to {probe.get('address')}"
     if kind == "systemd":
-        return f"unit {probe.get('unit')} runs, {probe.get('max_restarts') or 0} restarts"
+        return f"unit {probe.get('unit')} runs, {quantity(int(probe.get('max_restarts') or 0), 'restart')}"
     if kind == "haproxy":
         return {
             "errors": "failed requests compared with the other hosts",
@@ -165,18 +166,18 @@ def plan_text(record: Record, settings: Settings, manifest: Mapping[str, Any], f
     total = len(settings.hosts) + len(settings.excluded)
     lines = [
         clip(
-            f"Plan: {record.kind} of {service} to {record.version}, {len(record.hosts)} hosts, "
-            f"{len(record.batches)} batches"
+            f"Plan: {record.kind} of {service} to {record.version}, {quantity(len(record.hosts), 'host')}, "
+            f"{quantity(len(record.batches), 'batch', 'batches')}"
             if record.direction == state.FORWARD
             else f"Plan: {record.kind} of {service} to {record.version} goes back on "
-            f"{sum(map(len, record.touched()))} of {len(record.hosts)} hosts, newest first"
+            f"{sum(map(len, record.touched()))} of {quantity(len(record.hosts), 'host')}, newest first"
         ),
         "",
         *_batches(record),
         "",
         *listing(record.balancers, "  balancers   "),
         *listing(settings.backends, "  backends    "),
-        f"  capacity    at least {settings.least} of {total} servers stay available at each of them",
+        f"  capacity    at least {settings.least} of {quantity(total, 'server')} stay available at each of them",
         f"  drain       at most {settings.drain_deadline:g} s, then {settings.drain_on_timeout}",
         clip(
             f"  weights     {' -> '.join(f'{percent} %' for percent in record.weights)}, then observed for "
@@ -234,7 +235,9 @@ def _batches(record: Record) -> list[str]:
         lines += listing(moves, f"  batch {number}: ")
     rest = batches[BATCHES_SHOWN:]
     if rest:
-        lines.append(f"  and {len(rest)} more batches with {sum(map(len, rest))} hosts")
+        lines.append(
+            f"  and {quantity(len(rest), 'more batch', 'more batches')} with {quantity(sum(map(len, rest)), 'host')}"
+        )
     return lines
 
 
@@ -330,7 +333,7 @@ def _hosts(record: Record) -> list[str]:
     hidden = ordered[HOSTS_SHOWN:]
     if hidden:
         phases = _counted(host.phase for _name, host in hidden)
-        lines.append(f"  and {len(hidden)} more hosts: {phases}")
+        lines.append(f"  and {quantity(len(hidden), 'more host')}: {phases}")
     notes = [wrap(f"{name}: {host.note}", "  ", 1)[0] for name, host in ordered if host.note]
     return [*lines, *_some(notes, NOTES_SHOWN, "notes")]
 
@@ -345,12 +348,17 @@ def _counted(words: Iterable[str]) -> str:
 
 def _evidence(record: Record) -> list[str]:
     """What the gates have found: those that did not pass first, then of each that did the last that it said."""
-    bad = [gate for gate in record.gates if gate.get("verdict") not in ("passed", None)]
+    bad: dict[str, list[Mapping[str, Any]]] = {}
     good: dict[str, list[Mapping[str, Any]]] = {}
     for gate in record.gates:
-        if gate.get("verdict") in ("passed", None):
+        if gate.get("verdict") not in ("passed", None):
+            bad.setdefault(f"{_verdict(gate)}{_finding([gate])}", []).append(gate)
+        elif not _unasked(gate):
             good.setdefault(str(gate["name"]), []).append(gate)
-    entries = [wrap(_finding([gate]), _verdict(gate), 2) for gate in reversed(bad)]
+    entries = [
+        wrap(f"{_finding(gates)}{f' (said {len(gates)} times)' if gates[1:] else ''}", _verdict(gates[0]), 2)
+        for gates in reversed(bad.values())
+    ]
     entries += [wrap(_finding(gates), _verdict(gates[-1]), 1) for gates in good.values()]
     lines: list[str] = []
     shown = 0
@@ -368,6 +376,12 @@ def _verdict(gate: Mapping[str, Any]) -> str:
     return f"    {gate.get('verdict') or _observed(gate.get('samples')):<12}  "
 
 
+def _unasked(gate: Mapping[str, Any]) -> bool:
+    """Hosts were observed for a shorter time than lies between two samples, which says nothing about them."""
+    samples = gate.get("samples")
+    return not gate.get("verdict") and samples is not None and not any(samples.values())
+
+
 def _observed(samples: Mapping[str, int] | None) -> str:
     if samples is None or samples.get(Phase.SUCCESS.value):
         return "held"
@@ -378,7 +392,7 @@ def _observed(samples: Mapping[str, int] | None) -> str:
 def _finding(gates: Sequence[Mapping[str, Any]]) -> str:
     """What the last of some reports of one gate says, and of which hosts they are."""
     hosts = list(dict.fromkeys(str(gate["host"]) for gate in gates if gate.get("host")))
-    where = f" on {clip(hosts[0], NAME_WIDTH) if len(hosts) == 1 else f'{len(hosts)} hosts'}" if hosts else ""
+    where = f" on {clip(hosts[0], NAME_WIDTH) if len(hosts) == 1 else quantity(len(hosts), 'host')}" if hosts else ""
     measured = gates[-1].get("measurements") or [{}]
     return f"{gates[-1]['name']}{where}: {gates[-1].get('reason') or measured[-1].get('text', '')}"
 
@@ -390,8 +404,9 @@ def short(record: Record) -> str:
     """A rollout in one line, for a list."""
     took = duration(record.ended_at - record.started_at) if record.ended_at else "unfinished"
     outcome = OUTCOMES.get(record.status, record.status).lower()
+    who = f"{quantity(len(record.hosts), 'host')}, by {record.by}"
     why = f"; {record.reason}" if record.reason else ""
-    return f"{record.kind} to {record.version}: {outcome} ({took}), {len(record.hosts)} hosts, by {record.by}{why}"
+    return f"{record.kind} to {record.version}: {outcome} ({took}), {who}{why}"
 
 
 def _dated(record: Record, head: str) -> list[str]:
@@ -437,7 +452,7 @@ def _nodes(found: Mapping[str, Any]) -> list[str]:
     if left_out:
         lines += listing(left_out, "  no room for ", 1)
     if len(ordered) > NODES_SHOWN:
-        lines.append(f"  and {len(ordered) - NODES_SHOWN} more hosts")
+        lines.append(f"  and {quantity(len(ordered) - NODES_SHOWN, 'more host')}")
     silent = [wrap(f"{host}: {node['reason']}", "  ", 1)[0] for host, node in ordered if node["reason"]]
     lines += _some(silent, NOTES_SHOWN, "hosts without an answer")
     reasons = {name: found["servers"][name].get("", {}).get("reason") for name in balancers}
@@ -463,4 +478,4 @@ def _server_text(servers: Mapping[str, Any], host: str) -> str:
         return "no answer" if "" in servers else "-"
     share = round(100 * server["weight"] / (server["weight_configured"] or 1))
     busy = server["sessions"] + server["sessions_old_workers"]
-    return f"{server['status']}{f' {share} %' if share != 100 else ''}, {busy} sessions"
+    return f"{server['status']}{f' {share} %' if share != 100 else ''}, {quantity(busy, 'session')}"

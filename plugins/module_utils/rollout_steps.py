@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_state as state
+from ansible_collections.mesops.platform.plugins.module_utils.quantity import quantity
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import Settings
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import Migration, Record
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_watch import ReleaseFailure
@@ -160,9 +161,9 @@ class Steps:
         out, why = list(idle), ""
         for host in hosts:
             short = [
-                f"{len(found - {*out, host})} servers would be left at {name}, fewer than {self.settings.least}"
+                f"{quantity(left, 'server')} would be left at {name}, fewer than {self.settings.least}"
                 for name, found in available.items()
-                if host in found and len(found - {*out, host}) < self.settings.least
+                if host in found and (left := len(found - {*out, host})) < self.settings.least
             ]
             if host not in idle and not short:
                 out.append(host)
@@ -211,20 +212,21 @@ class Steps:
         while not found.done:
             spent += found.waited_s
             left, waited = sum(found.left.values()), self.world.clock() - begin
-            self.world.tell(f"draining, {left} sessions left after {waited:.0f} s", hosts)
+            self.world.tell(f"draining, {quantity(left, 'session')} left after {waited:.0f} s", hosts)
             self.checkpoint()
             late = waited >= deadline
             if late and policy == "kill":
                 found = self.world.drain(where, patience=DRAIN_SLICE, least=least, mine=hosts, kill=True)
                 ended = sum(found.killed.values())
-                self.event(f"{ended} sessions of {', '.join(hosts)} outlived {deadline:g} s and were shut down")
+                shut = f"{quantity(ended, 'session')} of {', '.join(hosts)} outlived {deadline:g} s and"
+                self.event(f"{shut} {'was' if ended == 1 else 'were'} shut down")
                 for host in hosts:
                     record.hosts[host].killed = found.killed.get(host, 0)
                 break
             if late and policy == "fail":
                 raise Stuck(
-                    f"{left} sessions of {', '.join(hosts)} outlived the drain deadline of {deadline:g} s; raise the "
-                    "service's drain.deadline, or set its drain.on_timeout to kill or wait"
+                    f"{quantity(left, 'session')} of {', '.join(hosts)} outlived the drain deadline of {deadline:g} s; "
+                    "raise the service's drain.deadline, or set its drain.on_timeout to kill or wait"
                 )
             patience = DRAIN_SLICE if policy == "wait" else max(0.1, min(DRAIN_SLICE, deadline - waited))
             found = self.world.drain(where, patience=patience, least=least, mine=hosts)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from ansible_collections.mesops.platform.plugins.module_utils.quantity import quantity
 from ansible_collections.mesops.platform.plugins.module_utils.release_configuration import joined, version_of
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import PlanError, Settings
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import Record
@@ -98,4 +99,4 @@ def changes_of(record: Record) -> list[str]:
 
 
 def _named(hosts: Sequence[str]) -> str:
-    return ", ".join(hosts) if len(hosts) < 4 else f"{len(hosts)} hosts"
+    return ", ".join(hosts) if len(hosts) < 4 else quantity(len(hosts), "host")

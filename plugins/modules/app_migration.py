@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: app_migration
 short_description: Run a migration that a release carries
-version_added: 0.2.0
+version_added: 0.1.0
 author:
   - The mesops.platform authors (@mesops)
 description:

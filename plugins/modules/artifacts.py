@@ -85,6 +85,7 @@ lock:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mesops.platform.plugins.module_utils import archive_source, program_catalog
+from ansible_collections.mesops.platform.plugins.module_utils.quantity import quantity
 from ansible_collections.mesops.platform.plugins.module_utils.release_archive import Refused
 
 
@@ -119,7 +120,7 @@ def main() -> None:
         "lock": archive_source.write_lock(given["directory"], found) if found else "",
     }
     if missing:
-        module.fail_json(msg=f"{len(missing)} archives could not be had: {'; '.join(missing)}.", **result)
+        module.fail_json(msg=f"{quantity(len(missing), 'archive')} could not be had: {'; '.join(missing)}.", **result)
     module.exit_json(**result)
 
 

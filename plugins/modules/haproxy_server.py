@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: haproxy_server
 short_description: Drain a server of one HAProxy, put it back, weigh it, and prove it
-version_added: 0.2.0
+version_added: 0.1.0
 author:
   - The mesops.platform authors (@mesops)
 description:

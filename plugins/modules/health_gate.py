@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: health_gate
 short_description: Sample probes on a clock until they pass, fail, or time out
-version_added: 0.2.0
+version_added: 0.1.0
 author:
   - The mesops.platform authors (@mesops)
 description:
@@ -138,6 +138,7 @@ from ansible_collections.mesops.platform.plugins.module_utils import (
     haproxy_state,
     probes,
 )
+from ansible_collections.mesops.platform.plugins.module_utils.quantity import quantity
 from ansible_collections.mesops.platform.plugins.module_utils.quiet_module import QuietModule
 
 VALUES_SHIPPED = 4000
@@ -187,7 +188,7 @@ class Balancer:
         for one in self._requests(probe, backends):
             found.setdefault(one.server, []).append(one.ms)
         data = {server: values[-VALUES_SHIPPED:] for server, values in found.items()}
-        text = f"{sum(map(len, data.values()))} requests"
+        text = quantity(sum(map(len, data.values())), "request")
         return {"phase": probes.RAW, "text": text, "data": {"ms": data, "until": self._now}}
 
     def _errors_by_method(self, probe: Mapping[str, Any], backends: Sequence[str]) -> probes.Sample:

@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: rollout
 short_description: Roll a release out host by host behind health gates, or back
-version_added: 0.2.0
+version_added: 0.1.0
 author:
   - The mesops.platform authors (@mesops)
 description:

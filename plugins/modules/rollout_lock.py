@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: rollout_lock
 short_description: Take, renew, release, break and show the lock of a service's rollouts
-version_added: 0.2.0
+version_added: 0.1.0
 author:
   - The mesops.platform authors (@mesops)
 description:

@@ -12,6 +12,7 @@ from typing import Any
 from ansible_collections.mesops.platform.plugins.module_utils.haproxy_traffic import Traffic
 from ansible_collections.mesops.platform.plugins.module_utils.judge import ErrorLimits, LatencyLimits, Phase
 from ansible_collections.mesops.platform.plugins.module_utils.probes import RAW, SUCCESS
+from ansible_collections.mesops.platform.plugins.module_utils.quantity import quantity
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import limits_of
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_traffic import (
     Meter,
@@ -177,7 +178,7 @@ class Samples:
         latest.append(failing > 0)
         names = ", ".join(request.canary)
         if sum(latest) > HICCUPS:
-            text = f"{names} comes and goes: checks failed in {sum(latest)} of the last {len(latest)} looks"
+            text = f"{names} comes and goes: checks failed in {sum(latest)} of the last {quantity(len(latest), 'look')}"
             return Taken(Phase.FAILURE, text)
         return Taken(Phase.SUCCESS, f"{names} up{', although a check has failed' if failing else ''}")
 

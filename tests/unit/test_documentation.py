@@ -7,6 +7,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -56,6 +57,13 @@ def test_module_is_documented(path: Path, documents: Documents) -> None:
     assert {"check_mode", "diff_mode"} <= set(doc["attributes"])
     assert "mesops.platform." in str(document["examples"])
     assert document["return"]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_nothing_was_added_in_a_version_that_is_still_to_come(path: Path) -> None:
+    ours = tuple(map(int, yaml.safe_load((ROOT / "galaxy.yml").read_text())["version"].split(".")))
+    for added in re.findall(r"^ *version_added: (\S+)$", path.read_text(encoding="utf-8"), re.MULTILINE):
+        assert tuple(map(int, added.strip("'\"").split("."))) <= ours, added
 
 
 # ------------------------------------------------------------------------------------------------------------- options

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import package
 import pytest
 import typed
 import yaml
@@ -76,18 +77,79 @@ def variables() -> set[str]:
     return set(options()) | set(re.findall(r"\b(?:mesops|artifacts|mes)_\w+", "\n".join(texts)))
 
 
+# ------------------------------------------------------------------------------------------------------- what is linked
+
+OURS = re.compile(r"https://github\.com/mesops/platform/(?P<kind>blob|tree)/main/(?P<path>[^#]+)(?:#(?P<anchor>.*))?")
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+SHOWN_ALONE = sorted([ROOT / "README.md", *ROOT.glob("roles/*/README.md")])
+"""Galaxy shows these pages by themselves: there a relative link leads nowhere."""
+
+
+def prose(page: Path) -> str:
+    """A page without its fenced blocks."""
+    return re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+def anchors(page: Path) -> set[str]:
+    """What a link may name after the hash."""
+    heads = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
-    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
-    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+    for target in LINK.findall(prose(page)):
         if "://" in target or target.startswith("mailto:"):
             continue
         path, _hash, anchor = target.partition("#")
         found = (page.parent / path) if path else page
         assert found.exists(), f"{target}: there is no {found}"
-        if anchor:
-            heads = re.findall(r"^#+ (.+)$", found.read_text(encoding="utf-8"), re.MULTILINE)
-            assert anchor in {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}, target
+        assert not anchor or anchor in anchors(found), target
+
+
+@pytest.mark.parametrize("page", SHOWN_ALONE, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_of_a_page_that_is_shown_alone_are_absolute(page: Path) -> None:
+    assert [link for link in LINK.findall(prose(page)) if "://" not in link and not link.startswith("#")] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_absolute_links_into_this_project_lead_somewhere(page: Path) -> None:
+    for link in LINK.findall(prose(page)):
+        if found := OURS.fullmatch(link):
+            path = ROOT / found["path"]
+            assert path.is_dir() if found["kind"] == "tree" else path.is_file(), link
+            assert not found["anchor"] or found["anchor"] in anchors(path), link
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.is_relative_to(ROOT / "docs")], ids=lambda page: str(page.relative_to(ROOT))
+)
+def test_a_page_of_the_archive_links_to_what_the_archive_has(page: Path) -> None:
+    for link in LINK.findall(prose(page)):
+        if "://" not in link and not link.startswith("#"):
+            found = (page.parent / link.partition("#")[0]).resolve()
+            assert package.shipped(str(found.relative_to(ROOT))), link
+
+
+def test_every_page_stands_in_the_index() -> None:
+    index = ROOT / "docs/README.md"
+    linked = {(index.parent / link.partition("#")[0]).resolve() for link in LINK.findall(prose(index))}
+    every = {path for path in (ROOT / "docs").rglob("*") if path.is_file() and path != index}
+    assert sorted(every - linked) == []
+
+
+def test_the_readme_leads_to_the_index() -> None:
+    assert "https://github.com/mesops/platform/blob/main/docs/README.md" in LINK.findall(prose(ROOT / "README.md"))
+    assert yaml.safe_load((ROOT / "galaxy.yml").read_text())["documentation"].endswith("/tree/main/docs")
+
+
+def test_before_the_first_release_pages_say_where_the_archive_comes_from() -> None:
+    if "Nothing is released yet" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"):
+        for page in ("README.md", "docs/tutorials/first-service.md", "docs/quickstart.ru.md"):
+            assert "`make package`" in (ROOT / page).read_text(encoding="utf-8"), page
+
+
+# ---------------------------------------------------------------------------------------------------- what is typed
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -281,7 +281,7 @@ def test_timeout_with_a_long_request(balancer: str) -> None:
     assert (result["done"], result["changed"], of(result)["sessions"], of(result)["admin"]) == (False, True, 1, "drain")
     haproxy_server(balancer, "billing", server=[BILLING], state="ready")
     result = haproxy_server(balancer, "billing", on_timeout="revert", ok=False, **options)
-    assert "still has 1 sessions" in result["msg"]
+    assert "still has 1 session," in result["msg"]
     assert "What was there before is back." in result["msg"]
     assert (admin(balancer, "billing", BILLING), result["changed"]) == ("ready", False)
     assert request(balancer, host="billing.example.com").status == 200

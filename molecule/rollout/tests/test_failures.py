@@ -28,7 +28,7 @@ PHASES = {
     "canary": r"roll-app-1  in service with 10 %",
     "observed": r"roll-app-1  in service with 100 %",
     "second": r"roll-app-2  drained",
-    "going back": r"rolling back 1 hosts",
+    "going back": r"rolling back 1 host,",
 }
 CONTROL = {
     "errors": {

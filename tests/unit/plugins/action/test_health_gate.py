@@ -205,7 +205,7 @@ def test_gate_that_fails(played: Played) -> None:
     result = played.results["failing"]
     assert (result["failed"], result["verdict"]) == (True, "failed")
     assert verdicts(result) == {"ready": "failed", "version": "passed"}
-    assert result["msg"].startswith("ready failed: 1 of 1 samples failed and failure_limit is 0: http://127.0.0.1:")
+    assert result["msg"].startswith("ready failed: 1 of 1 sample failed and failure_limit is 0: http://127.0.0.1:")
     assert result["msg"].endswith("/bad answered 503: starting")
 
 

@@ -71,6 +71,9 @@ def test_two_services_may_not_share_a_port_on_a_host() -> None:
         ("../x", GOOD, "'../x' is no plain name"),
         ("Catalog", GOOD, "is no plain name"),
         ("postgres", GOOD, "uses for something else"),
+        ("systemd-journald", GOOD, "uses for something else"),
+        ("prometheus-node-exporter", GOOD, "uses for something else"),
+        ("rescue", GOOD, "uses for something else"),
         ("catalog", None, "is no mapping"),
         ("catalog", {"command": "x"}, "port is missing"),
         ("catalog", {"port": 1}, "command is missing"),
@@ -93,6 +96,12 @@ def test_two_services_may_not_share_a_port_on_a_host() -> None:
         ("catalog", {**GOOD, "writable_paths": ["/opt/catalog/releases"]}, "writable_paths has"),
         ("catalog", {**GOOD, "writable_paths": ["/srv/../etc"]}, "writable_paths has"),
         ("catalog", {**GOOD, "writable_paths": ["/srv"]}, "writable_paths has"),
+        ("catalog", {**GOOD, "writable_paths": ["/var/lib"]}, "writable_paths has '/var/lib'"),
+        ("catalog", {**GOOD, "writable_paths": ["/var/lib/dpkg"]}, "such as /srv/catalog or /var/lib/catalog."),
+        ("catalog", {**GOOD, "writable_paths": ["/var/spool/cron"]}, "writable_paths has"),
+        ("catalog", {**GOOD, "writable_paths": ["/home/deploy"]}, "writable_paths has"),
+        ("catalog", {**GOOD, "writable_paths": ["/opt/mesops"]}, "writable_paths has"),
+        ("catalog", {**GOOD, "writable_paths": ["/tmp/x"]}, "writable_paths has"),
         ("catalog", {**GOOD, "sandbox": {"User": "root"}}, "sandbox has 'User'"),
         ("catalog", {**GOOD, "sandbox": {"UMask": "0\nUser=root"}}, "sandbox.UMask"),
         ("catalog", {**GOOD, "readiness_path": "readyz"}, "readiness_path is"),
@@ -118,6 +127,11 @@ def test_a_mistake_is_one_sentence(name: str, service: Any, sentence: str) -> No
     assert sentence in found["errors"][0]
     assert found["errors"][0].endswith(".")
     assert found["services"] == []
+
+
+def test_directories_that_a_service_may_have_for_itself() -> None:
+    paths = ["/srv/catalog", "/data/x", "/var/opt/catalog", *(f"/var/{one}/catalog" for one in ("lib", "cache", "log"))]
+    assert plan({"catalog": {**GOOD, "writable_paths": [*paths, "/var/lib/catalog/files"]}}, "catalog")["errors"] == []
 
 
 def test_a_list_is_no_mapping() -> None:

@@ -389,21 +389,21 @@ def test_the_report_of_a_failure() -> None:
             {"on_no_data": "inconclusive", "inconclusive_limit": 1},
             "2 of 2 samples were inconclusive or had no data and inconclusive_limit is 1: text 2",
         ),
-        ("N", {"on_no_data": "failed"}, "1 of 1 samples failed or had no data and failure_limit is 0: text 1"),
+        ("N", {"on_no_data": "failed"}, "1 of 1 sample failed or had no data and failure_limit is 0: text 1"),
         ("FSS", {"count": 2, "failure_limit": 1}, "2 of 3 samples succeeded, 1 failed: text 3"),
         ("SSS", {"for": 10}, "3 of 3 samples succeeded, without a break for 10 of 10 s: text 3"),
         ("", {}, "it did not pass within 60 s: no sample was taken"),
         (
             "FNEI",
             {"failure_limit": -1, "count": 3, "for": 20},
-            "it did not pass within 60 s: 0 of 4 samples succeeded (3 are needed), 1 failed, 1 could not be taken, "
-            "1 were inconclusive, 1 had no data, without a break for 0 of 20 s: text 1",
+            "it did not pass within 60 s: 0 of 4 samples succeeded (3 needed), 1 failed, 1 could not be taken, "
+            "1 was inconclusive, 1 had no data, without a break for 0 of 20 s: text 1",
         ),
-        ("NN", {}, "it did not pass within 60 s: 0 of 2 samples succeeded (1 are needed), 2 had no data: text 2"),
+        ("NN", {}, "it did not pass within 60 s: 0 of 2 samples succeeded (1 needed), 2 had no data: text 2"),
         (
             "SE",
             {"count": 2},
-            "it did not pass within 60 s: 1 of 2 samples succeeded (2 are needed), 1 could not be taken: text 2",
+            "it did not pass within 60 s: 1 of 2 samples succeeded (2 needed), 1 could not be taken: text 2",
         ),
     ],
 )
@@ -416,7 +416,7 @@ def test_the_reason_names_the_numbers(letters: str, fields: dict[str, Any], reas
 def test_a_report_before_the_verdict() -> None:
     gate = play("S", count=3)
     assert (gate.report()["verdict"], gate.report()["ended"]) == (None, None)
-    assert gate.report()["reason"] == "1 of 1 samples succeeded (3 are needed)"
+    assert gate.report()["reason"] == "1 of 1 sample succeeded (3 needed)"
 
 
 def test_a_report_shows_the_last_ten_samples_and_cannot_be_changed_from_outside() -> None:
@@ -445,7 +445,7 @@ def test_a_gate_that_only_observes_can_fail_but_never_passes() -> None:
         gate.note(Phase.SUCCESS, START + second, "fine")
     assert gate.verdict(START + 5000) is None
     assert gate.line() == "errors 1000 ok, fine"
-    assert gate.report()["reason"] == "1000 of 1000 samples succeeded"
+    assert gate.report()["reason"] == "1,000 of 1,000 samples succeeded"
     gate.note(Phase.FAILURE, START + 5005)
     assert gate.verdict(START + 5005) is Verdict.FAILED
 

@@ -296,6 +296,7 @@ def test_a_file_that_haproxy_does_not_read_needs_no_reload(haproxy: Haproxy, tmp
     outcome = put(haproxy, tmp_path, CONFIG, [deploy.File(unit.path, "second", 0o644, loaded=False)])
     assert outcome.actions == ["install", "daemon-reload"]
     assert haproxy.commands == ["systemctl daemon-reload"]
+    assert [(one["before"], one["after"]) for one in outcome.diff] == [("first", "second")]
 
 
 def test_check_mode_says_what_would_be_done(haproxy: Haproxy, tmp_path: Path) -> None:

@@ -772,7 +772,7 @@ def test_timeout_fails_and_leaves_it_as_it_is() -> None:
     balancer = Balancer()
     balancer.member().sessions = [99.0]
     error = balancer.refused(state="drain", wait=2.0)
-    assert "After 2 s, catalog/one (state drain, weight 100) still has 1 sessions, 0 more in workers" in str(error)
+    assert "After 2 s, catalog/one (state drain, weight 100) still has 1 session, 0 more in workers" in str(error)
     assert balancer.member().admin == 8
     assert error.outcome is not None
     assert (error.outcome.changed, error.outcome.done) == (True, False)

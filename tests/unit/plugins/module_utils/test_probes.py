@@ -611,7 +611,7 @@ def shown(active: str, sub: str, restarts: str | None = "0", load: str = "loaded
             (0, shown("active", "running", "1"), ""),
             {},
             "failure",
-            "catalog.service died and was restarted 1 times, more than 0",
+            "catalog.service died and was restarted 1 time, more than 0",
         ),
         (
             (0, shown("active", "running", "2"), ""),
@@ -721,14 +721,14 @@ def take_promql(probe: Mapping[str, Any], **answers: Any) -> tuple[str, str]:
         # What is absent or no number is never green, beside good values neither.
         ({"max": 1}, vector(), "no_data", "the query has no value"),
         ({"max": 1}, matrix(), "no_data", "the query has no value"),
-        ({"max": 1}, vector("NaN"), "no_data", "1 of 1 values are no numbers"),
-        ({"max": 1}, vector("0.5", "NaN"), "no_data", "1 of 2 values are no numbers"),
+        ({"max": 1}, vector("NaN"), "no_data", "1 of 1 value is no finite number"),
+        ({"max": 1}, vector("0.5", "NaN"), "no_data", "1 of 2 values is no finite number"),
         ({"max": 1}, vector("2", "NaN"), "failure", "2 is above 1"),
-        ({"min": 1}, vector("+Inf"), "no_data", "1 of 1 values are no numbers"),
-        ({"max": 1}, vector("-Inf"), "no_data", "1 of 1 values are no numbers"),
+        ({"min": 1}, vector("+Inf"), "no_data", "1 of 1 value is no finite number"),
+        ({"max": 1}, vector("-Inf"), "no_data", "1 of 1 value is no finite number"),
         ({"max": 1}, vector("+Inf"), "failure", "inf is above 1"),
         ({"min": 1}, vector("2", "-Inf"), "failure", "-inf is below 1"),
-        ({"max": 1}, {"resultType": "scalar", "result": [1000, "NaN"]}, "no_data", "1 of 1 values are no numbers"),
+        ({"max": 1}, {"resultType": "scalar", "result": [1000, "NaN"]}, "no_data", "1 of 1 value is no finite number"),
         ({"max": 1}, {"resultType": "string", "result": [1, "0"]}, "error", "the query gives a string, not numbers"),
         ({"max": 1}, vector("zero"), "error", "could not convert string to float: 'zero'"),
         (
@@ -765,7 +765,7 @@ def test_promql_limits(limits: dict[str, Any], data: Any, phase: str, text: str)
         ({}, ["0.1"], [], "no_data", "0.1, but the baseline has no value"),
         ({}, ["0.1"], ["NaN"], "no_data", "0.1, but the baseline has no value"),
         ({}, [], ["0.1"], "no_data", "the query has no value"),
-        ({}, ["NaN"], ["0.1"], "no_data", "1 of 1 values are no numbers"),
+        ({}, ["NaN"], ["0.1"], "no_data", "1 of 1 value is no finite number"),
         ({"max": 1}, ["2"], [], "failure", "2 is above 1"),
     ],
 )
@@ -910,9 +910,9 @@ RUNS = member("pg-2", "replica", "running", lag=0)
 @pytest.mark.parametrize(
     ("others", "more", "phase", "text"),
     [
-        ([STREAMS], {}, "success", "pg-1 leads, 1 standbys stream"),
-        ([SYNC], {"synchronous": True}, "success", "pg-1 leads, 1 standbys stream"),
-        ([{**SYNC, "role": "quorum_standby"}], {"synchronous": True}, "success", "pg-1 leads, 1 standbys stream"),
+        ([STREAMS], {}, "success", "pg-1 leads, 1 standby streams"),
+        ([SYNC], {"synchronous": True}, "success", "pg-1 leads, 1 standby streams"),
+        ([{**SYNC, "role": "quorum_standby"}], {"synchronous": True}, "success", "pg-1 leads, 1 standby streams"),
         ([STREAMS], {"synchronous": True}, "failure", "pg-1 leads but no standby that streams is synchronous"),
         (
             [STREAMS, member("pg-3", "replica", "streaming", lag=5)],
@@ -924,7 +924,7 @@ RUNS = member("pg-2", "replica", "running", lag=0)
             [STREAMS],
             {"min_standbys": 2},
             "failure",
-            "pg-1 leads and 1 standbys stream with at most 16 MiB lag, fewer than 2 (there are no others)",
+            "pg-1 leads and 1 standby streams with at most 16 MiB lag, fewer than 2 (there are no others)",
         ),
         (
             [{**STREAMS, "lag": 17 << 20}],
@@ -933,8 +933,8 @@ RUNS = member("pg-2", "replica", "running", lag=0)
             "pg-1 leads and 0 standbys stream with at most 16 MiB lag, fewer than 1 "
             "(pg-2 replica is streaming, lag 17825792)",
         ),
-        ([{**STREAMS, "lag": 16 << 20}], {}, "success", "pg-1 leads, 1 standbys stream"),
-        ([{**STREAMS, "lag": 17 << 20}], {"max_lag_mb": 20}, "success", "pg-1 leads, 1 standbys stream"),
+        ([{**STREAMS, "lag": 16 << 20}], {}, "success", "pg-1 leads, 1 standby streams"),
+        ([{**STREAMS, "lag": 17 << 20}], {"max_lag_mb": 20}, "success", "pg-1 leads, 1 standby streams"),
         ([{**STREAMS, "lag": "unknown"}], {}, "failure", "pg-1 leads and 0 standbys stream with at most 16 MiB lag"),
         # A lag that is not told is not known.
         ([member("pg-2", "replica", "streaming")], {}, "failure", "pg-1 leads and 0 standbys stream"),

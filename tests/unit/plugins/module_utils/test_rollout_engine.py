@@ -373,7 +373,7 @@ def test_session_that_outlives_the_deadline(policy: str) -> None:
     assert all_in_service(estate)
     if policy == "fail":
         assert record.status == state.HALTED
-        assert "1 sessions of app-1 outlived the drain deadline of 10 s" in record.reason
+        assert "1 session of app-1 outlived the drain deadline of 10 s" in record.reason
         assert record.hosts["app-1"].phase == state.PREPARED
         assert versions(estate) == {"1"}
     else:

@@ -93,7 +93,7 @@ def test_many_that_wait_are_not_yet_well() -> None:
     evidence = Evidence(gates(), {})
     assert judge(evidence, good(5000), good(5000)).phase is Phase.SUCCESS
     taken = judge(evidence, Seen(sent=900, good=100, waiting=800), good(1000))
-    assert (taken.phase, taken.text) == (Phase.INCONCLUSIVE, "800 requests wait for an answer")
+    assert (taken.phase, taken.text) == (Phase.INCONCLUSIVE, "800 requests still without an answer")
     assert judge(evidence, good(1000), good(1000)).phase is Phase.SUCCESS
     slow = Seen(sent=900, good=100, waiting=800)
     assert judge(evidence, slow, slow).phase is Phase.SUCCESS, "the others take as long"

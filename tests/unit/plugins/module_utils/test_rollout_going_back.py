@@ -151,7 +151,7 @@ def test_bad_canary_is_taken_out_only_where_enough_others_serve(least: int) -> N
         assert running(estate)["app-1"] == "1"
         return
     assert record.status == state.ROLLING_BACK
-    assert "1 servers would be left at lb-1, fewer than 2" in record.reason
+    assert "1 server would be left at lb-1, fewer than 2" in record.reason
     assert estate.available("lb-1") == 2
     # Once the other is back the same command finishes it.
     estate.hosts["app-3"].running = "1"

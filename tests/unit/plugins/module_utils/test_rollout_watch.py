@@ -14,6 +14,7 @@ from ansible_collections.mesops.platform.plugins.module_utils import rollout_wat
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_world as world
 from ansible_collections.mesops.platform.plugins.module_utils.gates import Gate, Verdict
 from ansible_collections.mesops.platform.plugins.module_utils.judge import Phase
+from ansible_collections.mesops.platform.plugins.module_utils.quantity import quantity
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_evidence import Evidence
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import Record
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_traffic import Seen
@@ -108,7 +109,7 @@ def test_a_release_that_answers_nothing_of_what_was_sent_never_goes_on(sent: int
     first, later = Seen(sent=sent, waiting=sent), Seen(waiting=sent)
     record, _outside = run(Estate.of(2), of_gate("errors", counted(first), counted(later)))
     assert record.status == state.REVERTED
-    assert f"only 0 of {sent} requests were answered well" in record.reason
+    assert f"only 0 of {quantity(sent, 'request')} got a good answer" in record.reason
 
 
 def test_a_host_that_gets_nothing_beside_busy_ones_is_trouble_and_not_the_release() -> None:
