@@ -21,6 +21,7 @@ from ansible_collections.mesops.platform.plugins.module_utils.rollout_history im
     burnt_by,
     last_of,
     left_behind,
+    left_behind_at,
     left_out,
     proved,
     record_of,
@@ -279,6 +280,8 @@ def adopt(record: Record, settings: Settings, sight: Sight, history: History) ->
     if record.direction == state.BACK or record.kind == "rollback":
         told += _rejoin(record, settings)
     record.kept_out = _kept_by_others(record, settings, sight, history)
+    for one in record.hosts.values():
+        one.kept_at = []
     told += [
         f"{', '.join(hosts)} was taken out of traffic at {name} by somebody else meanwhile and is left so"
         for name, now in record.kept_out.items()
@@ -310,6 +313,7 @@ def _let_leave(record: Record, settings: Settings) -> list[str]:
     leaving = [host for host in record.hosts if host not in settings.hosts]
     for host in leaving:
         record.left[host] = record.hosts.pop(host)
+        record.left[host].kept_at = [name for name, hosts in record.kept_out.items() if host in hosts]
     _renumber(record, [[host for host in batch if host in record.hosts] for batch in record.batches])
     return [
         f"{host} {'is left out now' if host in settings.excluded else 'is no host of the service any more'}; it stays "
@@ -341,6 +345,7 @@ def _let_join(record: Record, settings: Settings, sight: Sight, history: History
     _with_hosts(more, settings, sight, history, targets)
     for host in more.hosts:
         record.hosts[host] = record.left.pop(host, more.hosts[host])
+        record.hosts[host].kept_at = []
     _renumber(record, [*record.batches, *more.batches])
     return [f"{', '.join(targets)} is new in the service and takes part at the end"]
 
@@ -360,8 +365,8 @@ def _kept_by_others(record: Record, settings: Settings, sight: Sight, history: H
             return False
         mine = record.hosts.get(host) or record.left.get(host)
         if mine is None:
-            return not left_behind(host, history)
-        return not mine.taken_out or host in record.kept_out.get(name, ())
+            return not left_behind_at(host, name, history)
+        return not mine.taken_out or host in record.kept_out.get(name, ()) or name in mine.kept_at
 
     kept = {
         name: [host for host, server in found.items() if others(name, host, server)]
@@ -451,7 +456,7 @@ def kept_out(settings: Settings, sight: Sight, history: History) -> dict[str, li
         name: [
             host
             for host, server in found.items()
-            if host in settings.hosts and server.admin != "ready" and not left_behind(host, history)
+            if host in settings.hosts and server.admin != "ready" and not left_behind_at(host, name, history)
         ]
         for name, found in sight.servers.items()
     }

@@ -240,6 +240,7 @@ HOST: dict[str, Rule] = {
     "turn_s": NUMBER,
     "note": TEXT,
     "down_at": HOSTS,
+    "kept_at": HOSTS,
     "way_closed": TEXT,
     "changes": TEXT,
 }

@@ -102,6 +102,8 @@ class HostRecord:
     """The names of the settings that its configuration changes; never their values."""
     down_at: list[str] = field(default_factory=list)
     """Load balancers that did not see it up before its turn, though nobody had taken it out there."""
+    kept_at: list[str] = field(default_factory=list)
+    """Load balancers where somebody else had taken it out when it left the rollout."""
     way_closed: str = ""
     """The migration of an earlier release, such as "expand of 3", that closes the host's way back."""
 

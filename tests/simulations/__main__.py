@@ -5,18 +5,17 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 
 from simulations.generator import story_of
 from simulations.kept import KEPT, KNOWN
 from simulations.play import Broken, Play
 from simulations.shrink import shortest
-from simulations.story import as_code, as_text
+from simulations.story import Story, as_code, as_text
 
 CHUNK = 50
 TOLD = 5
@@ -58,7 +57,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--seed", type=int, help="only this one, told at length")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--first-broken", action="store_true", help="name the first story that breaks a promise")
+    parser.add_argument("--first-broken", action="store_true", help="name the first seed and kept story that break one")
     asked = parser.parse_args()
     if asked.first_broken:
         return _first_broken(asked.seeds)
@@ -78,16 +77,21 @@ def main() -> int:
 
 
 def _first_broken(seeds: int) -> int:
-    """The first story, kept ones before those of seeds, that breaks a promise which is not known to be broken."""
-    kept = ((f"kept: {name}", story) for name, story in KEPT.items())
-    drawn = ((f"seed {seed}", story_of(seed)) for seed in range(seeds))
-    for name, story in itertools.chain(drawn, kept):
+    """The first seed and the first kept story that break a promise which is not known to be broken."""
+    drawn, broken = _first((str(seed), story_of(seed)) for seed in range(seeds))
+    kept, as_well = _first(KEPT.items())
+    found = broken or as_well
+    print(f"{drawn or f'none of {seeds}'} | {kept or 'none'} | {found}" if found else "nothing was found")
+    return 1 if found else 0
+
+
+def _first(stories: Iterable[tuple[str, Story]]) -> tuple[str, str]:
+    """The name of the first story that breaks a promise, and the promise."""
+    for name, story in stories:
         new = [one for one in Play(story).play() if one.promise not in KNOWN]
         if new:
-            print(f"{name} | {new[0].promise}")
-            return 1
-    print("nothing was found")
-    return 0
+            return name, new[0].promise
+    return "", ""
 
 
 def _tell_one(seed: int) -> int:

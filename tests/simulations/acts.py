@@ -4,14 +4,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_begin import Decision
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import Settings
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import Record
 from simulations.estate import Estate
 from simulations.stores import Client
 from simulations.story import Command
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a decision says that a run does."""
+
+    refusal: str = ""
+    kind: str = ""
+    direction: str = ""
+    fresh: bool = True
+    version: str = ""
+    batches: tuple[tuple[str, ...], ...] = ()
+    versions: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)
+    """By host: what it is to run, and what it goes back to."""
+    phases: Mapping[str, str] = field(default_factory=dict)
+    kept_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    told: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, decision: Decision) -> Plan:
+        """A decision as it is before the run changes its record."""
+        record = decision.record
+        return cls(
+            kind=record.kind,
+            direction=record.direction,
+            fresh=decision.fresh,
+            version=record.version,
+            batches=tuple(tuple(batch) for batch in record.batches),
+            versions={host: (one.target, one.previous) for host, one in record.hosts.items()},
+            phases={host: one.phase for host, one in record.hosts.items()},
+            kept_out={name: tuple(hosts) for name, hosts in record.kept_out.items()},
+            told=tuple(decision.told),
+        )
 
 
 @dataclass
@@ -42,6 +77,10 @@ class Run:
     took_out: set[tuple[str, str]] = field(default_factory=set)
     """Load balancers and hosts where it has taken traffic away and not given it back."""
     operations: list[str] = field(default_factory=list)
+    planned: Plan | None = None
+    """What check mode said when the run began; nothing where that means nothing, as something happened meanwhile."""
+    decided: Plan | None = None
+    """What the run itself decided."""
 
     @property
     def troubles(self) -> bool:

@@ -67,6 +67,8 @@ class Server:
     """When the last of its sessions ends that had begun before it was taken out."""
     by_person: bool = False
     """Whether a person has taken it out, who then has not put it back."""
+    weighed: bool = False
+    """Whether a person has given it a part of its weight, and no run its share since then."""
     person_at: float = 0.0
     """When a person last changed it."""
 
@@ -82,11 +84,19 @@ class Balancer:
     cut: set[str] = field(default_factory=set)
     """Hosts that it cannot reach."""
     fence: dict[str, int] = field(default_factory=dict)
+    forgotten: set[tuple[str, str]] = field(default_factory=set)
+    """Services and hosts that it let in again when it forgot that they were taken out."""
 
     @property
     def answers(self) -> bool:
         """Whether modules can be run on it."""
         return self.alive and self.reachable
+
+    def forget(self) -> None:
+        """Start anew without the file that keeps flags and weights: everybody is in, with the whole weight."""
+        self.forgotten |= {key for key, server in self.servers.items() if server.admin != "ready"}
+        for server in self.servers.values():
+            server.admin, server.percent, server.by_person, server.weighed = "ready", 100, False, False
 
 
 class Estate:
@@ -184,6 +194,7 @@ class Estate:
     def take_out(self, service: str, host: str, balancer: str, admin: str = "drain") -> None:
         """Send it no new sessions."""
         server = self.balancers[balancer].servers[service, host]
+        self.balancers[balancer].forgotten.discard((service, host))
         if server.admin == "ready":
             hangs = self.fault(service, host) == "hangs"
             longest = HANGS if hangs else 1.0 if self.healed else self.wishes[service].session

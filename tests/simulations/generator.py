@@ -20,7 +20,7 @@ from simulations.story import (
 )
 
 VERSIONS = ("2", "3", "4")
-PERSONS = ("pause", "resume", "promote", "abort", "unlock", "drain", "maint", "put back")
+PERSONS = ("pause", "resume", "promote", "abort", "abort", "unlock", "drain", "maint", "put back", "weigh less")
 MISHAPS = (
     "host dies",
     "host back",
@@ -31,6 +31,7 @@ MISHAPS = (
     "balancer dies",
     "balancer back",
     "balancer cut off from a host",
+    "balancer forgets",
     "store down",
     "store up",
 )
@@ -130,7 +131,9 @@ def _troubles(draw: Random) -> tuple[Trouble, ...]:
     for _one in range(draw.choice((1, 1, 1, 2, 3))):
         operation = int(draw.triangular(0, 60, 6))
         what = draw.choice((*TROUBLES, *STORE_TROUBLES))
-        seconds = {"late": draw.choice((3.0, 20.0)), "paused": LONG, "paused after": LONG}.get(what, 0.0)
+        seconds = {"late": draw.choice((3.0, 20.0)), "paused": LONG, "paused within": LONG, "paused after": LONG}.get(
+            what, 0.0
+        )
         found[operation] = Trouble(operation, what, seconds)
     return tuple(found[operation] for operation in sorted(found))
 

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from simulations.story import Command, Event, Story, Trouble, Wishes
+from simulations.story import Command, Event, Release, Step, Story, Trouble, Wishes
 
 KEPT: dict[str, Story] = {
     "a halt at a part of the weight named nobody": Story(
@@ -63,8 +63,52 @@ KEPT: dict[str, Story] = {
         commands=(Command(version="2"),),
         events=(Event("drain", 7.1),),
     ),
+    "a host that a person had drained and the rollout could not mend was put back by the next one": Story(
+        hosts=1,
+        releases=(Release("4", expand=Step(reversible=False)),),
+        commands=(Command(version="4"), Command(version="3")),
+        events=(Event("drain", -1.0),),
+    ),
+    "a host that a person had drained and the way back could not reach was put back by the next rollout": Story(
+        hosts=1,
+        commands=(Command(version="2"), Command(version="2")),
+        events=(Event("drain", -1.0), Event("disk full", 18.7), Event("disk free", 5.0, during=1)),
+    ),
     "rollouts from controllers whose clocks differ are reverted in the order in which they were": Story(
         commands=(Command(version="2", skew=7200.0), Command(version="3"), Command("rollback")),
+    ),
+    "a host that a person had drained before all stays out when a rollout goes on in the middle of its turn": Story(
+        services=(Wishes(min_available=0),),
+        commands=(Command(version="2", troubles=(Trouble(7, "store fails"),)), Command(version="2")),
+        events=(Event("drain", -1.0),),
+    ),
+    "a host that a person had drained stays out when it leaves a rollout in its turn and comes back": Story(
+        services=(Wishes(min_available=0),),
+        commands=(
+            Command(version="2", troubles=(Trouble(7, "store fails"),)),
+            Command(version="2", excluded=(0,)),
+            Command(version="2"),
+        ),
+        events=(Event("drain", -1.0),),
+    ),
+    "a controller that stood still between its look at the lock and its drain": Story(
+        commands=(
+            Command(version="2", troubles=(Trouble(5, "paused within", 200.0),)),
+            Command("rollback", beside=True, after=60.0, machine="control-2"),
+        ),
+    ),
+    "a release that failed is not what a later rollout goes back to": Story(
+        releases=(Release("2", "errors"),),
+        commands=(Command(version="2"), Command(version="1")),
+        events=(Event("weigh less", 20.0), Event("abort", 12.0, during=1)),
+    ),
+    "a rollback reverts what two rollouts have brought": Story(
+        commands=(Command(version="2", excluded=(0,)), Command(version="2"), Command("rollback")),
+    ),
+    "an abort while a migration runs": Story(
+        releases=(Release("2", expand=Step(seconds=100.0)),),
+        commands=(Command(version="2"),),
+        events=(Event("abort", 20.0),),
     ),
     "an answer of the store that was lost while a batch was judged": Story(
         hosts=2,

@@ -35,10 +35,11 @@ class Mutation:
 
 
 STEPS, ENGINE, BEGIN = (f"module_utils/rollout_{name}.py" for name in ("steps", "engine", "begin"))
-HISTORY, FILE, LIVE = (
+HISTORY, FILE, LIVE, DIRECT = (
     "module_utils/rollout_history.py",
     "module_utils/rollout_store_file.py",
     "plugin_utils/live_store.py",
+    "plugin_utils/direct_store.py",
 )
 
 MUTATIONS = (
@@ -190,6 +191,31 @@ MUTATIONS = (
         "    if False:\n        told += _rejoin",
     ),
     Mutation(
+        "a host that a rollout could not mend counts as drained by it, whoever had drained it",
+        HISTORY,
+        "    return left_behind(host, history) and not kept\n",
+        "    return left_behind(host, history)\n",
+    ),
+    Mutation(
+        "who had drained a host is forgotten when it leaves a rollout",
+        BEGIN,
+        "        record.left[host].kept_at = [name for name, hosts in record.kept_out.items() if host in hosts]\n",
+        "",
+    ),
+    Mutation(
+        "a rollback leads a host to another version than its plan says",
+        ENGINE,
+        "goals = {host: one.target if wanted else one.previous for",
+        "goals = {host: one.target if wanted else self.sight.nodes[host].previous for",
+    ),
+    Mutation(
+        "check mode knows nothing of an unfinished rollout",
+        DIRECT,
+        '        found["history"] = [one for one in found["history"] if one.get("ended_at")]\n        return found',
+        '        found["history"] = [one for one in found["history"] if one.get("ended_at")]\n'
+        '        return {**found, "open_record": None}',
+    ),
+    Mutation(
         "the last gate's verdict does not count",
         "module_utils/rollout_watch.py",
         '        if policy == "rollback":\n',
@@ -232,7 +258,8 @@ def main() -> int:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = pool.map(lambda one: (one, find(one, asked.seeds)), meant)
         missed = 0
-        print("| what the product then does | story | the promise that it breaks |\n| --- | --- | --- |")
+        print("| what the product then does | first seed | first kept story | the promise that it breaks |")
+        print("| --- | --- | --- | --- |")
         for mutation, line in found:
             missed += " | " not in line
             print(f"| {mutation.defect} | {line} |", flush=True)

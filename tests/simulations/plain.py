@@ -5,10 +5,9 @@
 from __future__ import annotations
 
 import marshal
-from dataclasses import asdict
 from typing import Any, TypeVar
 
-from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import Record
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import HostRecord, Record
 
 Item = TypeVar("Item")
 
@@ -20,17 +19,25 @@ def copied(value: Item) -> Item:
 
 
 def record_as_dict(record: Record) -> dict[str, Any]:
-    """The same as ``Record.to_dict``; a test holds them against each other."""
-    data: dict[str, Any] = {
+    """The same as ``Record.to_dict``; a test holds them against each other.
+
+    What is noted once and never changed, such as an event, is shared with the record.
+    """
+    return {
         **vars(record),
-        "hosts": {name: {**vars(one), "overhead_s": round(one.overhead_s, 3)} for name, one in record.hosts.items()},
+        "batches": [list(batch) for batch in record.batches],
+        "weights": list(record.weights),
+        "balancers": list(record.balancers),
+        "hosts": {name: _host(one) | {"overhead_s": round(one.overhead_s, 3)} for name, one in record.hosts.items()},
+        "kept_out": {name: list(hosts) for name, hosts in record.kept_out.items()},
+        "excluded": list(record.excluded),
+        "left": {name: _host(one) for name, one in record.left.items()},
         "migrations": {name: dict(vars(one)) for name, one in record.migrations.items()},
+        "gates": list(record.gates),
+        "evidence": copied(record.evidence),
+        "events": list(record.events),
     }
-    try:
-        return copied(data)
-    except ValueError:
-        # It holds something that is not plain.
-        slow: dict[str, Any] = asdict(record)
-        for name, one in record.hosts.items():
-            slow["hosts"][name]["overhead_s"] = round(one.overhead_s, 3)
-        return slow
+
+
+def _host(one: HostRecord) -> dict[str, Any]:
+    return {**vars(one), "history": list(one.history), "down_at": list(one.down_at), "kept_at": list(one.kept_at)}

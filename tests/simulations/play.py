@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,12 +16,13 @@ from ansible_collections.mesops.platform.plugins.module_utils import rollout_sto
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_world as world
 from ansible_collections.mesops.platform.plugins.module_utils.gates import GateSpec
 from ansible_collections.mesops.platform.plugins.module_utils.release_archive import Refused
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_begin import Decision, decide
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_engine import Engine
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import PlanError, Service, Settings
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import Record
 from ansible_collections.mesops.platform.plugins.plugin_utils import direct_store, live_store
 from simulations import promises
-from simulations.acts import Ended, Run, Watched
+from simulations.acts import Ended, Plan, Run, Watched
 from simulations.acts import Story as Over
 from simulations.clock import Clock
 from simulations.estate import Estate
@@ -32,7 +33,11 @@ from simulations.worlds import EPOCH, Endless, Killed, StoryWorld
 
 FINAL_RUNS = 4
 READY_TIMEOUT = 15.0
+LOOKED = 1
+"""The operation in which a run has seen everything."""
 PERSON = "a person"
+LESS = 40
+"""The part of its weight, in percent, that a person gives a server by hand."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,23 @@ def _simulated(clock: Clock) -> Iterator[None]:
             setattr(place, name, value)
 
 
+class _Engine(Engine):
+    """Tells what it has decided, before it changes anything."""
+
+    told: Callable[[world.Sight, Plan], None]
+    """Is given what was seen, and what was decided."""
+
+    def plan(self, opened: world.Opened, kind: str) -> Decision:
+        """What the product's own engine does now."""
+        try:
+            decision = super().plan(opened, kind)
+        except PlanError as why:
+            self.told(self.sight, Plan(refusal=str(why)))
+            raise
+        self.told(self.sight, Plan.of(decision))
+        return decision
+
+
 class Play:
     """One story, while it is played."""
 
@@ -89,6 +111,8 @@ class Play:
         self._tells = tell
         self._ids = iter(range(10**6))
         self._busy = False
+        self._happened = 0
+        """How much has happened that may change what a run finds."""
         self._memory: dict[str, Any] = {"quiet": story.quiet}
 
     # ----------------------------------------------------------------------------------------------------- from outside
@@ -165,12 +189,14 @@ class Play:
         }
         run = Run(len(self.runs), command, service, settings, client, self.clock.time, before)
         self.runs.append(run)
+        self._happened += 1
         return run
 
     def _perform(self, run: Run) -> Run:
         outside = StoryWorld(self, run)
-        engine = Engine(outside, run.settings, lambda _now: f"{run.service}-{next(self._ids)}", f"tester-{run.number}")
+        engine = _Engine(outside, run.settings, lambda _now: f"{run.service}-{next(self._ids)}", f"tester-{run.number}")
         self.note(run, f"--- {run.command.what} {run.command.version}")
+        engine.told = self._check(run, outside)
         try:
             run.record = engine.roll_back() if run.command.what == "rollback" else engine.roll_out()
         except (PlanError, world.BalancerTrouble, world.StoreLost, world.LockLost, Refused) as why:
@@ -192,6 +218,29 @@ class Play:
         self.note(run, f"--- {'killed' if run.killed else said}")
         self.watch(Ended(run, self.estate, self.clock.time))
         return run
+
+    def _check(self, run: Run, outside: StoryWorld) -> Callable[[world.Sight, Plan], None]:
+        """Plan the run as check mode does, and keep that plan when nothing has changed until the run decides."""
+        seen, happened = outside.sight(), self._happened
+        alone = not any(one.ended_at is None for one in self.runs if one is not run)
+        troubled = any(one.operation <= LOOKED for one in run.command.troubles)
+        planned = self._plan_of(run, outside, seen) if alone and not troubled else None
+
+        def decided(sight: world.Sight, plan: Plan) -> None:
+            run.decided = plan
+            run.planned = planned if (sight, self._happened) == (seen, happened) else None
+
+        return decided
+
+    @staticmethod
+    def _plan_of(run: Run, outside: StoryWorld, seen: world.Sight) -> Plan:
+        try:
+            stored = outside.store.read()
+            blank = Engine(outside, run.settings, lambda _now: "plan", f"tester-{run.number}").blank(run.command.what)
+            opened = world.Opened(stored["open_record"], stored["history"])
+            return Plan.of(decide(opened, seen, run.settings, blank))
+        except (PlanError, world.StoreLost) as why:
+            return Plan(refusal=str(why))
 
     def _break_by_hand(self, run: Run, promise: str, how: str) -> None:
         self.broken.append(Broken(promise, how, self.clock.time, run.number))
@@ -231,10 +280,11 @@ class Play:
 
     def _happen(self, event: Event, run: Run | None) -> None:
         self._note(f"EVENT {event.what} app-{event.host + 1} {event.balancer}")
+        self._happened += 1
         service, name = service_name(event.service), f"app-{min(event.host + 1, self.story.hosts)}"
         if event.what in ("pause", "resume", "promote", "abort", "unlock"):
             self._speak(event.what, service)
-        elif event.what in ("drain", "maint", "put back"):
+        elif event.what in ("drain", "maint", "put back", "weigh less"):
             self._by_hand(event, service, name)
         elif event.what.startswith("balancer"):
             self._balancer(event)
@@ -262,7 +312,9 @@ class Play:
             if event.balancer in (None, number):
                 server = self.estate.balancers[name].servers[service, host]
                 server.person_at = self.clock.time
-                if event.what == "put back":
+                if event.what == "weigh less":
+                    server.percent, server.weighed = LESS, True
+                elif event.what == "put back":
                     server.admin, server.by_person = "ready", False
                 elif server.admin == "ready":
                     self.estate.take_out(service, host, name, "drain" if event.what == "drain" else "maint")
@@ -274,6 +326,8 @@ class Play:
                 balancer = self.estate.balancers[name]
                 if event.what == "balancer cut off from a host":
                     balancer.cut.add(f"app-{event.host + 1}")
+                elif event.what == "balancer forgets":
+                    balancer.forget()
                 else:
                     balancer.alive = event.what == "balancer back"
 

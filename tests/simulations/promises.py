@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from typing import Any, TypeVar
 
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_state as state
@@ -28,7 +29,6 @@ BLIND = 5.0
 _PROMISES: list[tuple[str, type[Any], Check]] = []
 _ABOUT: dict[type[Any], list[tuple[str, Check]]] = {}
 """The promises by the kind of act that they are about."""
-
 
 def promise(sentence: str, about: type[Kind]) -> Callable[[Callable[[Kind, Memory], str | None]], Any]:
     """Let a function watch over a promise whenever something of the given kind happens."""
@@ -60,6 +60,32 @@ def capacity(act: TakenOut, memory: Memory) -> str | None:
     least = act.run.settings.least
     if act.served and act.well and act.left < least:
         return f"{act.host} was taken out at {act.balancer}, where {act.left} are left of {least} that were promised"
+    return None
+
+
+# ------------------------------------------------------------------------------------------------------------- the plan
+
+
+@promise("check mode says what the run does", Ended)
+def as_planned(act: Ended, memory: Memory) -> str | None:
+    """When nothing has happened in between the run decides what the plan said, its refusals included."""
+    planned, decided = act.run.planned, act.run.decided
+    if planned is None or decided is None or planned == decided:
+        return None
+    told = [one.name for one in fields(planned) if getattr(planned, one.name) != getattr(decided, one.name)]
+    return "; ".join(f"{name}: {getattr(planned, name)}, not {getattr(decided, name)}" for name in told)
+
+
+@promise("check mode says what the run does", Act)
+def within_the_plan(act: Act, memory: Memory) -> str | None:
+    """No run touches a host that its own decision does not name, or lets it run anything else."""
+    decided = act.run.decided
+    if decided is None or not isinstance(act, (TakenOut, PutIn, Switched)):
+        return None
+    if act.host not in decided.versions:
+        return f"{act.host} was changed, of which the plan says nothing"
+    if isinstance(act, Switched) and act.version not in decided.versions[act.host]:
+        return f"{act.host} was switched to {act.version}, of which the plan says nothing"
     return None
 
 
@@ -180,6 +206,14 @@ def whole_release(act: Ended, memory: Memory) -> str | None:
     run, record = act.run, act.run.record
     last: dict[str, tuple[str, str]] = memory.setdefault("last rollout", {})
     brought: set[tuple[str, str, str]] = memory.setdefault("brought", set())
+    if record is not None and record.finished and run.killed:
+        # Nobody knows whether the store has it.
+        last.pop(run.service, None)
+    version, status = last.get(run.service, ("", ""))
+    taken = [host for host in run.settings.hosts if (run.service, version, host) in brought]
+    left = [host for host in taken if act.estate.hosts[host].apps[run.service].current == version]
+    if left and status == state.SUCCEEDED and "there is nothing to revert" in run.refusal:
+        return f"it found nothing to revert, and {', '.join(left)} still runs {version}"
     if record is None or not record.finished or run.killed or run.refusal:
         return None
     if record.kind == "rollout":
@@ -188,12 +222,9 @@ def whole_release(act: Ended, memory: Memory) -> str | None:
         if record.hosts:
             last[run.service] = (record.version, record.status)
         return None
-    version, status = last.get(run.service, ("", ""))
     if (record.status, status) != (state.SUCCEEDED, state.SUCCEEDED) or record.resumed:
         # One that is taken up again goes on with the hosts that it began with.
         return None
-    taken = [host for host in run.settings.hosts if (run.service, version, host) in brought]
-    left = [host for host in taken if act.estate.hosts[host].apps[run.service].current == version]
     unsaid = [host for host in left if host not in record.reason]
     return f"{', '.join(unsaid)} still runs {version}" if unsaid else None
 
@@ -388,13 +419,17 @@ def _unfinished(act: Story, run: Run) -> str | None:
         for host in record.hosts
         if estate.well(run.service, host)
         and not estate.whole(run.service, host)
-        and not (_by_person(estate, run, host) or _forgotten(act, run, host))
+        and not (_by_person(estate, run, host) or _weighed(estate, run, host) or _forgotten(act, run, host))
     ]
     return f"{', '.join(out)} is well and out of traffic after the last command ({record.status})" if out else None
 
 
 def _by_person(estate: Estate, run: Run, host: str) -> bool:
     return any(one.servers[run.service, host].by_person for one in estate.balancers.values())
+
+
+def _weighed(estate: Estate, run: Run, host: str) -> bool:
+    return any(one.servers[run.service, host].weighed for one in estate.balancers.values())
 
 
 def _forgotten(act: Story, run: Run, host: str) -> bool:

@@ -13,9 +13,10 @@ from typing import Any
 
 FAULTS = ("never-starts", "never-ready", "errors", "hangs", "flaps", "dies", "corrupt")
 """What a release may do wrong from ``Release.after`` on; corrupt is its archive."""
-TROUBLES = ("fails", "lost", "late", "twice", "killed", "killed after", "paused", "paused after")
+TROUBLES = ("fails", "lost", "late", "twice", "killed", "killed after", "paused", "paused within", "paused after")
 """What may happen to one operation: it fails before it did anything, does it and its answer is lost, takes long, is
-done twice; its controller is killed or stands still before or after it."""
+done twice; its controller is killed or stands still before or after it, or between its look at the lock and what hosts
+and load balancers then carry out."""
 STORE_TROUBLES = ("store fails", "store lost", "store twice")
 """The same for the write that rides along."""
 

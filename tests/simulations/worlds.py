@@ -127,6 +127,12 @@ class StoryWorld:
         self.run.paused_s += seconds
         self.play.clock.wait(seconds)
 
+    def _hesitate(self) -> None:
+        """Stand still between the look at the lock and what is then done."""
+        trouble = self._troubles.get(len(self.run.operations) - 1)
+        if trouble is not None and trouble.what == "paused within":
+            self._stand_still(trouble.seconds)
+
     def _operation(self, name: str, act: Callable[[str], Any], seconds: float = 0.4) -> Any:
         what = self._begin(name)
         self._wait(seconds / 2)
@@ -184,9 +190,11 @@ class StoryWorld:
             self.store.confirm()
             if not unrecorded and (error := self.store.error()):
                 raise error
+        self._hesitate()
         try:
             answer = act()
         except Fenced as why:
+            self.run.client.lost = True
             self.store.lose(str(why))
         if save is not None and self.run.command.rides:
             self.store.begin_save(save)
@@ -211,13 +219,17 @@ class StoryWorld:
             except Fenced as why:
                 raise PlanError(str(why)) from why
             self._obey(self.settings.balancers, what)
-            return world.Sight(
-                {host: self._node(host) for host in self.settings.hosts},
-                {name: self._servers(name) for name in self.settings.balancers},
-            )
+            return self.sight()
 
         found: world.Sight = self._operation("observe", act)
         return found
+
+    def sight(self) -> world.Sight:
+        """All that there is to see at this moment."""
+        return world.Sight(
+            {host: self._node(host) for host in self.settings.hosts},
+            {name: self._servers(name) for name in self.settings.balancers},
+        )
 
     def _show_up(self) -> None:
         for host in self.settings.hosts:
@@ -342,7 +354,12 @@ class StoryWorld:
         if version not in app.installed:
             return world.Activated(f"version {version} is not installed")
         before, known = app.current, self.settings.balancers
-        serving = tuple(one for one in known if self.estate.serving(self.service, name, one))
+        serving = tuple(
+            one
+            for one in known
+            if self.estate.serving(self.service, name, one)
+            and (self.service, name) not in self.estate.balancers[one].forgotten
+        )
         self.estate.activate(self.service, name, version)
         self.play.watch(Switched(self.run, self.estate, self.estate.now, name, version, before, serving))
         return world.Activated()
@@ -535,7 +552,7 @@ class StoryWorld:
         down = [host for host in hosts if not self.estate.up(self.service, host, balancer)]
         for host in hosts:
             server = self.estate.balancers[balancer].servers[self.service, host]
-            server.percent = percent
+            server.percent, server.weighed = percent, False
             if host not in down or not wait:
                 self._let_in(server, balancer, host)
         # Up by its own account, and not by a load balancer's: that is no fault of the release.
