@@ -195,6 +195,8 @@ def begin_rollback(blank: Record, settings: Settings, sight: Sight, history: His
     targets, first, oldest = _reverted(last, settings, sight, history)
     for one in history[: oldest + 1]:
         refuse_burnt(record_of(one), last.id)
+    for target in targets.values():
+        refuse_closed(way_closed(target, history), last.id)
     if not targets:
         raise PlanError(_nothing_to_revert(last, first))
     blank.version = versions_of(targets.values())
@@ -430,10 +432,15 @@ def refuse_half_down(hosts: Collection[str], sight: Sight, kept: Mapping[str, Co
 
 def refuse_burnt(record: Record, reverted: str = "") -> None:
     """Refuse to go back where a migration has closed the way."""
-    if record.frozen_by:
+    refuse_closed(burnt_by(record), reverted or record.id)
+
+
+def refuse_closed(migration: str, reverted: str) -> None:
+    """Refuse to go back past a migration; there may be none."""
+    if migration:
         raise PlanError(
-            f"The migration {burnt_by(record)} cannot be undone and has run, so "
-            f"{reverted or record.id} cannot be reverted; roll forward to a corrected version."
+            f"The migration {migration} cannot be undone and has run, so {reverted} cannot be reverted; roll forward "
+            "to a corrected version."
         )
 
 

@@ -164,7 +164,9 @@ class Engine:
             self._end_rollback(aborted=True)
         elif not record.touched():
             record.status = state.BROKEN
-            record.advice = "No host was taken out of traffic. Correct what is named above and roll out again."
+            record.advice = (
+                f"No host was taken out of traffic. {self._left_out()}Correct what is named above and roll out again."
+            )
             self.steps.close()
         elif record.frozen_by:
             self._freeze()
@@ -248,13 +250,10 @@ class Engine:
         else:
             back = state.DONE
             idle = [host for host in idle if any(phase == state.DONE for phase, _at in record.hosts[host].history)]
-        down: dict[str, dict[str, str]] = {}
-        if idle:
-            try:
-                down = self.steps.enter(idle, 100)
-            except BalancerTrouble as trouble:
-                down = {host: {"": str(trouble)} for host in idle}
-        failed = self.steps.new_trouble(down)
+        try:
+            failed = self._let_back_in(idle)
+        except BalancerTrouble as trouble:
+            failed = dict.fromkeys(idle, str(trouble))
         record.enter([host for host in idle if host not in failed], back, self.world.now())
         inside = (back, state.DONE, state.IN_SERVICE, *state.UNTOUCHED, state.ROLLED_BACK)
         return [host for host in batch if record.phase(host) not in inside]
@@ -415,7 +414,7 @@ class Engine:
         done = [host for host in hosts if record.phase(host) in (state.ACTIVATED, state.HEALTHY, state.IN_SERVICE)]
         if not done:
             return
-        failed = self.steps.new_trouble(self.steps.enter(done, 100, save=True))
+        failed = self._let_back_in(done)
         good = [host for host in done if host not in failed]
         for phase in (state.HEALTHY, state.IN_SERVICE, state.DONE):
             record.enter([host for host in good if phase in state.NEXT[record.phase(host)]], phase, self.world.now())
@@ -444,9 +443,14 @@ class Engine:
             what = "Correct the release and give it a new version."
             if record.configuration_only:
                 what = "Correct its configuration in the inventory and roll it out again."
-            record.advice = f"Every host runs what it ran before. {what}"
+            record.advice = f"Every host runs what it ran before. {self._left_out()}{what}"
         self.steps.event(f"rolled back{', but not ' + ', '.join(left) if left else ''}")
         self.steps.close()
+
+    def _left_out(self) -> str:
+        """A sentence about hosts that an earlier rollout has left out of traffic, and that this one has not touched."""
+        found = [host for host, one in self.record.hosts.items() if one.left_out and one.phase in state.UNTOUCHED]
+        return f"{', '.join(found)} stays out of traffic, as an earlier rollout has left it. " if found else ""
 
     def _bring_back(self, batches: Sequence[Sequence[str]]) -> None:
         """Bring batches back, those that are stuck once more after all others; Halt names what is stuck even then."""

@@ -59,8 +59,8 @@ def _part_of(one: Mapping[str, Any], host: str) -> Mapping[str, Any]:
     gone: Mapping[str, Any] = one.get("left", {}).get(host) or {}
     if found or not gone:
         return found
-    # What was under way with it came to nothing.
-    return {**gone, "phase": state.FAILED} if gone.get("phase") in state.UNDER_WAY else gone
+    # It is still as far out of traffic as it was then.
+    return {**gone, "phase": state.FAILED} if gone.get("phase") in state.OUT else gone
 
 
 def left_out(last: Mapping[str, Any]) -> bool:

@@ -21,6 +21,7 @@ from ansible_collections.mesops.platform.plugins.module_utils.rollout_world impo
     Activated,
     Halt,
     Migrated,
+    Server,
     StoreLost,
     World,
 )
@@ -153,9 +154,7 @@ class Steps:
 
         A host that takes no traffic anywhere may always be: it takes no capacity with it.
         """
-        self.check_store()
-        seen = self.world.servers()
-        self.check_store()
+        seen = self._look()
         available = {name: {host for host, server in found.items() if server.serving} for name, found in seen.items()}
         idle = [host for host in hosts if not any(host in found for found in available.values())]
         out, why = list(idle), ""
@@ -169,6 +168,19 @@ class Steps:
                 out.append(host)
             why = why or ("; ".join(short) if host not in idle else "")
         return [host for host in hosts if host in out], why
+
+    def _look(self) -> Mapping[str, Mapping[str, Server]]:
+        """Look at the load balancers; what somebody else had taken out and has put back is theirs no more."""
+        self.check_store()
+        seen = self.world.servers()
+        self.check_store()
+        for name, kept in self.record.kept_out.items():
+            found = seen.get(name, {})
+            back = [host for host in kept if host in found and found[host].admin == "ready"]
+            kept[:] = [host for host in kept if host not in back]
+            if back:
+                self.event(f"{', '.join(back)} was put back into traffic at {name} by somebody else")
+        return seen
 
     def keep_out(self, hosts: Sequence[str]) -> None:
         """Take hosts out of traffic at once, as far as enough others are there, and do not wait for their sessions."""
@@ -198,6 +210,8 @@ class Steps:
         if condemned:
             deadline, policy = min(deadline, settings.condemned_deadline), "kill"
         mine = [host for host in hosts if record.hosts[host].taken_out]
+        if any(host in kept for kept in record.kept_out.values() for host in hosts):
+            self._look()
         record.enter(hosts, state.DRAINING, self.world.now())
         self.save()
         self.check_store()

@@ -74,6 +74,8 @@ class Run:
     """What people have asked of it, and when."""
     deaf_at: float = -1.0
     """When a load balancer's answer last did not reach it."""
+    drained_at: dict[str, float] = field(default_factory=dict)
+    """By host: when it last took it out of traffic."""
     took_out: set[tuple[str, str]] = field(default_factory=set)
     """Load balancers and hosts where it has taken traffic away and not given it back."""
     operations: list[str] = field(default_factory=list)

@@ -124,7 +124,10 @@ class Estate:
 
     def release(self, version: str | None) -> Release:
         """A version's release; one that nothing is said about is good."""
-        return self.releases.get(str(version)) or Release(str(version))
+        name = str(version)
+        if name not in self.releases:
+            self.releases[name] = Release(name)
+        return self.releases[name]
 
     # --------------------------------------------------------------------------------------------------- how it behaves
 
@@ -132,6 +135,8 @@ class Estate:
         """What the process does wrong now."""
         app = self.hosts[host].apps[service]
         release = self.release(app.running)
+        if not release.fault:
+            return ""
         begun = self.now - app.started_at >= release.after
         meant = release.only is None or host == f"app-{release.only + 1}"
         return release.fault if begun and meant else ""

@@ -74,18 +74,55 @@ KEPT: dict[str, Story] = {
         commands=(Command(version="2"), Command(version="2")),
         events=(Event("drain", -1.0), Event("disk full", 18.7), Event("disk free", 5.0, during=1)),
     ),
+    "a rollout that came to nothing did not name a host that the one before had left out": Story(
+        releases=(Release("3", expand=Step(reversible=False)),),
+        commands=(
+            Command(version="3"),
+            Command(version="4", troubles=(Trouble(5, "paused", 200.0),)),
+            Command(version="2"),
+        ),
+        events=(Event("abort", 22.2),),
+    ),
+    "a host that a person put back while the rollout went on was switched in full traffic": Story(
+        services=(Wishes(min_available=0),),
+        commands=(Command(version="3"), Command(version="2")),
+        events=(
+            Event("disk full", 27.1, during=1, host=1),
+            Event("maint"),
+            Event("put back", 15.3, during=1),
+        ),
+    ),
+    "a rollback of a rollout that came to nothing went past the migration of the one before": Story(
+        releases=(Release("2", "corrupt"), Release("3", "dies", expand=Step(reversible=False, seconds=100.0))),
+        commands=(Command(version="3"), Command(version="2"), Command("rollback")),
+    ),
+    "a host that left a rollout with traffic was taken for one that the rollout had drained": Story(
+        hosts=3,
+        commands=(
+            Command(version="3", excluded=(0, 1)),
+            Command("rollback", excluded=(0, 1, 2)),
+            Command(version="4"),
+        ),
+        events=(Event("pause", 14.3), Event("drain", during=1, host=2)),
+    ),
+    "a drain that was given up left a host drained where it had not been up before": Story(
+        hosts=1,
+        services=(Wishes(session=60.0),),
+        commands=(Command(version="3"),),
+        events=(Event("balancer cut off from a host"),),
+    ),
     "rollouts from controllers whose clocks differ are reverted in the order in which they were": Story(
         commands=(Command(version="2", skew=7200.0), Command(version="3"), Command("rollback")),
     ),
     "a host that a person had drained before all stays out when a rollout goes on in the middle of its turn": Story(
         services=(Wishes(min_available=0),),
-        commands=(Command(version="2", troubles=(Trouble(7, "store fails"),)), Command(version="2")),
+        commands=(Command(version="2", troubles=(Trouble(8, "store fails"),)), Command(version="2")),
         events=(Event("drain", -1.0),),
     ),
     "a host that a person had drained stays out when it leaves a rollout in its turn and comes back": Story(
         services=(Wishes(min_available=0),),
         commands=(
-            Command(version="2", troubles=(Trouble(7, "store fails"),)),
+            Command(version="2", troubles=(Trouble(8, "store fails"),)),
             Command(version="2", excluded=(0,)),
             Command(version="2"),
         ),

@@ -203,6 +203,36 @@ MUTATIONS = (
         "",
     ),
     Mutation(
+        "a host that left a rollout while it had traffic counts as drained by it",
+        HISTORY,
+        'if gone.get("phase") in state.OUT else gone',
+        'if gone.get("phase") in state.UNDER_WAY else gone',
+    ),
+    Mutation(
+        "nobody notices that a person has put a server back",
+        STEPS,
+        "            kept[:] = [host for host in kept if host not in back]\n",
+        "",
+    ),
+    Mutation(
+        "a rollback of a rollout that came to nothing does not look how far back it leads",
+        BEGIN,
+        "        refuse_closed(way_closed(target, history), last.id)\n",
+        "        pass\n",
+    ),
+    Mutation(
+        "a drain that is given up is not taken back where the host was not up before",
+        ENGINE,
+        "            failed = self._let_back_in(idle)\n",
+        "            failed = self.steps.new_trouble(self.steps.enter(idle, 100) if idle else {})\n",
+    ),
+    Mutation(
+        "a rollout that comes to nothing does not name hosts that an earlier one has left out",
+        ENGINE,
+        "        found = [host for host, one in self.record.hosts.items() if one.left_out and",
+        "        found = [host for host, one in self.record.hosts.items() if False and",
+    ),
+    Mutation(
         "a rollback leads a host to another version than its plan says",
         ENGINE,
         "goals = {host: one.target if wanted else one.previous for",

@@ -65,12 +65,18 @@ def _simulated(clock: Clock) -> Iterator[None]:
         (live_store, "time"),
         (live_store, "slept"),
         (rollout_store_options, "open_store"),
+        (rollout_store, "lease_to_data"),
+        (rollout_store, "lease_from_data"),
         (Record, "to_dict"),
     )
     kept = [getattr(place, name) for place, name in names]
-    for (place, name), value in zip(
-        names, (_Time(clock), _Time(clock), lambda: clock.time, lambda given: given["client"], record_as_dict)
-    ):
+    values: tuple[Any, ...] = (
+        *(_Time(clock), _Time(clock), lambda: clock.time, lambda given: given["client"]),
+        # A lease cannot be changed, so it is kept as it is.
+        *(lambda lease: lease, lambda lease, _expires_in: lease),
+        record_as_dict,
+    )
+    for (place, name), value in zip(names, values):
         setattr(place, name, value)
     try:
         yield
@@ -222,9 +228,10 @@ class Play:
     def _check(self, run: Run, outside: StoryWorld) -> Callable[[world.Sight, Plan], None]:
         """Plan the run as check mode does, and keep that plan when nothing has changed until the run decides."""
         seen, happened = outside.sight(), self._happened
-        alone = not any(one.ended_at is None for one in self.runs if one is not run)
-        troubled = any(one.operation <= LOOKED for one in run.command.troubles)
-        planned = self._plan_of(run, outside, seen) if alone and not troubled else None
+        disturbed = any(one.ended_at is None for one in self.runs if one is not run)
+        disturbed |= any(one.operation <= LOOKED for one in run.command.troubles)
+        # When all is over the same command is given again and again, which has nothing new to plan.
+        planned = None if disturbed or self.estate.healed else self._plan_of(run, outside, seen)
 
         def decided(sight: world.Sight, plan: Plan) -> None:
             run.decided = plan

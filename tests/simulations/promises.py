@@ -96,8 +96,8 @@ def within_the_plan(act: Act, memory: Memory) -> str | None:
 def stays_out(act: PutIn, memory: Memory) -> str | None:
     """Nobody but a person puts back a server that a person has taken out, if it could know.
 
-    A drain by hand cannot be told from the drain of a run that was killed before it could say how far it came; the
-    state maint can.
+    A drain by hand cannot be told from the drain of a run that was killed before it could say how far it came, nor
+    from one whose answer was lost; the state maint can.
     """
     told = act.run.deaf_at < act.person_at and (act.was == "maint" or not memory.get("killed"))
     if act.by_person and told and act.at - act.person_at > NOTICED:
@@ -107,8 +107,10 @@ def stays_out(act: PutIn, memory: Memory) -> str | None:
 
 @promise("what a person took out stays out", Ended)
 def note_killed(act: Ended, memory: Memory) -> str | None:
-    """Remember that a run could not say how far it came."""
-    memory["killed"] = memory.get("killed", False) or act.run.killed or act.run.client.lost
+    """Remember that a run could not say how far it came, or was not told."""
+    run = act.run
+    deaf = run.deaf_at >= 0 and (run.record is None or not run.record.finished)
+    memory["killed"] = memory.get("killed", False) or run.killed or run.client.lost or run.client.unsaid or deaf
     return None
 
 
@@ -194,7 +196,7 @@ def not_held_up(act: Ended, memory: Memory) -> str | None:
     record = act.run.record
     if record is None or record.kind != "rollout" or record.status != state.ROLLING_BACK:
         return None
-    if act.run.killed or act.run.client.lost:
+    if act.run.killed or act.run.client.lost or not record.condemned:
         return None
     halts = [one["text"] for one in record.events[-3:] if one["text"].startswith("halted: ")]
     return next((text for text in halts if "outlived the drain deadline" in text), None)
@@ -411,14 +413,12 @@ def _unfinished(act: Story, run: Run) -> str | None:
         waits = any(reason in record.reason for reason in ("nobody went on", "fewer than"))
         waits = waits and any(_by_person(estate, run, host) for host in run.settings.hosts)
         return None if frozen or waits else f"{record.status} for ever: {record.reason}"
-    if record.status == state.BROKEN and release.fault == "corrupt":
-        # What an earlier rollout has left out comes back with a release that can be installed.
-        return None
     out = [
         host
         for host in record.hosts
         if estate.well(run.service, host)
         and not estate.whole(run.service, host)
+        and not (record.hosts[host].left_out and host in record.advice)
         and not (_by_person(estate, run, host) or _weighed(estate, run, host) or _forgotten(act, run, host))
     ]
     return f"{', '.join(out)} is well and out of traffic after the last command ({record.status})" if out else None

@@ -70,11 +70,9 @@ class MemoryStore(FileStore):
         yield True
 
     def read(self, history: int = core.HISTORY, audit: int = core.AUDIT) -> core.View:
-        """See everything; what is seen may be changed, but by those who asked for no history."""
+        """See everything; the record that is open may be changed, but by those who asked for no history."""
         view = super().read(history, audit)
-        if not history:
-            return view
-        return replace(view, open_record=copied(view.open_record), history=copied(view.history))
+        return replace(view, open_record=copied(view.open_record)) if history and view.open_record else view
 
 
 class Client:
@@ -87,6 +85,8 @@ class Client:
         """What happens to the next request: store fails, store lost or store twice."""
         self.lost = False
         """Whether this run was told that it does not hold the lock any more."""
+        self.unsaid = False
+        """Whether the store may not have the last record."""
         self.number = 0
         """The how manieth that took the lock this run is, as the simulation counts."""
 
@@ -133,12 +133,16 @@ class Client:
 
     def write(self, record: Mapping[str, Any] | None, token: str, ttl: float) -> core.Written:
         """Write the record."""
+        self.unsaid |= record is not None
         written: core.Written = self._ask(lambda: self._store.write(record, token, ttl))
+        self.unsaid &= record is None
         return written
 
     def close(self, record: Mapping[str, Any], token: str, keep: int = core.KEEP) -> None:
         """Write the final record."""
+        self.unsaid = True
         self._ask(lambda: self._store.close(record, token, keep))
+        self.unsaid = False
 
     def set_control(self, flag: str, by: str, note: str) -> core.Change:
         """Not for runs."""

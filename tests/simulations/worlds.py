@@ -21,6 +21,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils.direct_store impor
 from ansible_collections.mesops.platform.plugins.plugin_utils.live_store import StoreSettings
 from simulations.acts import Migrates, PutIn, Run, Slept, Switched, TakenOut
 from simulations.estate import Balancer, Host, Server
+from simulations.promises import NOTICED
 from simulations.story import STORE_TROUBLES, Step, Trouble
 
 if TYPE_CHECKING:
@@ -357,12 +358,18 @@ class StoryWorld:
         serving = tuple(
             one
             for one in known
-            if self.estate.serving(self.service, name, one)
-            and (self.service, name) not in self.estate.balancers[one].forgotten
+            if self.estate.serving(self.service, name, one) and not self._let_in_by_others(name, one)
         )
         self.estate.activate(self.service, name, version)
         self.play.watch(Switched(self.run, self.estate, self.estate.now, name, version, before, serving))
         return world.Activated()
+
+    def _let_in_by_others(self, host: str, balancer: str) -> bool:
+        """Whether a person has put it back, or the load balancer has forgotten, since the run took it out."""
+        one = self.estate.balancers[balancer]
+        drained_at = self.run.drained_at.get(host, float("inf"))
+        by_person = one.servers[self.service, host].person_at > drained_at - NOTICED
+        return by_person or (self.service, host) in one.forgotten
 
     def _await_ready(self, hosts: Sequence[str]) -> None:
         for _second in range(int(self.settings.service.ready_timeout)):
@@ -455,6 +462,8 @@ class StoryWorld:
 
             self._round(save, lambda: self._everywhere(where, what, change), unrecorded=True)
             begun, waited = self._sessions(where), 0.0
+            for host in begun:
+                self.run.drained_at[host] = self.estate.now
             while waited < patience and any(self._sessions(where).values()):
                 slice_s = min(1.0, patience - waited)
                 self._wait(slice_s)

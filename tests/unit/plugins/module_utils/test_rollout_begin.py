@@ -245,6 +245,18 @@ def test_host_that_was_left_behind_is_brought_back_even_when_it_is_there() -> No
     assert record.hosts["app-2"].left_out
 
 
+def test_a_failed_attempt_had_not_drained_what_somebody_else_had_drained() -> None:
+    """Not in the record that failed, nor in one that the host had left in the middle of its turn."""
+    seen = sight(servers={(name, "app-2"): DRAIN for name in BALANCERS})
+    tried = {"app-2": HostRecord(0, "2", "1", phase=rollout_state.FAILED)}
+    failed = past(2, "2", tried, rollout_state.BROKEN, kept_out={"lb-1": ["app-2"]})
+    gone = HostRecord(0, "2", "1", phase=rollout_state.DRAINED, kept_at=["lb-1"])
+    left = done("2", "1", ("app-1", "app-3"), left={"app-2": gone})
+    for history in ([failed], [left]):
+        record = begin_rollout(blank(version="3"), settings("3"), seen, history)
+        assert record.kept_out == {"lb-1": ["app-2"]}
+
+
 def test_what_a_failed_attempt_left_is_nothing_to_go_back_to() -> None:
     seen = sight({"app-2": Node("2", "1", None)}, {(name, "app-2"): DRAIN for name in BALANCERS})
     record = begin_rollout(blank(version="3"), settings("3"), seen, [broken(rollout_state.FAILED)])
