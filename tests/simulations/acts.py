@@ -72,6 +72,8 @@ class Run:
     """Hosts and load balancers with which something went wrong that is not the release's fault."""
     flags: list[tuple[float, str]] = field(default_factory=list)
     """What people have asked of it, and when."""
+    warned: bool = False
+    """Whether it had been told that its lock is lost when it began what it does now."""
     deaf_at: float = -1.0
     """When a load balancer's answer last did not reach it."""
     drained_at: dict[str, float] = field(default_factory=dict)

@@ -171,7 +171,7 @@ def only_with_the_lock(act: Act, memory: Memory) -> str | None:
         return None
     what = (act.run.service, act.balancer if isinstance(act, (TakenOut, PutIn)) else act.host)
     newest: dict[Any, int] = memory.setdefault("newest", {})
-    if act.run.client.lost:
+    if act.run.warned:
         return f"{what[1]} was changed by a run that had been told that its lock is lost"
     if act.run.client.number < newest.get(what, 0):
         return f"{what[1]} was changed by a run whose successor had changed it already"

@@ -192,6 +192,7 @@ class StoryWorld:
             if not unrecorded and (error := self.store.error()):
                 raise error
         self._hesitate()
+        self.run.warned = self.run.client.lost
         try:
             answer = act()
         except Fenced as why:
