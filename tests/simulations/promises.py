@@ -30,6 +30,7 @@ _PROMISES: list[tuple[str, type[Any], Check]] = []
 _ABOUT: dict[type[Any], list[tuple[str, Check]]] = {}
 """The promises by the kind of act that they are about."""
 
+
 def promise(sentence: str, about: type[Kind]) -> Callable[[Callable[[Kind, Memory], str | None]], Any]:
     """Let a function watch over a promise whenever something of the given kind happens."""
 
