@@ -76,11 +76,13 @@ def left_behind(host: str, history: History) -> bool:
 def left_behind_at(host: str, balancer: str, history: History) -> bool:
     """Whether it was the rollout that left the host out of traffic which took it out at this load balancer.
 
-    A host that could not be mended may have been taken out there by somebody else before.
+    A host that could not be mended may have been taken out there by somebody else before, and a load balancer may have
+    been no part of that rollout.
     """
     last: Mapping[str, Any] = next((one for one in history if _part_of(one, host)), {})
     kept = host in last.get("kept_out", {}).get(balancer, ()) or balancer in last_of(host, history).get("kept_at", ())
-    return left_behind(host, history) and not kept
+    asked = balancer in (last.get("balancers") or [balancer])
+    return left_behind(host, history) and asked and not kept
 
 
 def way_closed(version: str | None, history: History) -> str:

@@ -105,6 +105,12 @@ KEPT: dict[str, Story] = {
         ),
         events=(Event("pause", 14.3), Event("drain", during=1, host=2)),
     ),
+    "a host that a person drained at a load balancer of which the rollout knew nothing was put back there": Story(
+        hosts=1,
+        balancers=2,
+        commands=(Command(version="3"), Command(version="4", balancers=(1,))),
+        events=(Event("drain", 33.7, during=1), Event("balancer cut off from a host", balancer=1)),
+    ),
     "a drain that was given up left a host drained where it had not been up before": Story(
         hosts=1,
         services=(Wishes(session=60.0),),

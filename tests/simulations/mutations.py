@@ -209,6 +209,12 @@ MUTATIONS = (
         'if gone.get("phase") in state.UNDER_WAY else gone',
     ),
     Mutation(
+        "a rollout counts drains as its own at load balancers of which it knew nothing",
+        HISTORY,
+        'asked = balancer in (last.get("balancers") or [balancer])',
+        "asked = True",
+    ),
+    Mutation(
         "nobody notices that a person has put a server back",
         STEPS,
         "            kept[:] = [host for host in kept if host not in back]\n",
