@@ -276,12 +276,12 @@ def _nothing_to_revert(last: Record, first: Sequence[str]) -> str:
 
 def adopt(record: Record, settings: Settings, sight: Sight, history: History) -> list[str]:
     """Fit an unfinished record to the inventory and the estate of today; what is otherwise now, for a person."""
-    before, asked = deepcopy(record.kept_out), record.balancers or settings.balancers
+    before = deepcopy(record.kept_out)
     told = _take_balancers(record, settings)
     told += _let_leave(record, settings)
     if record.direction == state.BACK or record.kind == "rollback":
         told += _rejoin(record, settings)
-    record.kept_out = _kept_by_others(record, asked, settings, sight, history)
+    record.kept_out = _kept_by_others(record, settings, sight, history)
     for one in record.hosts.values():
         one.kept_at = []
     told += [
@@ -304,6 +304,7 @@ def adopt(record: Record, settings: Settings, sight: Sight, history: History) ->
 def _take_balancers(record: Record, settings: Settings) -> list[str]:
     gone = [name for name in record.balancers if name not in settings.balancers]
     new = [name for name in settings.balancers if name not in record.balancers]
+    record.asked = list(dict.fromkeys([*record.asked, *record.balancers]))
     record.balancers = list(settings.balancers)
     told = [f"{', '.join(gone)} is no load balancer of this run any more and is not asked"] if gone else []
     return told + ([f"{', '.join(new)} is a new load balancer and is included"] if new else [])
@@ -359,10 +360,8 @@ def _renumber(record: Record, batches: Sequence[Sequence[str]]) -> None:
             record.hosts[host].batch = number
 
 
-def _kept_by_others(
-    record: Record, asked: Collection[str], settings: Settings, sight: Sight, history: History
-) -> dict[str, list[str]]:
-    """Servers that are out of traffic and were not taken out by the unfinished rollout, which asked some balancers."""
+def _kept_by_others(record: Record, settings: Settings, sight: Sight, history: History) -> dict[str, list[str]]:
+    """Servers that are out of traffic and were not taken out by the unfinished rollout."""
 
     def others(name: str, host: str, server: Server) -> bool:
         if server.admin == "ready" or host not in settings.hosts:
@@ -370,7 +369,8 @@ def _kept_by_others(
         mine = record.hosts.get(host) or record.left.get(host)
         if mine is None:
             return not left_behind_at(host, name, history)
-        return not mine.taken_out or name not in asked or host in record.kept_out.get(name, ()) or name in mine.kept_at
+        theirs = host in record.kept_out.get(name, ()) or name in mine.kept_at or name not in record.asked
+        return theirs or not mine.taken_out
 
     kept = {
         name: [host for host, server in found.items() if others(name, host, server)]

@@ -81,7 +81,7 @@ def left_behind_at(host: str, balancer: str, history: History) -> bool:
     """
     last: Mapping[str, Any] = next((one for one in history if _part_of(one, host)), {})
     kept = host in last.get("kept_out", {}).get(balancer, ()) or balancer in last_of(host, history).get("kept_at", ())
-    asked = balancer in (last.get("balancers") or [balancer])
+    asked = balancer in (*last.get("asked", ()), *last.get("balancers", ()))
     return left_behind(host, history) and asked and not kept
 
 

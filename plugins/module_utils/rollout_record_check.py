@@ -212,6 +212,7 @@ RECORD: dict[str, Rule] = {
     "batches": (_is_batches, "a list of lists of plain host names"),
     "weights": (_is_weights, "rising percentages that end in 100"),
     "balancers": HOSTS,
+    "asked": HOSTS,
     "hosts": (_maps_hosts, "a mapping of plain host names"),
     "left": (_maps_hosts, "a mapping of plain host names"),
     "kept_out": (_is_kept_out, "a mapping of load balancers to host names"),

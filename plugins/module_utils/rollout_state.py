@@ -165,6 +165,8 @@ class Record:
     batches: list[list[str]] = field(default_factory=list)
     weights: list[int] = field(default_factory=list)
     balancers: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+    """The load balancers of earlier runs of it, where it may have taken servers out as well."""
     hosts: dict[str, HostRecord] = field(default_factory=dict)
     kept_out: dict[str, list[str]] = field(default_factory=dict)
     """Load balancer to servers that somebody else had taken out of traffic before: they are left so."""

@@ -111,6 +111,24 @@ KEPT: dict[str, Story] = {
         commands=(Command(version="3"), Command(version="4", balancers=(1,))),
         events=(Event("drain", 33.7, during=1), Event("balancer cut off from a host", balancer=1)),
     ),
+    "a host that a person drained at a load balancer of which a rollout that failed knew nothing": Story(
+        hosts=1,
+        balancers=2,
+        services=(Wishes(min_available=0),),
+        releases=(Release("3", "errors"),),
+        commands=(Command(version="3", balancers=(1,)), Command(version="2")),
+        events=(
+            Event("drain", 5.0, balancer=0),
+            Event("disk full", 8.0),
+            Event("disk free", 5.0, during=1),
+        ),
+    ),
+    "a load balancer that a run left out comes back with what an earlier run had drained there": Story(
+        balancers=2,
+        services=(Wishes(min_available=1, drain_on_timeout="wait", pause_timeout=60.0, session=20.0),),
+        commands=(Command(version="3"), Command("rollback", balancers=(0,), after=47.1)),
+        events=(Event("balancer cut off from a host", 51.5), Event("abort", 58.5)),
+    ),
     "a drain that was given up left a host drained where it had not been up before": Story(
         hosts=1,
         services=(Wishes(session=60.0),),
@@ -145,6 +163,13 @@ KEPT: dict[str, Story] = {
         commands=(Command(version="2"), Command(version="1")),
         events=(Event("weigh less", 20.0), Event("abort", 12.0, during=1)),
     ),
+    "one host of a batch cannot be brought back": Story(
+        hosts=4,
+        services=(Wishes(batches=(2,), min_available=0),),
+        commands=(Command(version="2"), Command("rollback")),
+        events=(Event("disk full", 4.0, during=1),),
+    ),
+    "two controllers at once": Story(commands=(Command(version="2"), Command(version="3", beside=True, after=10.0))),
     "a rollback reverts what two rollouts have brought": Story(
         commands=(Command(version="2", excluded=(0,)), Command(version="2"), Command("rollback")),
     ),

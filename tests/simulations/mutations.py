@@ -109,8 +109,11 @@ MUTATIONS = (
     Mutation(
         "a rollback does not look whether a migration since then has closed the way",
         BEGIN,
-        "    for one in history[: oldest + 1]:\n",
-        "    for one in history[:0]:\n",
+        "    for one in history[: oldest + 1]:\n"
+        "        refuse_burnt(record_of(one), last.id)\n"
+        "    for target in targets.values():\n"
+        "        refuse_closed(way_closed(target, history), last.id)\n",
+        "",
     ),
     Mutation(
         "a rollout that goes back does not look whether a migration has closed the way",
@@ -193,7 +196,7 @@ MUTATIONS = (
     Mutation(
         "a host that a rollout could not mend counts as drained by it, whoever had drained it",
         HISTORY,
-        "    return left_behind(host, history) and not kept\n",
+        "    return left_behind(host, history) and asked and not kept\n",
         "    return left_behind(host, history)\n",
     ),
     Mutation(
@@ -209,9 +212,15 @@ MUTATIONS = (
         'if gone.get("phase") in state.UNDER_WAY else gone',
     ),
     Mutation(
+        "a rollout that is taken up counts drains as its own at load balancers of which it knew nothing",
+        BEGIN,
+        " or name in mine.kept_at or name not in record.asked\n",
+        " or name in mine.kept_at\n",
+    ),
+    Mutation(
         "a rollout counts drains as its own at load balancers of which it knew nothing",
         HISTORY,
-        'asked = balancer in (last.get("balancers") or [balancer])',
+        'asked = balancer in (*last.get("asked", ()), *last.get("balancers", ()))',
         "asked = True",
     ),
     Mutation(

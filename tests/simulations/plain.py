@@ -28,6 +28,7 @@ def record_as_dict(record: Record) -> dict[str, Any]:
         "batches": [list(batch) for batch in record.batches],
         "weights": list(record.weights),
         "balancers": list(record.balancers),
+        "asked": list(record.asked),
         "hosts": {name: _host(one) | {"overhead_s": round(one.overhead_s, 3)} for name, one in record.hosts.items()},
         "kept_out": {name: list(hosts) for name, hosts in record.kept_out.items()},
         "excluded": list(record.excluded),

@@ -180,6 +180,12 @@ def only_with_the_lock(act: Act, memory: Memory) -> str | None:
     return None
 
 
+@promise("nothing changes without the lock", Ended)
+def one_at_a_time(act: Ended, memory: Memory) -> str | None:
+    """Nobody takes the lock from somebody who holds it, unless that one's process is known to be gone."""
+    return "it took the lock from somebody who held it" if act.run.client.robbed else None
+
+
 # --------------------------------------------------------------------------------------------------------- the way back
 
 

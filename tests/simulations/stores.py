@@ -40,6 +40,11 @@ class MemoryStore(FileStore):
     taken: int = 0
     """How often its lock was taken."""
 
+    @property
+    def held(self) -> core.Lease | None:
+        """The lease of whoever has the lock."""
+        return self._read_lock()[1]
+
     def _read(self, name: str) -> dict[str, Any] | None:
         return self.files.get(name)
 
@@ -85,6 +90,8 @@ class Client:
         """What happens to the next request: store fails, store lost or store twice."""
         self.lost = False
         """Whether this run was told that it does not hold the lock any more."""
+        self.robbed = False
+        """Whether it took the lock from somebody who held it."""
         self.unsaid = False
         """Whether the store may not have the last record."""
         self.number = 0
@@ -112,7 +119,9 @@ class Client:
 
     def acquire(self, holder: core.Holder, ttl: float, *, takeover: str | None = None) -> core.Lease:
         """Take the lock."""
+        held = self._store.held
         lease: core.Lease = self._ask(lambda: self._store.acquire(holder, ttl, takeover=takeover))
+        self.robbed = held is not None and not held.is_meant(takeover)
         self._store.taken += 1
         self.number = self._store.taken
         return lease

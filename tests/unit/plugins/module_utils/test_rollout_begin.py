@@ -47,8 +47,9 @@ def past(
     **more: Any,
 ) -> dict[str, Any]:
     """A rollout on record."""
-    name = f"catalog-{number}"
-    return Record(name, "catalog", version, "ops", 1.0, status=status, kind=kind, hosts=hosts, **more).to_dict()
+    more = {"balancers": list(BALANCERS), **more}
+    record = Record(f"catalog-{number}", "catalog", version, "ops", 1.0, kind, status, hosts=hosts, **more)
+    return record.to_dict()
 
 
 def done(version: str, before: str | None, hosts: tuple[str, ...] = HOSTS, **more: Any) -> dict[str, Any]:
