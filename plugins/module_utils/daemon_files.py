@@ -61,7 +61,9 @@ def parse_mode(text: str, path: str) -> int:
 def checked(command: str, path: str) -> list[str]:
     """The words of a checker's command for the file at ``path``."""
     if CHECKED not in command:
-        raise FilesError(f"The command {command} has no %s, so it would check no file; say where the file's path belongs")
+        raise FilesError(
+            f"The command {command} has no %s, so it would check no file; say where the file's path belongs"
+        )
     return [word.replace(CHECKED, path) for word in shlex.split(command)]
 
 

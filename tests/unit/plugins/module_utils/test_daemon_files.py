@@ -177,7 +177,7 @@ def test_difference_shows_texts_but_no_secrets(tmp_path: Path, checker: Checker,
 
 
 def test_command_without_a_place_for_the_file_is_refused(tmp_path: Path, checker: Checker, scratch: Path) -> None:
-    with pytest.raises(daemon_files.FilesError, match="command promtool check config checks no file"):
+    with pytest.raises(daemon_files.FilesError, match="command promtool check config has no %s"):
         make([daemon_files.File(str(tmp_path / "a"), "", check="promtool check config")], checker, scratch)
     assert not (tmp_path / "a").exists()
 

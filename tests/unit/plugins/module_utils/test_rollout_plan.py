@@ -7,6 +7,7 @@ from __future__ import annotations
 import copy
 import datetime
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
