@@ -1,7 +1,7 @@
 # The two commands of this project are `make demo` and `make test`. All the set-up they need happens by itself.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help venv hosts demo demo-down test lint unit simulate mutations bench matrix artifacts clean changelog reference package
+.PHONY: help venv hosts demo demo-down test test-full lint unit simulate mutations bench matrix artifacts clean changelog reference package
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -34,6 +34,9 @@ demo-down: venv ## remove the demo hosts and everything on them
 
 test: venv ## lint, unit tests and every Molecule scenario
 	@$(BIN)/python tests/run.py
+
+test-full: venv ## the same with every cell: hours, see docs/contributing.md
+	@MESOPS_TEST=full $(BIN)/python tests/run.py
 
 lint: venv
 	@$(BIN)/python tests/run.py lint
