@@ -175,7 +175,16 @@ def test_a_password_and_tls_where_they_are_wanted() -> None:
             with pytest.raises(urllib.error.HTTPError, match="401"):
                 answer(port, path)
         header = {"Authorization": f"Basic {word}"}
-        assert answer(9090, "/api/v1/query?query=up", **header)["status"] == "success"
+
+        def prometheus_answers() -> bool:
+            try:
+                return bool(answer(9090, "/api/v1/query?query=up", **header)["status"] == "success")
+            except urllib.error.HTTPError as error:
+                # It asks for the password before it is ready.
+                assert error.code == 503
+                return False
+
+        estate.wait_for(prometheus_answers, timeout=90, what="Prometheus to take the password")
         estate.wait_for(
             lambda: "Drill" in {one["labels"]["alertname"] for one in answer(9093, "/api/v2/alerts", **header)},
             timeout=90,
