@@ -107,7 +107,7 @@ BAD: dict[str, tuple[list[str], dict[str, Any], str]] = {
     ),
     "answers 500 now and then": (
         ["errors 3"],
-        {"rollout_min_healthy_time": 6},
+        {"rollout_min_healthy_time": 20},
         r"gate errors failed: .* of \S+ requests failed",
     ),
     "wrong version": (
