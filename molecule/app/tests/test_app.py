@@ -383,7 +383,7 @@ class Orders:
 
 
 def test_restarts_by_site_lose_no_post() -> None:
-    restarts, least = (20, 25_000) if FULL else (3, 1000)
+    restarts, least = (20, 25_000) if FULL else (1, 1000)
     with Orders(20) as orders:
         for number in range(restarts):
             before = pids()
