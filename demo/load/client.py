@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import random
 import secrets
 import signal
 import time
@@ -18,6 +19,9 @@ from .ledger import LedgerWriter, LineWriter
 from .report import Attempt, Report, Tally
 from .schedule import CREATE, GET, Planned, plan
 from .wire import Broken, Client
+
+LONGEST_PAUSE_S = 4.0
+"""On average, between two rounds of a request that is repeated."""
 
 _CUSTOMERS = ("shop", "alexandrite-b2b", "north-jewels", "atelier-17")
 _FINISH_AFTER_SIGNAL = 10.0
@@ -170,8 +174,9 @@ class _Run:
             if final or config.retry == "none":
                 return
             if len(attempts) % len(self._targets) == 0:
-                await asyncio.sleep(pause)
-                pause = min(1.0, pause * 2)
+                # What waits through an outage must not come back all at once, again and again, and so keep it going.
+                await asyncio.sleep(pause * random.uniform(0.5, 1.5))
+                pause = min(LONGEST_PAUSE_S, pause * 2)
             if self._now() >= request.at + config.deadline:
                 return
 

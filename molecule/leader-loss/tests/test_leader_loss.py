@@ -54,7 +54,7 @@ def test_release_gets_no_more_traffic_while_the_leader_is_away() -> None:
     def said(text: str) -> bool:
         return log.exists() and text in log.read_text()
 
-    with estate.load(rate=30, retry="safe", deadline=120, count=1_000_000) as run, ThreadPoolExecutor(1) as pool:
+    with estate.load(rate=15, retry="safe", deadline=120, count=1_000_000) as run, ThreadPoolExecutor(1) as pool:
         rollout = pool.submit(estate.roll_out, note, check=False)
         estate.wait_for(lambda: said("in service with 10 %"), timeout=120, what="the first share of traffic")
         estate.kill_host(old)
