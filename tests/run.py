@@ -218,16 +218,18 @@ def chains(wanted: Sequence[str]) -> list[list[str]]:
 
 
 def chain(names: Sequence[str]) -> Count:
-    """Run scenarios one after the other; those that share hosts follow each other."""
+    """Run scenarios one after the other; those that share hosts follow each other, on new ones where one has failed."""
     count = Count()
     for hosts, some in itertools.groupby(names, hosts_of):
-        estate.clear(hosts)
-        if hosts not in names:
-            molecule(count, hosts, "create")
-        converged = False
+        as_found = False
         for name in some:
+            if not as_found:
+                # What a scenario that failed has left would fail those that come after it.
+                estate.clear(hosts)
+                if "create" not in actions(name):
+                    molecule(count, hosts, "create")
             # Each scenario leaves the estate as it found it, unless it failed.
-            converged = molecule(count, name, *[one for one in actions(name) if not (converged and one == "converge")])
+            as_found = molecule(count, name, *[one for one in actions(name) if not (as_found and one == "converge")])
         estate.clear(hosts)
     return count
 

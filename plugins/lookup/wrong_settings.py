@@ -13,7 +13,8 @@ author:
   - The mesops.platform authors (@mesops)
 description:
   - A variable such as C(haproxy_timeots) is none of any role, so Ansible takes no notice of it and the default holds.
-    Only names that begin like a role's and look very much like one of its variables are found; others are your own.
+    Only names that begin like a role's and look very much like one of its variables are found; others are your own,
+    and so is a variable's name with more words, such as C(haproxy_services_crm).
   - A value that is not of its variable's type, or none of its choices, is found before the role's own play begins. What
     cannot be known yet, because it is made of facts for instance, is left to the role.
 options:
@@ -86,8 +87,16 @@ def misspelt(names: Iterable[str], options: Iterable[str]) -> Iterator[tuple[str
     """Each name that is nearly a variable of a role, and that variable."""
     settings = frozenset(options)
     for name in sorted(set(names) - settings):
-        begins = [one for one in settings if one.partition("_")[0] == name.partition("_")[0]]
+        begins = [
+            one for one in settings if one.partition("_")[0] == name.partition("_")[0] and not adds_words(name, one)
+        ]
         yield from ((name, one) for one in difflib.get_close_matches(name, begins, n=1, cutoff=LIKE))
+
+
+def adds_words(name: str, setting: str) -> bool:
+    """Whether a name is a setting's with words of its own, as those of parts that somebody puts together are."""
+    left = iter(name.split("_"))
+    return name.count("_") > setting.count("_") and all(word in left for word in setting.split("_"))
 
 
 def type_error(name: str, value: Any, option: Mapping[str, Any]) -> str | None:

@@ -101,6 +101,13 @@ def make(
 
 
 def _directory_differs(wanted: Directory) -> bool:
+    # Its owners and mode become those that are wanted, so only root may say by a link which directory that is.
+    maker = os.lstat(wanted.path).st_uid if os.path.islink(wanted.path) else 0
+    if maker != 0:
+        raise FilesError(
+            f"{wanted.path} is a link to {os.readlink(wanted.path)} that user {maker} has made; remove it, or make it "
+            "as root, and run again"
+        )
     if not os.path.isdir(wanted.path):
         if os.path.lexists(wanted.path):
             raise FilesError(f"{wanted.path} is no directory; move it away and run again")

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import estate
 import pytest
 import run
 
@@ -69,3 +70,30 @@ def test_linters_that_run_aside_say_so_to_the_kernel(tmp_path: Path) -> None:
     nice, session, process, *group = log.read_text(encoding="utf-8").split()
     assert (nice, session) == ("19", process)
     assert group[-1:] in ([], ["19"])
+
+
+def test_scenario_that_failed_leaves_nothing_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    did: list[str] = []
+
+    def molecule(_count: run.Count, scenario: str, *actions: str) -> bool:
+        did.append(f"{scenario}: {' '.join(actions)}")
+        return scenario != "leader-loss"
+
+    monkeypatch.setattr(run, "molecule", molecule)
+    monkeypatch.setattr(estate, "clear", lambda hosts: did.append(f"clear {hosts}"))
+    run.chain(["default", "balancer-loss", "leader-loss", "orders", "releases", "haproxy"])
+    whole = " ".join(run.actions("haproxy"))
+    assert did == [
+        "clear default",
+        f"default: {' '.join(run.actions('default'))}",
+        "balancer-loss: verify",
+        "leader-loss: verify",
+        "clear default",
+        "default: create",
+        "orders: converge verify",
+        "releases: verify",
+        "clear default",
+        "clear haproxy",
+        f"haproxy: {whole}",
+        "clear haproxy",
+    ]

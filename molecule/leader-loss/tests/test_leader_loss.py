@@ -72,6 +72,8 @@ def test_release_gets_no_more_traffic_while_the_leader_is_away() -> None:
             assert back.status == 0, back.output[-6000:]
         run.stop(timeout=150)
     assert not more_while_away, recap.output[-6000:]
+    # The outage lasts longer than the gates' first looks, so they must have seen it.
+    assert "so there is nothing to compare with" in recap.output, recap.output[-6000:]
     # The baseline failed as well, so nobody may say that the release is worse.
     assert not re.search(r"ROLLED BACK|gate \w+ failed", recap.output), recap.output[-6000:]
     verdict = estate.audit(run)

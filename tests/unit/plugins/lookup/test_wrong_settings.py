@@ -44,6 +44,7 @@ def found(**variables: Any) -> list[str]:
         ("postgres_client_network", "postgres_client_networks"),
         ("grafana_admin_pasword", "grafana_admin_password"),
         ("rollout_balancer", "rollout_balancers"),
+        ("haproxy_stat_password", "haproxy_stats_password"),
     ],
 )
 def test_a_name_that_is_nearly_one_of_a_role_is_told(name: str, meant: str) -> None:
@@ -53,7 +54,18 @@ def test_a_name_that_is_nearly_one_of_a_role_is_told(name: str, meant: str) -> N
 
 @pytest.mark.parametrize(
     "name",
-    ["haproxy_services", "postgres_backup_directory", "haproxy_certificates_of_ours", "appservices", "mes_database"],
+    [
+        "haproxy_services",
+        "postgres_backup_directory",
+        "haproxy_certificates_of_ours",
+        "appservices",
+        "mes_database",
+        # Parts that are put together, and what was before.
+        "haproxy_services_mes",
+        "prometheus_extra_rules_crm",
+        "postgres_old_users",
+        "haproxy_stats_password_old",
+    ],
 )
 def test_known_variables_and_ones_own_are_left_alone(name: str) -> None:
     assert list(lookup.misspelt([name], lookup.known())) == []

@@ -124,6 +124,34 @@ def test_file_in_the_way_of_a_directory_is_said(tmp_path: Path, checker: Checker
         make([daemon_files.Directory(str(tmp_path / "a"))], checker, scratch)
 
 
+def test_only_root_may_say_by_a_link_which_directory_is_meant(
+    tmp_path: Path, checker: Checker, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A daemon that owns the parent may put a link there; what it leads to would become the daemon's."""
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.mkdir(0o700)
+    link.symlink_to(target)
+    wanted = daemon_files.Directory(str(link))
+    lstat = os.lstat
+
+    def made_by(uid: int) -> None:
+        def seen(path: str) -> os.stat_result:
+            found = list(lstat(path))
+            found[stat.ST_UID] = uid
+            return os.stat_result(found)
+
+        monkeypatch.setattr(os, "lstat", seen)
+
+    made_by(1000)
+    for check_mode in (True, False):
+        with pytest.raises(daemon_files.FilesError, match=r"link is a link to .*target that user 1000 has made"):
+            make([wanted], checker, scratch, check_mode)
+    assert stat.S_IMODE(target.stat().st_mode) == 0o700
+    made_by(0)
+    assert make([wanted], checker, scratch).paths == [str(link)]
+    assert stat.S_IMODE(target.stat().st_mode) == 0o750
+
+
 def test_refused_file_leaves_the_one_in_use_and_all_that_come_after(
     tmp_path: Path, checker: Checker, scratch: Path
 ) -> None:
