@@ -206,6 +206,8 @@ class Gate:
         self.ended_at: float | None = None
         self.reason = ""
         """Why the verdict is what it is, in one sentence."""
+        self.prolonged = False
+        """Whether it has got its time a second time."""
         self._verdict: Verdict | None = None
         self._samples = dict.fromkeys(Phase, 0)
         self._counted = dict.fromkeys(Phase, 0)
@@ -222,7 +224,11 @@ class Gate:
 
     @property
     def _deadline(self) -> float:
-        return self.started_at + self.spec.timeout
+        return self.started_at + self._time
+
+    @property
+    def _time(self) -> float:
+        return self.spec.timeout * (2 if self.prolonged else 1)
 
     def due(self, now: float) -> float:
         """When something is to be done: the next sample, or the timeout if that is earlier. Infinity after the verdict.
@@ -309,10 +315,14 @@ class Gate:
         """Whether, by the last sample that says anything, the hosts to compare with are in trouble themselves."""
         return self._last_counted is Phase.HOLD
 
+    def overdue(self, now: float) -> bool:
+        """Whether its time is up, and it has no verdict yet."""
+        return self._verdict is None and now >= self._deadline
+
     def verdict(self, now: float) -> Verdict | None:
         """The verdict, or None as long as the gate goes on. Once given it does not change."""
         if self._verdict is None and now >= self._deadline:
-            self.conclude(now, f"it did not pass within {self.spec.timeout:g} s")
+            self.conclude(now, f"it did not pass within {self._time:g} s")
         return self._verdict
 
     def conclude(self, now: float, why: str) -> Verdict:

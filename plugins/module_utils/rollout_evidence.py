@@ -29,6 +29,8 @@ from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan impor
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_traffic import Seen
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_world import Counted, Taken, Timed
 
+SOME = 10
+"""Where so many requests were to be expected and hardly any came, more time may bring what tells something."""
 BUSY = 100
 """Where so many requests were to be expected and none came, that is no lack of traffic. Fewer say nothing: HAProxy
 takes turns, and a server in slow start begins with a hundredth of its weight and waits for its first turn as long."""
@@ -46,7 +48,8 @@ class _Gate:
     canary: Seen = field(default_factory=Seen)
     """All that was seen of the batch."""
     baseline: Seen = field(default_factory=Seen)
-    share: float = 0.0
+    expected: float = 0.0
+    """How many requests were the canary's share, by what the others were sent."""
     judged: tuple[Seen, Seen] = (Seen(), Seen())
     """What of both has been judged."""
     held_back: bool = False
@@ -56,13 +59,14 @@ class _Gate:
         """Other hosts are the canary from now on."""
         self.process.begin()
         self.canary = self.baseline = Seen()
+        self.expected = 0.0
         self.judged, self.held_back = (Seen(), Seen()), False
 
     def add(self, figures: Counted) -> None:
         """What came in since the last look; how many wait is no sum."""
         self.canary += replace(figures.canary, waiting=0)
         self.baseline += replace(figures.baseline or Seen(), waiting=0)
-        self.share = figures.share
+        self.expected += figures.share * (figures.baseline or Seen()).sent
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,11 @@ class Evidence:
         self._state[name] = {"judge": type(gate.process).__name__, "seen": gate.process.state()}
         return Taken(judged.phase, judged.text, judged.evidence)
 
+    def lacks_traffic(self, name: str) -> bool:
+        """Whether less than a tenth of its share came to the canary, although the others are busy."""
+        gate = self._gates.get(name)
+        return gate is not None and gate.expected >= SOME and gate.canary.sent < gate.expected / 10
+
     def objection(self, name: str) -> Objection | None:
         """What speaks against going on when a gate cannot say anything and would let it pass."""
         gate = self._gates.get(name)
@@ -112,11 +121,10 @@ class Evidence:
             return Objection(
                 f"only {seen.good:,} of {quantity(max(seen.sent, seen.total), 'request')} got a good answer", True
             )
-        expected = gate.share * gate.baseline.sent
-        if not seen.sent and expected >= BUSY:
+        if not seen.sent and gate.expected >= BUSY:
             others = f"the others were sent {gate.baseline.sent:,}"
             return Objection(
-                f"not one request came to it, while {others} and some {expected:.0f} were its share", False
+                f"not one request came to it, while {others} and some {gate.expected:.0f} were its share", False
             )
         return None
 

@@ -130,7 +130,7 @@ class Watch:
         self._observed(hosts, min(self.world.clock() - begin, self.settings.min_healthy_time))
 
     def _observe(self, gates: dict[Key, Gate], hosts: Sequence[str], end: float) -> bool:
-        """Sample until the end, and longer while there is nothing to compare with; whether a person has ended it."""
+        """Sample until the end, and longer while there is nothing to judge by; whether a person has ended it."""
         begin = self.world.clock()
         save: Record | None = self.record
         # The last sample is taken at the very end, so that what happens after the one before it counts as well.
@@ -145,7 +145,8 @@ class Watch:
         left = end - self.world.clock()
         if left > 0:
             self.world.sleep(left)
-        while waiting := [key for key, gate in gates.items() if gate.holds]:
+        self._wait_for_traffic(gates)
+        while waiting := [key for key, gate in gates.items() if gate.holds or self._lacks_traffic(key, gate)]:
             last = end + max(self.settings.gates[name].timeout for name, _host in waiting)
             if self.world.clock() >= last:
                 break
@@ -244,8 +245,23 @@ class Watch:
 
     # ------------------------------------------------------------------------------------------------------- judging
 
+    def _lacks_traffic(self, key: Key, gate: Gate) -> bool:
+        """Whether a gate knows next to nothing because next to nothing came to its hosts, while others are busy."""
+        return not gate.successes and self.evidence.lacks_traffic(key[0])
+
+    def _wait_for_traffic(self, gates: Mapping[Key, Gate]) -> None:
+        """Give gates that lack traffic their time once more."""
+        for key, gate in gates.items():
+            if not gate.prolonged and self._lacks_traffic(key, gate):
+                gate.prolonged = True
+                hosts = ", ".join(self._batch)
+                self._tell(
+                    f"gate {key[0]} waits for traffic: hardly a request came to {hosts}, and the others are busy"
+                )
+
     def _take_out_decided(self, gates: dict[Key, Gate]) -> None:
         now = self.world.clock()
+        self._wait_for_traffic({key: gate for key, gate in gates.items() if gate.overdue(now)})
         for key, gate in list(gates.items()):
             verdict = gate.verdict(now)
             if verdict is not None:

@@ -193,7 +193,7 @@ class LiveWorld:
     def _seen(self, balancers: Mapping[str, Answer]) -> dict[str, dict[str, world.Server]]:
         everybody = (*self.settings.hosts, *self.settings.excluded)
         results = _obeyed(balancers)
-        self.samples.note_before(result["traffic"] for result in results.values())
+        self.samples.note_before({name: result["traffic"] for name, result in results.items()})
         servers = {name: servers_of(result, everybody) for name, result in results.items()}
         for name, seen in servers.items():
             missing = [host for host in everybody if host not in seen]
@@ -363,6 +363,7 @@ class LiveWorld:
         save: Record | None = None,
     ) -> world.Drained:
         """Take hosts out of traffic at all load balancers at once."""
+        self.samples.note_drained(host for hosts in where.values() for host in hosts)
         on_timeout = "kill" if kill else "report"
         options = {"state": "drain", "on_timeout": on_timeout, "min_available": least}
         # Out of traffic is where a host does no harm, so this does not wait for the store.

@@ -10,7 +10,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils.haproxy_traffic import Traffic
-from ansible_collections.mesops.platform.plugins.module_utils.judge import ErrorLimits, LatencyLimits, Phase
+from ansible_collections.mesops.platform.plugins.module_utils.judge import (
+    BEYOND_REASON,
+    ErrorLimits,
+    LatencyLimits,
+    Phase,
+)
 from ansible_collections.mesops.platform.plugins.module_utils.probes import RAW, SUCCESS
 from ansible_collections.mesops.platform.plugins.module_utils.quantity import quantity
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import limits_of
@@ -25,6 +30,8 @@ from ansible_collections.mesops.platform.plugins.module_utils.rollout_world impo
 
 WORST_FIRST = (Phase.FAILURE, Phase.ERROR, Phase.HOLD, Phase.INCONCLUSIVE, Phase.NO_DATA)
 """What a host may say that is no success."""
+ENOUGH = 100
+"""So many requests tell what is usual."""
 HICCUPS, HICCUP_WINDOW = 2, 5
 """Of so many looks in a row, so many may find that a check failed; more is a host that comes and goes."""
 
@@ -39,7 +46,9 @@ class Samples:
     """
 
     def __init__(self) -> None:
-        self._before: list[Traffic] = []
+        self._before: dict[str, Traffic] = {}
+        self._recent: dict[str, Seen] | None = None
+        self._drained: set[str] = set()
         self._reference: dict[str, Traffic] = {}
         self._meters: dict[str, dict[str, Meter]] = {}
         self._hiccups: dict[str, deque[bool]] = {}
@@ -49,9 +58,13 @@ class Samples:
 
     # ------------------------------------------------------------------------------------------------ what is known
 
-    def note_before(self, looks: Iterable[Traffic]) -> None:
-        """What the load balancers had counted before the rollout; only the first time says so."""
-        self._before = self._before or list(looks)
+    def note_before(self, looks: Mapping[str, Traffic]) -> None:
+        """What the load balancers have counted when the run begins, by load balancer; only the first time says so."""
+        self._before = self._before or dict(looks)
+
+    def note_drained(self, hosts: Iterable[str]) -> None:
+        """Hosts that this run takes out of traffic: until then they were what they were before the rollout."""
+        self._drained.update(hosts)
 
     def enter(self, where: Mapping[str, Sequence[str]], percent: int, looks: Mapping[str, Traffic]) -> bool:
         """Hosts have got traffic, which the load balancers saw so at that moment; whether they had none before.
@@ -64,6 +77,8 @@ class Samples:
             return False
         self._entered = entered
         self._reference = dict(looks)
+        if self._recent is None:
+            self._recent = _between(self._before, looks)
         self._meters, self._hiccups, self._until = {}, {}, {}
         return True
 
@@ -122,9 +137,22 @@ class Samples:
             health = raw[balancer]["traffic"]["health"]
             ours += [servers[one] for one in self._in_traffic(request, balancer) if one in servers]
             theirs += [servers[one] for one in request.baseline if one in servers and health[one]["in_traffic"]]
-        known = usual(self._before, request.baseline if theirs else request.canary)
+        known = self._usual(request.baseline if theirs else self._drained.intersection(request.canary))
         share = len(request.canary) * self._percent / 100 / max(1, len(request.baseline))
         return Counted(together(ours), together(theirs) if theirs else None, known, share)
+
+    def _usual(self, servers: Collection[str]) -> Seen | None:
+        """What some servers had before the rollout; None when nobody knows.
+
+        Either what came in from the run's begin until its first hosts got traffic, or all that workers have counted
+        since they began, whichever was better: what burns at this moment is not usual, nor is an outage of last week.
+        Where little came in of late, workers that have counted too many failures know of an outage, and of no more.
+        """
+        lifetime = usual(self._before.values(), servers)
+        recent = together((self._recent or {}).get(server, Seen()) for server in servers)
+        if recent.total >= ENOUGH:
+            return min((one for one in (recent, lifetime) if one.total >= ENOUGH), key=_bad_share)
+        return lifetime if _bad_share(lifetime) <= BEYOND_REASON else None
 
     def _in_traffic(self, request: SampleRequest, balancer: str) -> list[str]:
         """The hosts of the batch that count at a load balancer: not those that somebody keeps out there."""
@@ -181,6 +209,19 @@ class Samples:
             text = f"{names} comes and goes: checks failed in {sum(latest)} of the last {quantity(len(latest), 'look')}"
             return Taken(Phase.FAILURE, text)
         return Taken(Phase.SUCCESS, f"{names} up{', although a check has failed' if failing else ''}")
+
+
+def _bad_share(seen: Seen) -> float:
+    return (seen.failed + seen.given_up) / seen.total if seen.total else 0.0
+
+
+def _between(before: Mapping[str, Traffic], now: Mapping[str, Traffic]) -> dict[str, Seen]:
+    """What came in of each server at all load balancers between two looks."""
+    found: dict[str, Seen] = {}
+    for balancer, look in now.items():
+        for server, new in Meter(before.get(balancer)).look(look).items():
+            found[server] = found.get(server, Seen()) + new
+    return found
 
 
 def _worst(samples: Raw) -> Taken | None:

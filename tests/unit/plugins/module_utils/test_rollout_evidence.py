@@ -126,6 +126,21 @@ def test_no_request_while_the_others_are_busy_is_no_lack_of_traffic() -> None:
     assert not objection.blames
 
 
+def test_a_canary_lacks_traffic_when_hardly_any_of_its_share_comes() -> None:
+    evidence = Evidence(gates(), {})
+    judge(evidence, Seen(), good(9))
+    assert not evidence.lacks_traffic("errors"), "that may be chance"
+    judge(evidence, Seen(), good(11))
+    assert evidence.lacks_traffic("errors")
+    judge(evidence, good(1), good(20))
+    assert evidence.lacks_traffic("errors"), "one of forty"
+    judge(evidence, good(5), good(10))
+    assert not evidence.lacks_traffic("errors")
+    assert not evidence.lacks_traffic("up")
+    evidence.begin()
+    assert not evidence.lacks_traffic("errors"), "other hosts are the canary"
+
+
 @pytest.mark.parametrize(
     ("seen", "objects"),
     [

@@ -118,6 +118,26 @@ def test_a_host_that_gets_nothing_beside_busy_ones_is_trouble_and_not_the_releas
     assert "not one request came to it, while the others were sent" in record.reason
 
 
+@pytest.mark.parametrize("weights", [(10, 100), (100,)])
+@pytest.mark.parametrize("good", [True, False])
+def test_a_canary_without_traffic_beside_busy_hosts_is_waited_for(good: bool, weights: tuple[int, ...]) -> None:
+    """Its first requests come when gate and observation are over; what they say still counts."""
+    begun: list[float] = []
+
+    def answer(outside: World, request: SampleRequest) -> Taken | None:
+        if request.key != "errors/":
+            return None
+        begun.append(outside.clock())
+        silent = begun[-1] - begun[0] < 35
+        return counted(Seen() if silent else Seen(sent=4, good=4 * good, failed=4 * (not good)), Seen(sent=4, good=4))
+
+    gates = {"errors": {"timeout": 20}}
+    record, _outside = run(Estate.of(2), answer, gates=gates, weights=weights, min_healthy_time=10.0)
+    assert "gate errors waits for traffic: hardly a request came to app-1, and the others are busy" in texts(record)
+    assert record.status == (state.SUCCEEDED if good else state.REVERTED)
+    assert (record.phase("app-2") == state.DONE) is good
+
+
 # ------------------------------------------------------------------------------------------------------ a bad baseline
 
 HOLD = Taken(Phase.HOLD, "the others fail as well")

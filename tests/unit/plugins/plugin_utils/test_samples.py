@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.mesops.platform.plugins.module_utils.judge import Phase
+from ansible_collections.mesops.platform.plugins.module_utils.rollout_traffic import Seen
 from ansible_collections.mesops.platform.plugins.module_utils.rollout_world import Counted, SampleRequest, Taken, Timed
 from ansible_collections.mesops.platform.plugins.plugin_utils.samples import Samples
 from hypothesis import given
@@ -47,6 +48,9 @@ class Edge:
     def enter(self, *at: str, percent: int = 100) -> None:
         looks = {name: one.look(0) for name, one in self.balancers.items()}
         self.samples.enter({name: ["app-1"] for name in at or self.balancers}, percent, looks)
+
+    def note_before(self) -> None:
+        self.samples.note_before({name: one.look(0) for name, one in self.balancers.items()})
 
     def take(self, probe: Mapping[str, Any] = ERRORS, **more: Any) -> Taken:
         raw = {
@@ -120,7 +124,7 @@ def test_load_balancers_are_summed_and_what_was_before_does_not_count() -> None:
     edge = Edge()
     for one in edge.balancers.values():
         one.send("app-1", "5xx", 100)
-    edge.samples.note_before(one.look(0) for one in edge.balancers.values())
+    edge.note_before()
     edge.enter(percent=10)
     edge.balancers["lb-1"].send("app-1", "5xx", 6)
     edge.balancers["lb-2"].send("app-1", "good", 94)
@@ -191,17 +195,57 @@ def test_a_sample_that_one_balancer_did_not_give_is_made_up_for_by_the_next() ->
 def test_usual_is_what_the_hosts_beside_it_had_before() -> None:
     edge = Edge("2.6")
     edge.balancers["lb-1"].send("app-2", "5xx", 3)
+    edge.balancers["lb-1"].send("app-2", "good", 97)
     edge.balancers["lb-1"].send("app-1", "good", 40)
-    edge.samples.note_before([edge.balancers["lb-1"].look(0)])
-    edge.balancers["lb-1"].send("app-2", "5xx", 1000)
-    edge.samples.note_before([edge.balancers["lb-1"].look(0)])
+    edge.note_before()
+    edge.samples.note_drained(["app-1"])
     edge.enter()
+    edge.balancers["lb-1"].send("app-2", "5xx", 1000)
     usual = edge.counted().usual
     assert usual is not None
-    assert (usual.failed, usual.good) == (3, 0)
+    assert (usual.failed, usual.good) == (3, 97)
     alone = edge.counted(baseline=()).usual
     assert alone is not None
     assert alone.good == 40, "its own where there are no others"
+
+
+def test_what_a_host_did_that_ran_the_release_already_is_not_usual() -> None:
+    """A run that goes on where another one was broken off does not drain it again."""
+    edge = Edge("2.6")
+    edge.balancers["lb-1"].send("app-1", "5xx", 40)
+    edge.note_before()
+    edge.balancers["lb-1"].send("app-1", "5xx", 400)
+    edge.enter()
+    assert edge.counted(baseline=()).usual == Seen()
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "recent", "known"),
+    [
+        # An outage of last week that is over; one that has begun since; a service that always fails a little.
+        ((90_000, 10_000), (0, 1_000), (0, 1_000)),
+        ((100, 99_900), (400, 600), (100, 99_900)),
+        ((5_000, 95_000), (52, 948), (5_000, 95_000)),
+        # A worker that has just begun.
+        ((0, 5), (30, 970), (30, 970)),
+        # Next to nothing came in meanwhile.
+        ((100, 99_900), (3, 0), (100, 99_900)),
+        ((90_000, 10_000), (0, 3), None),
+        ((0, 0), (0, 0), (0, 0)),
+    ],
+)
+@pytest.mark.parametrize("version", ["2.6", "3.0"])
+def test_neither_an_outage_that_is_over_nor_one_that_begins_is_usual(
+    version: str, lifetime: tuple[int, int], recent: tuple[int, int], known: tuple[int, int] | None
+) -> None:
+    edge = Edge(version)
+    for when in (lifetime, recent):
+        for fate, times in zip(("5xx", "good"), when):
+            edge.balancers["lb-1"].send("app-2", fate, times)
+        edge.note_before()
+    edge.enter()
+    usual = edge.counted().usual
+    assert (None if usual is None else (usual.failed, usual.good)) == known
 
 
 # ----------------------------------------------------------------------------------------------------------- staying up
