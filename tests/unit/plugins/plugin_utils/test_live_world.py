@@ -592,7 +592,7 @@ def test_every_load_balancer_is_looked_at_when_a_host_gets_traffic_also_where_it
     assert figures.canary.failed == 7
 
 
-def test_what_was_usual_is_what_was_seen_before_anything_was_done(site: Site) -> None:
+def test_what_was_usual_is_what_came_in_before_a_host_got_traffic(site: Site) -> None:
     site.reply("app_release", {"current": "1"})
     site.reply("haproxy_server", balancer(server("app-1"), server("app-2"), traffic=traffic(50)))
     site.world.observe()
@@ -602,7 +602,7 @@ def test_what_was_usual_is_what_was_seen_before_anything_was_done(site: Site) ->
     figures = site.world.sample([request("x", ERRORS)])["x"].figures
     assert isinstance(figures, world.Counted)
     assert figures.usual is not None
-    assert figures.usual.good == 100
+    assert figures.usual.good == 1900, "from the first look to the canary's entry"
 
 
 @pytest.mark.parametrize("silent", ["app-1", "lb-1"])
