@@ -131,16 +131,26 @@ def explain(output: str, config: str, path: str, secrets: Sequence[str] = ()) ->
         number = int(found.group(1))
         text = lines[number - 1].strip() if 0 < number <= len(lines) else ""
         rest = re.sub(r"^(?i:parsing) ", "", message.replace(found.group(0), "")).strip(" :'.")
-        return mask(f'line {number}, "{text}": {rest}', secrets)
+        shown = mask(text, secrets)
+        hidden = set(_WORD.findall(text)) - set(_WORD.findall(shown))
+        return f'line {number}, "{shown}": {mask(rest, (*secrets, *hidden))}'
     useful = [one for one in messages if "rror(s) found" not in one and "errors found" not in one] or messages
     tail = output.strip().splitlines()[-1:] or ["no reason given"]
     return mask((useful or tail)[0].rstrip("."), secrets)
 
 
+_SECRET_WORD = re.compile(
+    r"(\bstats auth|[\w.-]*(?:password|passwd|secret|token|authorization|api-?key)[\w-]*[\"')]*)[ \t]+\S.*",
+    re.IGNORECASE,
+)
+"""What follows such a word in a configuration is nobody's business, wherever in ``haproxy_extra`` it stands."""
+_WORD = re.compile(r"[^\s\"'(){}:,]+")
+
+
 def mask(text: str, secrets: Sequence[str]) -> str:
     """Hide secrets in text that a person will read."""
     # Also the one that is just being replaced, which the caller no longer knows.
-    text = re.sub(r"((?:insecure-)?password|stats auth) +\S.*", rf"\1 {MASK}", text)
+    text = _SECRET_WORD.sub(rf"\1 {MASK}", text)
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         text = text.replace(secret, MASK).replace(secret.replace("'", "'\\''"), MASK)
     return text

@@ -41,6 +41,16 @@ FLAGS = {
 }
 _VERIFIER = re.compile(r"SCRAM-SHA-256\$(\d+):([A-Za-z0-9+/=]+)\$([A-Za-z0-9+/=]+):([A-Za-z0-9+/=]+)\Z")
 _SETTING = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*\Z")
+_NAME_LISTS = (
+    "local_preload_libraries",
+    "search_path",
+    "session_preload_libraries",
+    "shared_preload_libraries",
+    "temp_tablespaces",
+    "unix_socket_directories",
+)
+"""Settings that PostgreSQL keeps as lists of names, quoted where a name needs it (``GUC_LIST_QUOTE``)."""
+_LISTED = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([^\s",]+))\s*(,|\Z)')
 
 READ_ROLES = """SELECT coalesce(json_agg(r), '[]') FROM (
 SELECT rolname, rolsuper, rolcreatedb, rolcreaterole, rolcanlogin, rolreplication, rolinherit, rolbypassrls,
@@ -179,16 +189,42 @@ def _plan_user(user: Row, row: Row | None, salt: Callable[[int], bytes]) -> list
         verb = "CREATE" if row is None else "ALTER"
         says = f"{verb.lower()} role {name} ({', '.join(words)})"
         steps.append(Step(f"{verb} ROLE {identifier(name)} WITH {' '.join(changes)};", says))
-    current = dict(entry.split("=", 1) for entry in (row or {}).get("settings", []))
-    for key, value in (user.get("settings") or {}).items():
+    return steps + _plan_settings(name, user.get("settings") or {}, (row or {}).get("settings", []))
+
+
+def _plan_settings(name: str, wanted: Row, stored: Sequence[str]) -> list[Step]:
+    """Statements for a role's settings that differ; ``stored`` has "key=value", as PostgreSQL spells them."""
+    current = {key.lower(): value for key, value in (entry.split("=", 1) for entry in stored)}
+    steps = []
+    for key, value in wanted.items():
         if not _SETTING.match(key):
             raise AccessError(f"{key!r} is no PostgreSQL setting; use a name such as lock_timeout.")
-        items = [_setting(item) for item in (value if isinstance(value, list) else [value])]
-        stored = ", ".join(items)
-        if current.get(key) != stored:
+        listed = key.lower() in _NAME_LISTS
+        if isinstance(value, list):
+            items = [_setting(item) for item in value] or [""]
+        else:
+            items = _names(key, _setting(value)) if listed else [_setting(value)]
+        text = ", ".join(items)
+        found = current.get(key.lower())
+        if found is None or (_names(key, found) != items if listed else found != text):
             sql = f"ALTER ROLE {identifier(name)} SET {key} TO {', '.join(literal(item) for item in items)};"
-            steps.append(Step(sql, f"{name}: {key} = {stored}"))
+            steps.append(Step(sql, f"{name}: {key} = {text}"))
     return steps
+
+
+def _names(key: str, text: str) -> list[str]:
+    """The names in a list such as ``"$user", public``; as in SQL, a name without quotes is in lower case."""
+    found, at = [], 0
+    while text.strip():
+        match = _LISTED.match(text, at)
+        if not match:
+            raise AccessError(f'{key} is {text!r}, which is no list of names; write app, public or "$user", public.')
+        quoted, bare, end = match.groups()
+        found.append(quoted.replace('""', '"') if bare is None else bare.lower())
+        at = match.end()
+        if not end:
+            break
+    return found or [""]
 
 
 def _setting(value: object) -> str:

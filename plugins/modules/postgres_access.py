@@ -54,7 +54,8 @@ options:
         default: []
       settings:
         description:
-          - Settings for its sessions, such as V(lock_timeout). A list sets a list, such as that of V(search_path).
+          - Settings for its sessions, such as V(lock_timeout).
+          - A list of names, such as that of V(search_path), is a list, or text as in SQL (V(app, public)).
         type: dict
         default: {}
   databases:

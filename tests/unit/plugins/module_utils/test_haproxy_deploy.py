@@ -341,6 +341,33 @@ def test_secrets_are_masked_quoted_or_not() -> None:
 
 
 @pytest.mark.parametrize(
+    "line",
+    [
+        "stats auth admin:{}",
+        "user deploy insecure-password {}",
+        "user deploy password {}",
+        'http-request set-header Authorization "Bearer {}"',
+        "http-check send hdr X-Api-Key {}",
+        "http-request set-header x-apikey {}",
+        "http-request deny unless { req.hdr(X-Internal-Token) {} }",
+        'setenv DB_PASSWD "{}"',
+        "http-request set-var(txn.client_secret) str({})",
+    ],
+)
+def test_what_looks_like_a_secret_is_masked_wherever_it_stands(line: str) -> None:
+    """In ``haproxy_extra`` anything may stand, and nobody says which of it is secret."""
+    line = line.replace("{}", "tok-4711")
+    before = f"frontend web\n    {line}\n    bind :80\n"
+    shown = deploy.mask(before, [])
+    assert "tok-4711" not in shown
+    assert shown.endswith("\n    bind :80\n")
+    said = deploy.explain("[ALERT] (1) : config : parsing [/c.cfg:2] : unexpected 'tok-4711' here.", before, "/c.cfg")
+    assert said.startswith("line 2, ")
+    assert "tok-4711" not in said
+    assert said.endswith("here")
+
+
+@pytest.mark.parametrize(
     ("output", "wanted_text"),
     [
         ("[ALERT]    (1) : config : backend 'x' has no server.\n", "backend 'x' has no server"),

@@ -117,6 +117,50 @@ def test_only_what_differs_is_altered() -> None:
     ]
 
 
+SETTINGS = [
+    # What is wanted, the statement's value, and what PostgreSQL 15 has made of it.
+    ("search_path", "app, public", "'app', 'public'", "search_path=app, public"),
+    ("search_path", ["app", "public"], "'app', 'public'", "search_path=app, public"),
+    ("search_path", ' App ,"Public"', "'app', 'Public'", 'search_path=app, "Public"'),
+    (
+        "search_path",
+        ["app", "$user", "Public", "user", "a b", 'q"x'],
+        "'app', '$user', 'Public', 'user', 'a b', 'q\"x'",
+        'search_path=app, "$user", "Public", "user", "a b", "q""x"',
+    ),
+    ("search_path", '"$user", public', "'$user', 'public'", 'search_path="$user", public'),
+    ("search_path", "$user, public", "'$user', 'public'", 'search_path="$user", public'),
+    ("Search_Path", "", "''", 'search_path=""'),
+    ("search_path", [], "''", 'search_path=""'),
+    ("search_path", ["it's", "a\\b"], "'it''s',  E'a\\\\b'", 'search_path="it\'s", "a\\b"'),
+    (
+        "session_preload_libraries",
+        "auto_explain, $libdir/x",
+        "'auto_explain', '$libdir/x'",
+        'session_preload_libraries=auto_explain, "$libdir/x"',
+    ),
+    ("datestyle", "ISO, DMY", "'ISO, DMY'", "DateStyle=ISO, DMY"),
+    ("DATESTYLE", ["iso", "dmy"], "'iso', 'dmy'", "DateStyle=iso, dmy"),
+    ("timezone", "UTC", "'UTC'", "TimeZone=UTC"),
+    ("my.App", "x", "'x'", "my.app=x"),
+    ("work_mem", "64 MB", "'64 MB'", "work_mem=64 MB"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "sent", "stored"), SETTINGS)
+def test_a_setting_is_set_once_however_it_is_written(key: str, value: object, sent: str, stored: str) -> None:
+    user = {"name": "app", "settings": {key: value}}
+    (step,) = core.plan_users([user], [row("app", "old")], salt)
+    assert step.sql == f'ALTER ROLE "app" SET {key} TO {sent};'
+    assert core.plan_users([user], [row("app", "old", settings=[stored])], salt) == []
+
+
+@pytest.mark.parametrize("text", ["a b", "app,", ", app", '"app', 'a"b"', "a,,b"])
+def test_what_is_no_list_of_names_is_refused(text: str) -> None:
+    with pytest.raises(core.AccessError, match=r"search_path is .* no list of names; write app, public"):
+        core.plan_users([{"name": "a", "settings": {"search_path": text}}], [], salt)
+
+
 def test_a_role_without_a_password_keeps_its_own() -> None:
     assert core.plan_users([{"name": "catalog", "password": None}], [row("catalog", "old")], salt) == []
 
