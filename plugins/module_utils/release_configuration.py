@@ -275,7 +275,15 @@ class Shelf:
         os.chmod(self.base, 0o750)
         os.chown(self.base, self.uid, self.gid)
         if not self.kept:
+            self._unmark()
             self._replace(self.path(KEY), self._passing_key, 0o600, self.owner_gid)
+
+    def _unmark(self) -> None:
+        """Take the name out of what is in force: it was made with a key that is lost, and means nothing here."""
+        place = self.places[ENVIRONMENT]
+        found = _read(place)
+        if _MARKED.search(found):
+            self._replace(place, _bytes(_MARKED.sub("", found)), *self.modes[ENVIRONMENT])
 
     def store(self, configuration: Configuration) -> None:
         """Keep a configuration; what is kept already stays as it is."""

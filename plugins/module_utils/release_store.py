@@ -40,7 +40,7 @@ from ansible_collections.mesops.platform.plugins.module_utils.release_configurat
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 MARKER = ".mesops-release"
 MANIFEST = "mesops.json"
@@ -238,6 +238,8 @@ class Request:
     protect: tuple[str, ...] = ()
     """Names of release_configuration, or versions."""
     initial: bool = False
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
+    """What other hosts run, by host; those that run nothing are left out."""
     configuration: str = ""
     """The digest of the configuration that is wanted; empty when it is to stay as it is."""
     has_configuration: bool = False
@@ -258,6 +260,8 @@ def make_plan(snapshot: Snapshot, request: Request, base: str, now: str) -> Plan
         plan = _plan_keeping(plan, base)
     first = not (request.initial and snapshot.current is not None)
     if request.state in ("installed", "active") and first:
+        if request.initial:
+            _check_elsewhere(request, base)
         plan = _plan_install(plan, request, base, now)
         plan = _plan_storing(plan, request, base)
         if request.state == "active":
@@ -269,6 +273,16 @@ def make_plan(snapshot: Snapshot, request: Request, base: str, now: str) -> Plan
     elif request.state == "pruned":
         plan = _plan_prune(plan, request)
     return plan
+
+
+def _check_elsewhere(request: Request, base: str) -> None:
+    """A first release is for a service that is new, and no old release comes among the newer ones of other hosts."""
+    differing = [f"{host} runs {version}" for host, version in request.elsewhere.items() if version != request.version]
+    if differing:
+        raise Refused(
+            f"{base} has no release yet and would begin with {request.version}, but {', '.join(differing)}; let "
+            "release in the inventory be what the other hosts run, with its artifact and checksum"
+        )
 
 
 def _plan_install(plan: Plan, request: Request, base: str, now: str) -> Plan:

@@ -93,6 +93,13 @@ options:
       - With O(state=prepared) the configuration is put in force on such a host.
     type: bool
     default: false
+  elsewhere:
+    description:
+      - What other hosts of the service run, by host; null for a host that runs no release.
+      - With O(initial=true) a host gets its first release only if it is what they run, and is refused otherwise. A host
+        that is new or was built anew does not go back to the release with which the service once began.
+    type: dict
+    default: {}
   keep:
     description:
       - How many complete releases O(state=pruned) leaves, the current one included, and how many configurations.
@@ -390,6 +397,7 @@ ARGUMENTS: dict[str, Any] = {
     "checksum": {"type": "str"},
     "command": {"type": "str"},
     "initial": {"type": "bool", "default": False},
+    "elsewhere": {"type": "dict", "default": {}},
     "keep": {"type": "int", "default": 5},
     "protect": {"type": "list", "elements": "str", "default": []},
     "configuration": {
@@ -479,6 +487,7 @@ def request_of(params: dict[str, Any], store: release_store.Store) -> release_st
         keep=params["keep"],
         protect=tuple(params["protect"]),
         initial=params["initial"],
+        elsewhere={host: str(version) for host, version in params["elsewhere"].items() if version is not None},
         configuration=wanted_digest(params, store),
         has_configuration=params["configuration"] is not None,
     )

@@ -402,6 +402,24 @@ def test_site_never_changes_the_version_that_runs(good: dict[str, str]) -> None:
     assert {version(address)["version"] for address in NODES.values()} == {"1.1.0"}
 
 
+@pytest.mark.usefixtures("first")
+def test_a_host_built_anew_never_begins_with_an_older_release_than_the_others_run(good: dict[str, str]) -> None:
+    """With and without the others in the play; it gets what they run as soon as the inventory has that."""
+    other = next(host for host in NODES if host != NODE)
+    app_release(host=other, version="2.0.0", unit="catalog.service", **good)
+    estate.on(NODE, "systemctl stop catalog && rm -rf /opt/catalog")
+    refusal = f"/opt/catalog has no release yet and would begin with 1.0.0, but {other} runs 2.0.0; let release in the"
+    for arguments in (["--limit", NODE], []):
+        refused = site(*arguments, log="anew", check=False)
+        assert refused.status != 0
+        assert refusal in " ".join(refused.output.split())
+        assert estate.on(NODE, "systemctl is-active catalog", check=False).strip() == "inactive"
+        assert estate.on(other, "readlink /opt/catalog/current").strip().endswith("2.0.0")
+    app_release(host=other, version="1.0.0", unit="catalog.service")
+    site("--limit", NODE, log="anew")
+    answers("1.0.0")
+
+
 def test_mistakes_in_the_variables_are_named_before_anything_changes() -> None:
     before = listing()
     wrong = {"app_services": {"../x": {}, "catalog": {"port": 99999, "command": "/usr/bin/node", "prot": 1}}}

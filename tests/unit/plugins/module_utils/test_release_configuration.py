@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -245,6 +246,17 @@ VARIABLES = st.dictionaries(st.sampled_from(["A", "B", "LOG_LEVEL", "DATABASE_UR
 
 def as_texts(variables: dict[str, str | bool]) -> dict[str, str]:
     return {key: str(one).lower() if isinstance(one, bool) else one for key, one in variables.items()}
+
+
+def test_where_what_is_kept_was_lost_the_name_in_force_goes_too(store: Store) -> None:
+    """A process that says the old name would be taken for one of another configuration, and restarted by each run."""
+    perform(store, "active", version="1")
+    shutil.rmtree(store.base)
+    plan = perform(store, "prepared", A, initial=True)
+    assert plan.actions[1].startswith("keep configurations in")
+    assert environment(store).read_text() == A.environment
+    assert environment(store).stat().st_mode & 0o777 == 0o640
+    assert not perform(store, "prepared", A, initial=True).changed
 
 
 @given(VARIABLES, VARIABLES)

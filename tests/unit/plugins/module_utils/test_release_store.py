@@ -233,6 +233,20 @@ def test_the_first_release_is_only_the_first(store: Store, artifacts: dict[str, 
     assert (found.current, [one.version for one in found.releases]) == ("1", ["1"])
 
 
+def test_the_first_release_of_a_host_is_what_the_others_run(store: Store, artifacts: dict[str, str]) -> None:
+    first = replace(install("1"), initial=True, elsewhere={"app-2": "2", "app-3": "1", "app-4": "2"})
+    for request in (first, replace(first, state="installed")):
+        with pytest.raises(
+            Refused, match="has no release yet and would begin with 1, but app-2 runs 2, app-4 runs 2; "
+        ):
+            perform(store, request, artifacts)
+    assert not os.path.exists(store.base)
+    assert perform(store, replace(install("2"), initial=True, elsewhere={"app-2": "2"}), artifacts).current == "2"
+    later = perform(store, first, artifacts)
+    assert later.current == "2", "a host that runs a release is left to rollouts"
+    assert perform(store, replace(install("1"), elsewhere={"app-2": "2"}), artifacts).current == "1"
+
+
 def test_a_version_that_is_nowhere_is_refused(store: Store, artifacts: dict[str, str]) -> None:
     with pytest.raises(Refused, match="not installed"):
         perform(store, Request("active", "9"), artifacts)
