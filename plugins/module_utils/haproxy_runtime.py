@@ -555,6 +555,8 @@ class Change:
         self.outcome = Outcome()
         self.doubted: dict[Key, int] = {}
         """Servers that must pass new checks, with the worker that has been told so."""
+        self.let_in: dict[Key, int] = {}
+        """Servers that were seen ready, with the worker that had them so."""
         self.doubted_twice: set[Key] = set()
         """Those of them whose first passed check may have begun before."""
 
@@ -706,6 +708,8 @@ class Change:
         return [server for server in view.of(self.goals) if not self._settled(view, server, settle)]
 
     def _settled(self, view: View, server: Server, settle: bool) -> bool:
+        if server.key not in self.goals or self._taken_out_meanwhile(view, server):
+            return True
         goal = self.goals[server.key]
         if server.weight != goal.weight:
             if settle:
@@ -720,6 +724,21 @@ class Change:
         elif settle:
             self._again(server, f"state {goal.admin}")
         return False
+
+    def _taken_out_meanwhile(self, view: View, server: Server) -> bool:
+        """Whether somebody else takes a server out while it is waited for; then it is left alone from now on."""
+        states = self.wanted.unless.get(server.name)
+        if states is None or self.wanted.state != READY:
+            return False
+        if server.admin == READY:
+            self.let_in[server.key] = view.worker
+            return False
+        # A new worker may have it as it was before it was let in; the same one has it as somebody wants it.
+        if server.admin not in states and self.let_in.get(server.key) != view.worker:
+            return False
+        self.outcome.left_alone = {**self.outcome.left_alone, server.name: server.admin}
+        self.goals = {key: goal for key, goal in self.goals.items() if key[1] != server.name}
+        return True
 
     def _again(self, server: Server, what: str) -> None:
         """Set what a reload has lost: the new worker was given the state from before."""

@@ -369,7 +369,8 @@ def _kept_by_others(record: Record, settings: Settings, sight: Sight, history: H
         mine = record.hosts.get(host) or record.left.get(host)
         if mine is None:
             return not left_behind_at(host, name, history)
-        theirs = host in record.kept_out.get(name, ()) or name in mine.kept_at or name not in record.asked
+        theirs = host in record.kept_out.get(name, ()) or name in (*mine.kept_at, *mine.let_in_at)
+        theirs = theirs or name not in record.asked
         return theirs or not mine.taken_out
 
     kept = {

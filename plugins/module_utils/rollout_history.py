@@ -80,7 +80,9 @@ def left_behind_at(host: str, balancer: str, history: History) -> bool:
     been no part of that rollout.
     """
     last: Mapping[str, Any] = next((one for one in history if _part_of(one, host)), {})
-    kept = host in last.get("kept_out", {}).get(balancer, ()) or balancer in last_of(host, history).get("kept_at", ())
+    seen = last_of(host, history)
+    kept = host in last.get("kept_out", {}).get(balancer, ())
+    kept = kept or balancer in (*seen.get("kept_at", ()), *seen.get("let_in_at", ()))
     asked = balancer in (*last.get("asked", ()), *last.get("balancers", ()))
     return left_behind(host, history) and asked and not kept
 

@@ -242,6 +242,7 @@ HOST: dict[str, Rule] = {
     "note": TEXT,
     "down_at": HOSTS,
     "kept_at": HOSTS,
+    "let_in_at": HOSTS,
     "way_closed": TEXT,
     "changes": TEXT,
 }

@@ -104,6 +104,8 @@ class HostRecord:
     """Load balancers that did not see it up before its turn, though nobody had taken it out there."""
     kept_at: list[str] = field(default_factory=list)
     """Load balancers where somebody else had taken it out when it left the rollout."""
+    let_in_at: list[str] = field(default_factory=list)
+    """Load balancers where it has traffic again although its turn has come to nothing, for others do not see it up."""
     way_closed: str = ""
     """The migration of an earlier release, such as "expand of 3", that closes the host's way back."""
 
@@ -208,6 +210,12 @@ class Record:
                 raise IllegalTransition(f"{name} cannot go from {host.phase} to {phase}")
             host.phase = phase
             host.history.append([phase, round(at, 3)])
+
+    def withdraw(self, names: Iterable[str], phases: Mapping[str, str]) -> None:
+        """Take back the phases that hosts have entered last, for the steps that they announce were not begun."""
+        for name in names:
+            self.hosts[name].phase = phases[name]
+            self.hosts[name].history.pop()
 
     def event(self, at: float, text: str) -> None:
         """Note what happened, for the report."""

@@ -61,6 +61,17 @@ class Steps:
         self.record.updated_at = self.world.now()
         self.world.save(self.record)
 
+    def announce(self, hosts: Sequence[str], phase: str) -> None:
+        """Write that hosts enter a phase, before that is done; as long as the store has not taken it nothing is."""
+        before = {host: self.record.phase(host) for host in hosts}
+        self.record.enter(hosts, phase, self.world.now())
+        try:
+            self.save()
+            self.check_store()
+        except StoreLost:
+            self.record.withdraw(hosts, before)
+            raise
+
     def close(self) -> None:
         """Write the final record and let go of the lock."""
         self.record.ended_at = self.record.updated_at = self.world.now()
@@ -188,13 +199,13 @@ class Steps:
             return
         mine = [host for host in hosts if self.record.hosts[host].taken_out]
         # Written first: a run that goes on must not take them for hosts that somebody else has taken out.
-        self.record.enter(hosts, state.FAILED, self.world.now())
-        self.save()
+        self.announce(hosts, state.FAILED)
         out, why = self.room(hosts)
         if out:
             found = self.world.drain(self.where(out), patience=0, least=self.settings.least, mine=mine)
             self.check_store()
             self._others_took(found.kept)
+            self._is_out(out)
             self.world.tell("out of traffic", out)
         staying = [host for host in hosts if host not in out]
         if staying:
@@ -212,13 +223,12 @@ class Steps:
         mine = [host for host in hosts if record.hosts[host].taken_out]
         if any(host in kept for kept in record.kept_out.values() for host in hosts):
             self._look()
-        record.enter(hosts, state.DRAINING, self.world.now())
-        self.save()
-        self.check_store()
+        self.announce(hosts, state.DRAINING)
         begin = self.world.clock()
         least = settings.least
         found = self.world.drain(self.where(hosts), patience=min(DRAIN_SLICE, deadline), least=least, mine=mine)
         self._others_took(found.kept)
+        self._is_out(hosts)
         where = self.where(hosts)
         for host in hosts:
             record.hosts[host].sessions = found.begun.get(host, 0)
@@ -254,10 +264,18 @@ class Steps:
         """Put hosts into traffic; where and why each is not up: host to load balancer to reason."""
         self.check_store()
         mine = [host for host in hosts if self.record.hosts[host].taken_out]
-        found = self.world.enter(self.where(hosts), percent, mine=mine, save=self.record if save else None)
+        where = self.where(hosts)
+        found = self.world.enter(where, percent, mine=mine, save=self.record if save else None)
+        for host, down in found.down.items():
+            # What a person then takes out there is not the rollout's drain any more.
+            self.record.hosts[host].let_in_at = [name for name in where if host in where[name] and name not in down]
         self.check_store()
         self._others_took(found.kept)
         return {host: dict(where) for host, where in found.down.items()}
+
+    def _is_out(self, hosts: Sequence[str]) -> None:
+        for host in hosts:
+            self.record.hosts[host].let_in_at = []
 
     def _others_took(self, kept: Mapping[str, Sequence[str]]) -> None:
         """Note the servers that somebody else has taken out since they were last looked at: they stay out."""

@@ -86,7 +86,8 @@ options:
     description:
       - Administrative states, for servers of O(server) by name, in which somebody else may have put them. A server that
         is in one of its states, in any of the backends, is left alone and named in RV(left_alone).
-      - It is looked at and changed in one step, so that nobody's word is overwritten.
+      - It is looked at and changed in one step, so that nobody's word is overwritten. With O(state=ready) that holds
+        while it is waited for as well, also for a server that has been let in already and is taken out again.
     type: dict
     default: {}
   fresh:

@@ -135,6 +135,32 @@ KEPT: dict[str, Story] = {
         commands=(Command(version="3"),),
         events=(Event("balancer cut off from a host"),),
     ),
+    "a host that a person drained while the store did not take the rollout's own drain was put back": Story(
+        commands=(Command(version="2"),),
+        events=(Event("store down", 3.0), Event("drain", 11.2)),
+    ),
+    "a controller stood still, and a host that a person drained meanwhile was put back when the store was gone": Story(
+        hosts=1,
+        services=(Wishes(min_available=0),),
+        commands=(Command(version="2", troubles=(Trouble(3, "paused", 200.0),)),),
+        events=(Event("store down", 62.1), Event("drain", 44.8)),
+    ),
+    "a host that a person took out while its load balancer waited for another one was put back": Story(
+        hosts=3,
+        services=(Wishes(batches=(2,), min_available="25%", session=4.0),),
+        commands=(Command(version="2"), Command("rollback"), Command(version="2")),
+        events=(Event("host dies", 94.5, during=1), Event("maint", 96.3, during=1, host=1)),
+    ),
+    "a host that a person drained at the one load balancer that had let it in again was put back": Story(
+        balancers=2,
+        services=(Wishes(batches=("100%",), min_available=0, session=60.0),),
+        releases=(Release("3", expand=Step(seconds=100.0)),),
+        commands=(Command(version="3"), Command("rollback")),
+        events=(
+            Event("drain", during=1, host=1),
+            Event("balancer cut off from a host", 62.4, host=1, balancer=1),
+        ),
+    ),
     "rollouts from controllers whose clocks differ are reverted in the order in which they were": Story(
         commands=(Command(version="2", skew=7200.0), Command(version="3"), Command("rollback")),
     ),

@@ -214,8 +214,20 @@ MUTATIONS = (
     Mutation(
         "a rollout that is taken up counts drains as its own at load balancers of which it knew nothing",
         BEGIN,
-        " or name in mine.kept_at or name not in record.asked\n",
+        "        theirs = theirs or name not in record.asked\n",
+        "",
+    ),
+    Mutation(
+        "a host that has traffic again at one load balancer counts as drained by the rollout at all",
+        BEGIN,
+        " or name in (*mine.kept_at, *mine.let_in_at)\n",
         " or name in mine.kept_at\n",
+    ),
+    Mutation(
+        "a host counts as drained by the rollout although the store did not take it and nothing was done",
+        STEPS,
+        "            self.record.withdraw(hosts, before)\n",
+        "",
     ),
     Mutation(
         "a rollout counts drains as its own at load balancers of which it knew nothing",

@@ -41,4 +41,5 @@ def record_as_dict(record: Record) -> dict[str, Any]:
 
 
 def _host(one: HostRecord) -> dict[str, Any]:
-    return {**vars(one), "history": list(one.history), "down_at": list(one.down_at), "kept_at": list(one.kept_at)}
+    lists = ("history", "down_at", "kept_at", "let_in_at")
+    return {**vars(one), **{name: list(getattr(one, name)) for name in lists}}

@@ -543,7 +543,7 @@ class StoryWorld:
             def change(name: str) -> None:
                 kept[name] = self._left_alone(name, where[name], mine)
                 meant = [host for host in where[name] if host not in kept[name]]
-                for host, why in self._enter(name, meant, percent, wait).items():
+                for host, why in self._enter(name, meant, percent, wait, mine, kept[name]).items():
                     down.setdefault(host, {})[name] = why
 
             self._round(save, lambda: self._everywhere(where, what, change))
@@ -553,15 +553,29 @@ class StoryWorld:
         answer: world.Entered = self._operation(f"enter {names} {percent}", act)
         return answer
 
-    def _enter(self, balancer: str, hosts: Sequence[str], percent: int, wait: bool) -> dict[str, str]:
+    def _enter(
+        self,
+        balancer: str,
+        hosts: Sequence[str],
+        percent: int,
+        wait: bool,
+        mine: Collection[str],
+        kept: list[str],
+    ) -> dict[str, str]:
         self._claim(self.estate.balancers[balancer])
+        servers = self.estate.balancers[balancer].servers
+        let_in = [host for host in hosts if servers[self.service, host].admin == "ready"]
         for _second in range(10 if wait else 0):
             if all(self.estate.up(self.service, host, balancer) for host in hosts):
                 break
             self._wait(1)
+        # As the module looks again and again while it waits, and knows which servers it has seen ready.
+        taken = [host for host in let_in if servers[self.service, host].admin != "ready"]
+        kept += taken + [host for host in self._left_alone(balancer, hosts, mine) if host not in taken]
+        hosts = [host for host in hosts if host not in kept]
         down = [host for host in hosts if not self.estate.up(self.service, host, balancer)]
         for host in hosts:
-            server = self.estate.balancers[balancer].servers[self.service, host]
+            server = servers[self.service, host]
             server.percent, server.weighed = percent, False
             if host not in down or not wait:
                 self._let_in(server, balancer, host)

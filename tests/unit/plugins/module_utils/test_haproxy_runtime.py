@@ -519,6 +519,41 @@ def test_a_server_that_is_out_in_one_backend_is_left_alone_in_all() -> None:
     assert balancer.member("catalog/s0").admin == 0
 
 
+@pytest.mark.parametrize(("taken_out", "states_left_alone"), [(1, ["maint"]), (1, ["maint", "drain"]), (8, ["maint"])])
+def test_a_server_that_somebody_takes_out_while_others_are_waited_for_is_left_alone(
+    taken_out: int, states_left_alone: list[str]
+) -> None:
+    def person_acts(now: float) -> bool:
+        if now > 1.0 and balancer.member("catalog/s0").admin == 0:
+            balancer.member("catalog/s0").admin = taken_out
+        return now > 2.0
+
+    balancer = Balancer("catalog/s0", "catalog/s1", "api/s0", "api/s1", healthy=person_acts)
+    balancer.member("catalog/s1").up, balancer.member("catalog/s1").health = False, 0
+    unless = {"s0": states_left_alone, "s1": ["maint"]}
+    outcome = balancer.change(["s0", "s1"], "catalog,api", state="ready", fresh=False, unless=unless)
+    assert outcome.left_alone == {"s0": {8: "drain", 1: "maint"}[taken_out]}
+    assert (outcome.done, {one.name for one in outcome.servers}) == (True, {"s1"})
+    assert balancer.member("catalog/s0").admin == taken_out
+    assert balancer.now > 2.0
+
+
+def test_a_server_that_a_reload_has_taken_out_again_is_put_back() -> None:
+    """The new worker has it as the state file from before had it."""
+
+    def reload_forgets(now: float) -> bool:
+        balancer.saved["catalog", "s0"].admin = 8
+        return now > 2.0
+
+    balancer = Balancer("catalog/s0", "catalog/s1", healthy=reload_forgets)
+    balancer.reloads = [1.0]
+    balancer.member("catalog/s1").up, balancer.member("catalog/s1").health = False, 0
+    unless: dict[str, list[str]] = {"s0": ["maint"], "s1": ["maint"]}
+    outcome = balancer.change(["s0", "s1"], state="ready", fresh=False, unless=unless)
+    assert (outcome.done, outcome.left_alone) == (True, {})
+    assert balancer.member("catalog/s0").admin == 0
+
+
 # ------------------------------------------------------------------------------------------------------------ capacity
 
 
