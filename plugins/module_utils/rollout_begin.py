@@ -53,7 +53,7 @@ class Decision:
     fresh: bool = True
     """Whether the record is new, and not an unfinished one that is taken up again."""
     superseded: Record | None = None
-    """The frozen record that a new one takes the place of, closed."""
+    """The record whose way back is closed and that a new one takes the place of, closed."""
     told: Sequence[str] = ()
     """Sentences about what is otherwise now than when the record was written."""
 
@@ -81,7 +81,7 @@ def _decided(
         return _revert(found, sight, settings, history, blank.by)
     if is_same(found, settings, sight):
         return _take_up(found, sight, settings, history)
-    if found.status != state.FROZEN:
+    if not found.replaceable:
         raise unfinished(found, settings, sight)
     return _supersede(found, sight, settings, history, blank)
 
@@ -105,6 +105,8 @@ def _take_up(found: Record, sight: Sight, settings: Settings, history: History) 
 def _supersede(found: Record, sight: Sight, settings: Settings, history: History, blank: Record) -> Decision:
     found.status, found.ended_at = state.SUPERSEDED, blank.started_at
     found.event(blank.started_at, f"superseded by version {settings.version}")
+    # A later rollout must not take them for hosts that somebody else has taken out.
+    found.enter([host for host, one in found.hosts.items() if one.phase in state.OUT], state.FAILED, blank.started_at)
     record = begin_rollout(blank, settings, sight, [found.to_dict(), *history])
     return Decision(record, superseded=found)
 

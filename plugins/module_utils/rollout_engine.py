@@ -20,7 +20,7 @@ other, and none that serves is taken out where too few would be left.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_state as state
 from ansible_collections.mesops.platform.plugins.module_utils.gates import READY, TRAFFIC
@@ -205,10 +205,7 @@ class Engine:
         except LockLost as trouble:
             return self._stop(trouble)
         record.status = state.HALTED if record.direction == state.FORWARD else state.ROLLING_BACK
-        record.advice = (
-            "Run the same command again to go on, or revert: ansible-playbook mesops.platform.rollback "
-            f"-e rollout_service={record.service}"
-        )
+        record.advice = f"Run the same command again to go on{self._other_way_on()}"
         part = [host for host in self._partly_in() if host not in left]
         if part:
             record.advice = f"{', '.join(part)} takes only a part of its share until then. {record.advice}"
@@ -220,6 +217,17 @@ class Engine:
             self.steps.event(f"the record could not be written: {trouble}")
         self.world.release()
         return None
+
+    def _other_way_on(self) -> str:
+        """What can be done with a rollout that has halted, other than to go on."""
+        record = self.record
+        if record.kind == "rollback":
+            return "."
+        if record.replaceable:
+            return f", or roll out a corrected version: the migration {record.frozen_by} cannot be undone."
+        if record.frozen_by:
+            return f"; there is no way back, as the migration {record.frozen_by} cannot be undone."
+        return f", or revert: ansible-playbook mesops.platform.rollback -e rollout_service={record.service}"
 
     def _partly_in(self) -> list[str]:
         """Hosts that have not been given their whole share, those that an earlier run has left so included."""
@@ -361,6 +369,8 @@ class Engine:
         record = self.record
         hosts = list(record.hosts)
         failed = self.steps.new_trouble(self.steps.enter(hosts, 100))
+        if failed and record.kind == "rollback":
+            return self._end_with_down(failed)
         if failed:
             raise Halt("; ".join(f"{host} {why}" for host, why in failed.items()))
         if record.kind == "rollout":
@@ -407,6 +417,23 @@ class Engine:
         self.steps.event(f"the rollback ends, without {', '.join(left)}")
         return self.steps.close()
 
+    def _end_with_down(self, failed: Mapping[str, str]) -> None:
+        """End a rollback whose hosts are back, and some of them down again: nothing is left that it could do for them.
+
+        They stay in the hands of the load balancers' checks, and the next rollout is not held up.
+        """
+        record = self.record
+        for host, why in failed.items():
+            record.hosts[host].note = why
+        record.reason = "; ".join(f"{host} {why}" for host, why in failed.items())
+        record.status = state.BROKEN
+        record.advice = (
+            f"Every host runs what it ran before, but {', '.join(failed)} is down with it. Mend what keeps it down, then it "
+            "gets traffic by itself; or roll out a version that works."
+        )
+        self.steps.event(f"the rollback ends, but {record.reason}")
+        self.steps.close()
+
     def _settle(self, hosts: Sequence[str]) -> None:
         """Let hosts whose turn was broken off serve with what they run; those that do not come up stay out."""
         record = self.record
@@ -443,14 +470,26 @@ class Engine:
             what = "Correct the release and give it a new version."
             if record.configuration_only:
                 what = "Correct its configuration in the inventory and roll it out again."
-            record.advice = f"Every host runs what it ran before. {self._left_out()}{what}"
+            who = "Every host that still takes part" if record.left else "Every host"
+            record.advice = f"{who} runs what it ran before. {self._left_out()}{what}"
         self.steps.event(f"rolled back{', but not ' + ', '.join(left) if left else ''}")
         self.steps.close()
 
     def _left_out(self) -> str:
-        """A sentence about hosts that an earlier rollout has left out of traffic, and that this one has not touched."""
-        found = [host for host, one in self.record.hosts.items() if one.left_out and one.phase in state.UNTOUCHED]
-        return f"{', '.join(found)} stays out of traffic, as an earlier rollout has left it. " if found else ""
+        """Sentences about hosts that are not wholly in traffic, and that this rollout has not touched or has left."""
+        record = self.record
+        untouched = [host for host, one in record.hosts.items() if one.phase in state.UNTOUCHED]
+        out = [host for host in untouched if record.hosts[host].left_out]
+        part = [host for host in untouched if host not in out and self._found_partly_in(host)]
+        left = [host for host, one in record.left.items() if one.phase not in (*state.UNTOUCHED, state.ROLLED_BACK)]
+        said = [f"{', '.join(out)} stays out of traffic, as an earlier rollout has left it. "] if out else []
+        said += [f"{', '.join(part)} takes only a part of its share, as it was found. "] if part else []
+        said += [f"{', '.join(left)} has left this rollout in the middle of it and stays as it is. "] if left else []
+        return "".join(said)
+
+    def _found_partly_in(self, host: str) -> bool:
+        seen = [found[host] for found in self.sight.servers.values() if host in found]
+        return any(server.admin == "ready" and server.percent < 100 for server in seen)
 
     def _bring_back(self, batches: Sequence[Sequence[str]]) -> None:
         """Bring batches back, those that are stuck once more after all others; Halt names what is stuck even then."""
@@ -461,7 +500,7 @@ class Engine:
                 self.steps.checkpoint()
                 self.batch = batch
                 try:
-                    self._bring_back_batch(batch)
+                    self._bring_back_batch(batch, last)
                 except Stuck as why:
                     left = [host for host in batch if self._on_its_way(host)]
                     stuck.append((left, str(why)))
@@ -479,17 +518,29 @@ class Engine:
         end = state.DONE if self.record.kind == "rollback" else state.ROLLED_BACK
         return self.record.phase(host) != end and host not in self._given_up
 
-    def _bring_back_batch(self, batch: Sequence[str]) -> None:
-        """As many hosts of a batch at once as may be out of traffic."""
+    def _bring_back_batch(self, batch: Sequence[str], last: bool) -> None:
+        """As many hosts of a batch at once as may be out of traffic.
+
+        When all others are back and too few are there even so, those that were not up before their turn either go one by
+        one: the estate has then what it had before the rollout.
+        """
         todo = list(batch)
         while todo:
             now, why = self.steps.room(todo)
-            if not now:
-                raise Stuck(f"{', '.join(todo)} cannot be taken out of traffic, as {why}; bring other servers up first")
-            self._revert(now)
-            todo = [host for host in todo if host not in now]
+            as_before = [host for host in todo if last and self.steps.takes_nothing(host)][:1]
+            if not now and not as_before:
+                raise Stuck(
+                    f"{', '.join(todo)} cannot be taken out of traffic, as {why}; bring other servers up first, or lower "
+                    f"min_available for this run with -e rollout_min_available"
+                )
+            if now:
+                self._revert(now)
+            else:
+                self.steps.event(f"{as_before[0]} goes back although {why}: it was not up before its turn either")
+                self._revert(as_before, least=0)
+            todo = [host for host in todo if host not in (now or as_before)]
 
-    def _revert(self, batch: Sequence[str]) -> None:
+    def _revert(self, batch: Sequence[str], least: int | None = None) -> None:
         """Bring hosts back to what they ran before, each for itself: one that fails does not hold up the others."""
         record = self.record
         wanted = record.kind == "rollback"
@@ -498,7 +549,7 @@ class Engine:
         hosts = [host for host in batch if host not in broken]
         begin = self.world.clock()
         if hosts:
-            self.steps.drain(hosts, condemned=record.condemned)
+            self.steps.drain(hosts, condemned=record.condemned, least=least)
             found = self.steps.activate({host: str(goals[host]) for host in hosts})
             record.enter(hosts, state.ACTIVATED, self.world.now())
             broken.update({host: one.reason for host, one in found.items() if one.reason})

@@ -198,6 +198,12 @@ class Record:
         earlier = [self.hosts[host].way_closed for batch in self.touched() for host in batch]
         return next((one for one in own + earlier if one), "")
 
+    @property
+    def replaceable(self) -> bool:
+        """Whether another version may take its place: its way back is closed, and it does nothing any more."""
+        migrating = any(step.state == "running" for step in self.migrations.values())
+        return self.status == FROZEN or bool(self.status == HALTED and self.frozen_by and not migrating)
+
     def phase(self, host: str) -> str:
         """The phase of a host."""
         return self.hosts[host].phase

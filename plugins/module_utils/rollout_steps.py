@@ -180,6 +180,10 @@ class Steps:
             why = why or ("; ".join(short) if host not in idle else "")
         return [host for host in hosts if host in out], why
 
+    def takes_nothing(self, host: str) -> bool:
+        """Whether a host takes no capacity with it that was there before its turn: no load balancer saw it up then."""
+        return set(self.record.balancers) <= set(self.record.hosts[host].down_at)
+
     def _look(self) -> Mapping[str, Mapping[str, Server]]:
         """Look at the load balancers; what somebody else had taken out and has put back is theirs no more."""
         self.check_store()
@@ -211,10 +215,11 @@ class Steps:
         if staying:
             self.event(f"{', '.join(staying)} stays in traffic for now, as otherwise {why}")
 
-    def drain(self, hosts: Sequence[str], condemned: bool = False) -> None:
+    def drain(self, hosts: Sequence[str], condemned: bool = False, least: int | None = None) -> None:
         """Take hosts out of traffic at every load balancer and wait until their sessions have ended.
 
-        Sessions on a release that was judged bad are not waited for as long as others: they may never end.
+        Sessions on a release that was judged bad are not waited for as long as others: they may never end. ``least``
+        servers stay available everywhere, by default as many as the service wants.
         """
         record, settings = self.record, self.settings
         deadline, policy = settings.drain_deadline, settings.drain_on_timeout
@@ -225,7 +230,7 @@ class Steps:
             self._look()
         self.announce(hosts, state.DRAINING)
         begin = self.world.clock()
-        least = settings.least
+        least = settings.least if least is None else least
         found = self.world.drain(self.where(hosts), patience=min(DRAIN_SLICE, deadline), least=least, mine=mine)
         self._others_took(found.kept)
         self._is_out(hosts)

@@ -49,15 +49,15 @@ def _otherwise(found: Record, settings: Settings, sight: Sight) -> list[str]:
 
 def unfinished(found: Record, settings: Settings, sight: Sight) -> PlanError:
     """Why a rollout cannot begin while another one is unfinished."""
+    back = f"ansible-playbook mesops.platform.rollback -e rollout_service={found.service}"
+    head = f"The {found.kind} {found.id} of {found.service} to {found.version} is unfinished ({found.status}). Finish it"
+    if found.kind == "rollback":
+        return PlanError(f"{head}: {back}")
     what = f"with {'a changed configuration' if found.configuration_only else 'that version'}"
-    if found.version == settings.version and found.kind == "rollout":
+    if found.version == settings.version:
         hosts = _otherwise(found, settings, sight)
         what = f"with the configuration that it began with for {', '.join(hosts)}" if hosts else what
-    return PlanError(
-        f"The {found.kind} {found.id} of {found.service} to {found.version} is unfinished ({found.status}). Finish it "
-        f"by running it again {what}, or revert it: ansible-playbook mesops.platform.rollback -e "
-        f"rollout_service={found.service}"
-    )
+    return PlanError(f"{head} by running it again {what}{f', or revert it: {back}' if not found.frozen_by else '.'}")
 
 
 def refuse_other_version(settings: Settings, sight: Sight) -> None:

@@ -120,7 +120,10 @@ def _hosts_of(args: Mapping[str, Any], service: str) -> tuple[tuple[str, ...], t
         raise PlanError(
             f"rollout_exclude names {', '.join(unknown)}, but {service} runs on {', '.join(everybody)}; correct it."
         )
-    return tuple(host for host in everybody if host not in excluded), excluded
+    hosts = tuple(host for host in everybody if host not in excluded)
+    if excluded and not hosts:
+        raise PlanError(f"rollout_exclude names every host of {service}, so there is nothing to do; name fewer.")
+    return hosts, excluded
 
 
 def _names(args: Mapping[str, Any], name: str) -> tuple[str, ...]:

@@ -34,7 +34,7 @@ class Mutation:
     instead: str
 
 
-STEPS, ENGINE, BEGIN = (f"module_utils/rollout_{name}.py" for name in ("steps", "engine", "begin"))
+STEPS, ENGINE, BEGIN, STATE = (f"module_utils/rollout_{name}.py" for name in ("steps", "engine", "begin", "state"))
 HISTORY, FILE, LIVE, DIRECT = (
     "module_utils/rollout_history.py",
     "module_utils/rollout_store_file.py",
@@ -96,9 +96,8 @@ MUTATIONS = (
     Mutation(
         "what a person takes out during a run is put back",
         STEPS,
-        "        mine = [host for host in hosts if self.record.hosts[host].taken_out]\n"
-        "        found = self.world.enter(",
-        "        mine = list(hosts)\n        found = self.world.enter(",
+        "        mine = [host for host in hosts if self.record.hosts[host].taken_out]\n        where = ",
+        "        mine = list(hosts)\n        where = ",
     ),
     Mutation(
         "a host that a person drains while it is judged counts as drained by the rollout",
@@ -154,7 +153,7 @@ MUTATIONS = (
     Mutation(
         "a drain does not look how many others are left",
         STEPS,
-        "        least = settings.least\n",
+        "        least = settings.least if least is None else least\n",
         "        least = 0\n",
     ),
     Mutation(
@@ -256,8 +255,32 @@ MUTATIONS = (
     Mutation(
         "a rollout that comes to nothing does not name hosts that an earlier one has left out",
         ENGINE,
-        "        found = [host for host, one in self.record.hosts.items() if one.left_out and",
-        "        found = [host for host, one in self.record.hosts.items() if False and",
+        "        out = [host for host in untouched if record.hosts[host].left_out]\n",
+        "        out = []\n",
+    ),
+    Mutation(
+        "a rollout that comes to nothing does not name hosts that have only a part of their share",
+        ENGINE,
+        " and self._found_partly_in(host)]\n",
+        " and False]\n",
+    ),
+    Mutation(
+        "a rollback whose hosts have gone down again never ends",
+        ENGINE,
+        '        if failed and record.kind == "rollback":\n',
+        "        if False:\n",
+    ),
+    Mutation(
+        "a rollout that has halted with its way back closed gives way to no other",
+        STATE,
+        "return self.status == FROZEN or bool(self.status == HALTED and self.frozen_by and not migrating)",
+        "return self.status == FROZEN",
+    ),
+    Mutation(
+        "a host that was not up before its turn holds up its own way back for capacity's sake",
+        ENGINE,
+        "if last and self.steps.takes_nothing(host)][:1]\n",
+        "if False][:1]\n",
     ),
     Mutation(
         "a rollback leads a host to another version than its plan says",

@@ -36,6 +36,8 @@ READY_TIMEOUT = 15.0
 LOOKED = 1
 """The operation in which a run has seen everything."""
 PERSON = "a person"
+CORRECTED = "9"
+"""A version with which nothing is wrong, which no story has rolled out before its end."""
 LESS = 40
 """The part of its weight, in percent, that a person gives a server by hand."""
 
@@ -204,6 +206,8 @@ class Play:
         self.note(run, f"--- {run.command.what} {run.command.version}")
         engine.told = self._check(run, outside)
         try:
+            if not run.settings.hosts:
+                raise PlanError("rollout_exclude names every host")
             run.record = engine.roll_back() if run.command.what == "rollback" else engine.roll_out()
         except (PlanError, world.BalancerTrouble, world.StoreLost, world.LockLost, Refused) as why:
             run.refusal = f"{type(why).__name__}: {why}"
@@ -268,6 +272,8 @@ class Play:
                 last.append(self._until_done(mine[-1].command))
                 if not _over(last[-1]):
                     last[-1] = self._until_done(replace(mine[-1].command, what="rollback", version=""))
+                if "roll forward to a corrected version" in last[-1].refusal:
+                    last[-1] = self._until_done(replace(mine[-1].command, what="rollout", version=CORRECTED))
         opened = {name: store.read().open_record for name, store in self.stores.items()}
         self.watch(Over(self.estate, tuple(self.runs), tuple(last), opened))
 

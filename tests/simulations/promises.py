@@ -57,9 +57,14 @@ def judge(act: Watched, memory: Memory) -> Iterator[tuple[str, str]]:
 
 @promise("never fewer servers are available at a load balancer than promised because of a run", TakenOut)
 def capacity(act: TakenOut, memory: Memory) -> str | None:
-    """A server that does what it should is taken out only where enough others are left."""
-    least = act.run.settings.least
-    if act.served and act.well and act.left < least:
+    """A server that does what it should is taken out only where enough others are left.
+
+    One that goes back takes nothing away where it was not up before its turn.
+    """
+    least, record = act.run.settings.least, act.run.record
+    back = record is not None and (record.direction == state.BACK or record.kind == "rollback")
+    as_before = record is not None and back and act.balancer in record.hosts[act.host].down_at
+    if act.served and act.well and act.left < least and not as_before:
         return f"{act.host} was taken out at {act.balancer}, where {act.left} are left of {least} that were promised"
     return None
 
@@ -398,11 +403,9 @@ def converges(act: Story, memory: Memory) -> str | None:
 
 _ALLOWED = (
     "min_available is",
-    "cannot be undone",
     "nothing to revert",
     "none to go back to",
     "no finished rollout",
-    "is unfinished",
     "keeps the one",
 )
 
@@ -413,22 +416,29 @@ def _unfinished(act: Story, run: Run) -> str | None:
         return None if any(reason in run.refusal for reason in _ALLOWED) else f"refused: {run.refusal}"
     if record is None:
         return "it has no record"
-    release = estate.release(record.version)
     if not record.finished:
-        frozen = record.status == state.FROZEN and not release.good
         # With servers that a person has taken out there may be nothing to judge by, or too few others.
-        waits = any(reason in record.reason for reason in ("nobody went on", "fewer than"))
+        waits = any(reason in record.reason for reason in ("nobody went on", "fewer than", " inconclusive: "))
         waits = waits and any(_by_person(estate, run, host) for host in run.settings.hosts)
-        return None if frozen or waits else f"{record.status} for ever: {record.reason}"
+        return None if waits else f"{record.status} for ever: {record.reason}"
     out = [
         host
         for host in record.hosts
         if estate.well(run.service, host)
         and not estate.whole(run.service, host)
-        and not (record.hosts[host].left_out and host in record.advice)
+        and not (host in record.advice and _left_as_found(estate, run, host))
         and not (_by_person(estate, run, host) or _weighed(estate, run, host) or _forgotten(act, run, host))
     ]
     return f"{', '.join(out)} is well and out of traffic after the last command ({record.status})" if out else None
+
+
+def _left_as_found(estate: Estate, run: Run, host: str) -> bool:
+    """Whether a rollout that came to nothing has not touched it, and found it as an earlier one had left it."""
+    assert run.record is not None
+    one = run.record.hosts[host]
+    servers = [balancer.servers[run.service, host] for balancer in estate.balancers.values()]
+    partly_in = any(server.admin == "ready" and server.percent < 100 for server in servers)
+    return one.phase in state.UNTOUCHED and (one.left_out or partly_in)
 
 
 def _by_person(estate: Estate, run: Run, host: str) -> bool:
