@@ -87,6 +87,11 @@ def _decided(
 
 
 def _revert(found: Record, sight: Sight, settings: Settings, history: History, by: str) -> Decision:
+    if found.frozen_by and not found.replaceable:
+        raise PlanError(
+            f"The migration {burnt_by(found)} cannot be undone and may have run, so {found.id} cannot be reverted; run "
+            f"the rollout to {found.version} again to finish it."
+        )
     refuse_burnt(found)
     if found.kind == "rollout":
         found.direction, found.condemned = state.BACK, True

@@ -428,8 +428,8 @@ class Engine:
         record.reason = "; ".join(f"{host} {why}" for host, why in failed.items())
         record.status = state.BROKEN
         record.advice = (
-            f"Every host runs what it ran before, but {', '.join(failed)} is down with it. Mend what keeps it down, then it "
-            "gets traffic by itself; or roll out a version that works."
+            f"Every host runs what it ran before, but {', '.join(failed)} is down with it. Mend what keeps it down, "
+            "then it gets traffic by itself; or roll out a version that works."
         )
         self.steps.event(f"the rollback ends, but {record.reason}")
         self.steps.close()
@@ -521,8 +521,8 @@ class Engine:
     def _bring_back_batch(self, batch: Sequence[str], last: bool) -> None:
         """As many hosts of a batch at once as may be out of traffic.
 
-        When all others are back and too few are there even so, those that were not up before their turn either go one by
-        one: the estate has then what it had before the rollout.
+        When all others are back and too few are there even so, those that were not up before their turn either go, one
+        after the other: the estate has then what it had before the rollout.
         """
         todo = list(batch)
         while todo:
@@ -530,8 +530,8 @@ class Engine:
             as_before = [host for host in todo if last and self.steps.takes_nothing(host)][:1]
             if not now and not as_before:
                 raise Stuck(
-                    f"{', '.join(todo)} cannot be taken out of traffic, as {why}; bring other servers up first, or lower "
-                    f"min_available for this run with -e rollout_min_available"
+                    f"{', '.join(todo)} cannot be taken out of traffic, as {why}; bring other servers up first, or "
+                    "lower it for this run with -e rollout_min_available"
                 )
             if now:
                 self._revert(now)

@@ -105,7 +105,8 @@ class HostRecord:
     kept_at: list[str] = field(default_factory=list)
     """Load balancers where somebody else had taken it out when it left the rollout."""
     let_in_at: list[str] = field(default_factory=list)
-    """Load balancers where it has traffic again although its turn has come to nothing, for others do not see it up."""
+    """Load balancers where it has traffic although its phase says that it is out: others do not see it up, or too few
+    others would be left there."""
     way_closed: str = ""
     """The migration of an earlier release, such as "expand of 3", that closes the host's way back."""
 

@@ -160,12 +160,14 @@ class Steps:
         found = {name: [host for host in hosts if host not in kept.get(name, ())] for name in self.record.balancers}
         return {name: meant for name, meant in found.items() if meant}
 
-    def room(self, hosts: Sequence[str]) -> tuple[list[str], str]:
+    def room(
+        self, hosts: Sequence[str], looked: Mapping[str, Mapping[str, Server]] | None = None
+    ) -> tuple[list[str], str]:
         """Those of some hosts that may be taken out of traffic now, all at once; and why not the others.
 
         A host that takes no traffic anywhere may always be: it takes no capacity with it.
         """
-        seen = self._look()
+        seen = self._look() if looked is None else looked
         available = {name: {host for host, server in found.items() if server.serving} for name, found in seen.items()}
         idle = [host for host in hosts if not any(host in found for found in available.values())]
         out, why = list(idle), ""
@@ -204,7 +206,8 @@ class Steps:
         mine = [host for host in hosts if self.record.hosts[host].taken_out]
         # Written first: a run that goes on must not take them for hosts that somebody else has taken out.
         self.announce(hosts, state.FAILED)
-        out, why = self.room(hosts)
+        seen = self._look()
+        out, why = self.room(hosts, seen)
         if out:
             found = self.world.drain(self.where(out), patience=0, least=self.settings.least, mine=mine)
             self.check_store()
@@ -212,6 +215,10 @@ class Steps:
             self._is_out(out)
             self.world.tell("out of traffic", out)
         staying = [host for host in hosts if host not in out]
+        for host in staying:
+            # What a person then takes out there is not the rollout's drain.
+            inside = [name for name, found in seen.items() if host in found and found[host].admin == "ready"]
+            self.record.hosts[host].let_in_at = inside
         if staying:
             self.event(f"{', '.join(staying)} stays in traffic for now, as otherwise {why}")
 

@@ -50,14 +50,15 @@ def _otherwise(found: Record, settings: Settings, sight: Sight) -> list[str]:
 def unfinished(found: Record, settings: Settings, sight: Sight) -> PlanError:
     """Why a rollout cannot begin while another one is unfinished."""
     back = f"ansible-playbook mesops.platform.rollback -e rollout_service={found.service}"
-    head = f"The {found.kind} {found.id} of {found.service} to {found.version} is unfinished ({found.status}). Finish it"
+    head = f"The {found.kind} {found.id} of {found.service} to {found.version} is unfinished ({found.status})."
     if found.kind == "rollback":
-        return PlanError(f"{head}: {back}")
+        return PlanError(f"{head} Finish it: {back}")
     what = f"with {'a changed configuration' if found.configuration_only else 'that version'}"
     if found.version == settings.version:
         hosts = _otherwise(found, settings, sight)
         what = f"with the configuration that it began with for {', '.join(hosts)}" if hosts else what
-    return PlanError(f"{head} by running it again {what}{f', or revert it: {back}' if not found.frozen_by else '.'}")
+    other = "." if found.frozen_by else f", or revert it: {back}"
+    return PlanError(f"{head} Finish it by running it again {what}{other}")
 
 
 def refuse_other_version(settings: Settings, sight: Sight) -> None:

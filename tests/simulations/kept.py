@@ -193,6 +193,11 @@ KEPT: dict[str, Story] = {
         ),
         events=(Event("abort", 26.5, during=2),),
     ),
+    "a bad host that had to stay in traffic, and that a person then drained, was put back by the next rollout": Story(
+        releases=(Release("2", "errors", expand=Step(reversible=False)),),
+        commands=(Command(version="2"), Command(version="3")),
+        events=(Event("maint", 8.0, host=1), Event("drain", 0.0, during=1)),
+    ),
     "rollouts from controllers whose clocks differ are reverted in the order in which they were": Story(
         commands=(Command(version="2", skew=7200.0), Command(version="3"), Command("rollback")),
     ),

@@ -223,6 +223,12 @@ MUTATIONS = (
         " or name in mine.kept_at\n",
     ),
     Mutation(
+        "a bad host that had to stay in traffic counts as drained by the rollout",
+        STEPS,
+        "            self.record.hosts[host].let_in_at = inside\n",
+        "",
+    ),
+    Mutation(
         "a host counts as drained by the rollout although the store did not take it and nothing was done",
         STEPS,
         "            self.record.withdraw(hosts, before)\n",

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_plan as plan
+from ansible_collections.mesops.platform.plugins.module_utils import rollout_state as state
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_store, rollout_store_options
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_world as world
 from ansible_collections.mesops.platform.plugins.module_utils.gates import GateSpec
@@ -269,13 +270,22 @@ class Play:
         for service in self.stores:
             mine = [run for run in self.runs if run.service == service]
             if mine:
-                last.append(self._until_done(mine[-1].command))
-                if not _over(last[-1]):
-                    last[-1] = self._until_done(replace(mine[-1].command, what="rollback", version=""))
-                if "roll forward to a corrected version" in last[-1].refusal:
-                    last[-1] = self._until_done(replace(mine[-1].command, what="rollout", version=CORRECTED))
+                last.append(self._finish(mine[-1].command, store))
         opened = {name: store.read().open_record for name, store in self.stores.items()}
         self.watch(Over(self.estate, tuple(self.runs), tuple(last), opened))
+
+    def _finish(self, command: Command, store: MemoryStore) -> Run:
+        """Give the last command once more, and when it cannot be done what the product then says has to be done."""
+        run = self._until_done(command)
+        if not _over(run):
+            run = self._until_done(replace(command, what="rollback", version=""))
+        if "again to finish it" in run.refusal:
+            begun = str((store.read().open_record or {})["version"])
+            run = self._until_done(replace(command, what="rollout", version=begun))
+        frozen = run.record is not None and run.record.status == state.FROZEN
+        if "roll forward to a corrected version" in run.refusal or frozen:
+            run = self._until_done(replace(command, what="rollout", version=CORRECTED))
+        return run
 
     def _until_done(self, command: Command) -> Run:
         """Give a command in peace, again as long as that helps."""

@@ -543,7 +543,9 @@ class StoryWorld:
             def change(name: str) -> None:
                 kept[name] = self._left_alone(name, where[name], mine)
                 meant = [host for host in where[name] if host not in kept[name]]
-                for host, why in self._enter(name, meant, percent, wait, mine, kept[name]).items():
+                found, taken = self._enter(name, meant, percent, wait, mine)
+                kept[name] += taken
+                for host, why in found.items():
                     down.setdefault(host, {})[name] = why
 
             self._round(save, lambda: self._everywhere(where, what, change))
@@ -554,14 +556,9 @@ class StoryWorld:
         return answer
 
     def _enter(
-        self,
-        balancer: str,
-        hosts: Sequence[str],
-        percent: int,
-        wait: bool,
-        mine: Collection[str],
-        kept: list[str],
-    ) -> dict[str, str]:
+        self, balancer: str, hosts: Sequence[str], percent: int, wait: bool, mine: Collection[str]
+    ) -> tuple[dict[str, str], list[str]]:
+        """Those that are not up, and those that somebody else has taken out while they were waited for."""
         self._claim(self.estate.balancers[balancer])
         servers = self.estate.balancers[balancer].servers
         let_in = [host for host in hosts if servers[self.service, host].admin == "ready"]
@@ -571,8 +568,8 @@ class StoryWorld:
             self._wait(1)
         # As the module looks again and again while it waits, and knows which servers it has seen ready.
         taken = [host for host in let_in if servers[self.service, host].admin != "ready"]
-        kept += taken + [host for host in self._left_alone(balancer, hosts, mine) if host not in taken]
-        hosts = [host for host in hosts if host not in kept]
+        taken += [host for host in self._left_alone(balancer, hosts, mine) if host not in taken]
+        hosts = [host for host in hosts if host not in taken]
         down = [host for host in hosts if not self.estate.up(self.service, host, balancer)]
         for host in hosts:
             server = servers[self.service, host]
@@ -581,7 +578,7 @@ class StoryWorld:
                 self._let_in(server, balancer, host)
         # Up by its own account, and not by a load balancer's: that is no fault of the release.
         self.run.troubled.update(host for host in down if self.estate.ready(self.service, host))
-        return dict.fromkeys(down, f"is DOWN at {balancer}")
+        return dict.fromkeys(down, f"is DOWN at {balancer}"), taken
 
     def _let_in(self, server: Server, balancer: str, host: str) -> None:
         was, by_person, person_at = server.admin, server.by_person, server.person_at
