@@ -165,6 +165,40 @@ def test_server_that_is_taken_out_while_it_has_its_first_share_stays_out() -> No
     assert estate.balancers["lb-2"]["app-1"].admin == "ready"
 
 
+def test_server_that_a_person_takes_out_while_the_store_is_gone_is_not_put_back_as_the_rollouts_own() -> None:
+    estate = Estate.of(3)
+
+    def trouble(number: int, name: str, moment: str) -> None:
+        if (number, name, moment) == (4, "save", "before"):
+            estate.store_down = True
+            take_out(estate, "app-1")
+        if (name, moment) == ("enter 100", "before"):
+            raise AssertionError("nothing was drained, so nothing is to be put back")
+
+    record = roll_out(estate, settings(estate), trouble)
+    assert (record.status, record.phase("app-1")) == (state.HALTED, state.PREPARED)
+    assert admins(estate, "app-1") == {"drain"}
+
+
+def test_server_that_a_person_takes_out_where_it_was_let_in_again_stays_out_there() -> None:
+    """Its turn came to nothing, and the other one does not see it up any more."""
+    estate = Estate.of(3)
+    estate.balancers["lb-1"]["app-1"].sessions = 1
+
+    def trouble(_number: int, name: str, moment: str) -> None:
+        if (name, moment) == ("drain", "after"):
+            estate.cut_off = {("lb-2", "app-1")}
+
+    record = roll_out(estate, settings(estate), trouble)
+    assert (record.status, record.hosts["app-1"].let_in_at) == (state.HALTED, ["lb-1"])
+    assert (estate.balancers["lb-1"]["app-1"].admin, estate.balancers["lb-2"]["app-1"].admin) == ("ready", "drain")
+    take_out(estate, "app-1")
+    estate.cut_off, estate.balancers["lb-1"]["app-1"].sessions = set(), 0
+    record = roll_out(estate, settings(estate))
+    assert record.kept_out == {"lb-1": ["app-1"]}
+    assert (estate.balancers["lb-1"]["app-1"].admin, estate.balancers["lb-2"]["app-1"].admin) == ("drain", "ready")
+
+
 def test_server_that_a_person_puts_back_between_two_runs_takes_part_again() -> None:
     estate = Estate.of(3)
     take_out(estate, "app-3")

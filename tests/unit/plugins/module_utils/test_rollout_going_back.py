@@ -358,3 +358,106 @@ def test_freeze_takes_no_host_out_that_was_only_drained() -> None:
     assert record.status == state.FROZEN
     assert out_of_traffic(estate) == set()
     assert estate.control is None
+
+
+# ---------------------------------------------------------------------------------------------------- no dead end
+
+
+def test_rollback_whose_host_goes_down_again_ends_names_it_and_gives_way_to_a_version_that_works() -> None:
+    estate = rolled_out(2)
+    entered = 0
+
+    def trouble(_number: int, name: str, moment: str) -> None:
+        nonlocal entered
+        entered += (name, moment) == ("enter 100", "before")
+        if entered == 3:
+            estate.hosts["app-1"].running = None
+
+    one, _outside = engine(estate, settings(estate, ""), trouble)
+    record = one.roll_back()
+    assert (record.status, record.reason) == (state.BROKEN, "app-1 is DOWN at lb-1, is DOWN at lb-2")
+    assert record.advice.startswith("Every host runs what it ran before, but app-1 is down with it.")
+    assert (estate.lock, estate.open_record, out_of_traffic(estate)) == (None, None, set())
+    assert roll_out(estate, settings(estate, "3")).status == state.SUCCEEDED
+    assert running(estate) == {"app-1": "3", "app-2": "3"}
+
+
+def halted_after_its_migration(estate: Estate) -> None:
+    """Every host runs 2, whose contract step cannot be undone, and one of them is down."""
+
+    def trouble(_number: int, name: str, moment: str) -> None:
+        if (name, moment) == ("migrate contract", "after"):
+            estate.hosts["app-1"].running = None
+
+    steps = {"contract": {"command": "bin/contract", "reversible": False, "timeout": 60.0}}
+    record = roll_out(estate, settings(estate, migrations=steps), trouble)
+    assert record.status == state.HALTED
+    assert record.advice.endswith("to go on, or roll out a corrected version: the migration contract cannot be undone.")
+
+
+def test_rollout_that_halts_with_its_way_back_closed_gives_way_to_a_corrected_version() -> None:
+    estate = Estate.of(2)
+    halted_after_its_migration(estate)
+    with pytest.raises(PlanError, match="roll forward to a corrected version"):
+        back(estate)[0].roll_back()
+    assert roll_out(estate, settings(estate, "3")).status == state.SUCCEEDED
+    assert [one["status"] for one in estate.history] == [state.SUCCEEDED, state.SUPERSEDED]
+
+
+def test_rollout_whose_migration_may_still_run_gives_way_to_none_and_says_what_finishes_it() -> None:
+    estate = Estate.of(2)
+    halted_after_its_migration(estate)
+    assert estate.open_record is not None
+    estate.open_record["migrations"]["contract"]["state"] = "running"
+    with pytest.raises(PlanError, match=r"Finish it by running it again with that version\.$"):
+        roll_out(estate, settings(estate, "3"))
+    with pytest.raises(PlanError, match=r"run the rollout to 2 again to finish it\.$"):
+        back(estate)[0].roll_back()
+
+
+def test_what_an_unfinished_rollback_needs_is_the_rollback() -> None:
+    estate = rolled_out(2)
+
+    def trouble(number: int, name: str, _moment: str) -> None:
+        estate.dead_balancers = {"lb-1"} if name == "drain" else set()
+
+    one, _outside = engine(estate, settings(estate, ""), trouble)
+    assert one.roll_back().advice.endswith("Run the same command again to go on.")
+    way_on = r"\(halted\)\. Finish it: ansible-playbook mesops.platform.rollback -e rollout_service=catalog$"
+    with pytest.raises(PlanError, match=way_on):
+        roll_out(estate, settings(estate, "3"))
+
+
+def test_only_host_that_was_not_up_before_goes_back_from_a_bad_release_whatever_is_left() -> None:
+    estate = Estate.of(1)
+    estate.hosts["app-1"].running = None
+    estate.bad["2"] = "errors"
+    record = roll_out(estate, settings(estate))
+    assert record.status == state.REVERTED
+    assert running(estate) == {"app-1": "1"}
+    assert "app-1 goes back although 0 servers would be left at lb-1" in str(record.events)
+
+
+def test_host_that_was_up_before_waits_for_others_and_the_way_out_is_said() -> None:
+    estate = Estate.of(2)
+    estate.bad["2"] = "errors"
+
+    def trouble(_number: int, name: str, _moment: str) -> None:
+        if name.startswith("sample"):
+            estate.hosts["app-2"].alive = False
+
+    record = roll_out(estate, settings(estate), trouble)
+    assert record.status == state.ROLLING_BACK
+    assert record.reason.endswith(
+        "bring other servers up first, or lower it for this run with -e rollout_min_available"
+    )
+
+
+def test_what_has_left_and_what_was_found_with_a_part_of_its_share_is_named_when_nothing_comes_of_a_rollout() -> None:
+    estate = Estate.of(3)
+    estate.balancers["lb-1"]["app-2"].percent = 10
+    estate.bad["2"] = "expand-fails"
+    steps = {"expand": {"command": "bin/migrate", "reversible": True, "timeout": 60.0}}
+    record = roll_out(estate, settings(estate, migrations=steps))
+    assert record.status == state.BROKEN
+    assert "app-2 takes only a part of its share, as it was found." in record.advice
