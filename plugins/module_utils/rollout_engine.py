@@ -340,7 +340,6 @@ class Engine:
         targets = {host: record.hosts[host].target for host in hosts}
         canary = all(record.hosts[host].batch == 0 for host in hosts)
         found = self.steps.activate(targets, stop=self.settings.prove_stop and canary)
-        record.enter(hosts, state.ACTIVATED, self.world.now())
         broken = [(host, one) for host, one in found.items() if one.reason]
         if broken:
             raise ReleaseFailure(broken[0][1].gate, "; ".join(f"{host}: {one.reason}" for host, one in broken))
@@ -551,7 +550,6 @@ class Engine:
         if hosts:
             self.steps.drain(hosts, condemned=record.condemned, least=least)
             found = self.steps.activate({host: str(goals[host]) for host in hosts})
-            record.enter(hosts, state.ACTIVATED, self.world.now())
             broken.update({host: one.reason for host, one in found.items() if one.reason})
             good = [host for host in hosts if host not in broken]
             record.enter(good, state.HEALTHY, self.world.now())

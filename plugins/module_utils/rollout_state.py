@@ -105,8 +105,8 @@ class HostRecord:
     kept_at: list[str] = field(default_factory=list)
     """Load balancers where somebody else had taken it out when it left the rollout."""
     let_in_at: list[str] = field(default_factory=list)
-    """Load balancers where it has traffic although its phase says that it is out: others do not see it up, or too few
-    others would be left there."""
+    """Load balancers where the rollout has let it in since its drain, or where it had to stay in. Its phase may yet say
+    that it is out, as others do not see it up or the store did not hear of it."""
     way_closed: str = ""
     """The migration of an earlier release, such as "expand of 3", that closes the host's way back."""
 
@@ -218,11 +218,12 @@ class Record:
             host.phase = phase
             host.history.append([phase, round(at, 3)])
 
-    def withdraw(self, names: Iterable[str], phases: Mapping[str, str]) -> None:
-        """Take back the phases that hosts have entered last, for the steps that they announce were not begun."""
-        for name in names:
-            self.hosts[name].phase = phases[name]
-            self.hosts[name].history.pop()
+    def withdraw(self, before: Mapping[str, HostRecord]) -> None:
+        """Take back the phase that hosts have entered last, for the step that it announces was not begun."""
+        for name, kept in before.items():
+            host = self.hosts[name]
+            host.phase, host.let_in_at = kept.phase, kept.let_in_at
+            host.history.pop()
 
     def event(self, at: float, text: str) -> None:
         """Note what happened, for the report."""

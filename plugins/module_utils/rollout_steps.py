@@ -11,6 +11,7 @@ and none touches a server that somebody else has taken out.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from ansible_collections.mesops.platform.plugins.module_utils import rollout_state as state
 from ansible_collections.mesops.platform.plugins.module_utils.quantity import quantity
@@ -61,15 +62,17 @@ class Steps:
         self.record.updated_at = self.world.now()
         self.world.save(self.record)
 
-    def announce(self, hosts: Sequence[str], phase: str) -> None:
-        """Write that hosts enter a phase, before that is done; as long as the store has not taken it nothing is."""
-        before = {host: self.record.phase(host) for host in hosts}
+    def announce_drain(self, hosts: Sequence[str], phase: str) -> None:
+        """Write that hosts are to be taken out; as long as the store has not taken that nothing is done."""
+        before = {host: replace(self.record.hosts[host]) for host in hosts}
         self.record.enter(hosts, phase, self.world.now())
+        for host in hosts:
+            self.record.hosts[host].let_in_at = []
         try:
             self.save()
             self.check_store()
         except StoreLost:
-            self.record.withdraw(hosts, before)
+            self.record.withdraw(before)
             raise
 
     def close(self) -> None:
@@ -205,14 +208,13 @@ class Steps:
             return
         mine = [host for host in hosts if self.record.hosts[host].taken_out]
         # Written first: a run that goes on must not take them for hosts that somebody else has taken out.
-        self.announce(hosts, state.FAILED)
+        self.announce_drain(hosts, state.FAILED)
         seen = self._look()
         out, why = self.room(hosts, seen)
         if out:
             found = self.world.drain(self.where(out), patience=0, least=self.settings.least, mine=mine)
             self.check_store()
             self._others_took(found.kept)
-            self._is_out(out)
             self.world.tell("out of traffic", out)
         staying = [host for host in hosts if host not in out]
         for host in staying:
@@ -235,12 +237,11 @@ class Steps:
         mine = [host for host in hosts if record.hosts[host].taken_out]
         if any(host in kept for kept in record.kept_out.values() for host in hosts):
             self._look()
-        self.announce(hosts, state.DRAINING)
+        self.announce_drain(hosts, state.DRAINING)
         begin = self.world.clock()
         least = settings.least if least is None else least
         found = self.world.drain(self.where(hosts), patience=min(DRAIN_SLICE, deadline), least=least, mine=mine)
         self._others_took(found.kept)
-        self._is_out(hosts)
         where = self.where(hosts)
         for host in hosts:
             record.hosts[host].sessions = found.begun.get(host, 0)
@@ -278,16 +279,14 @@ class Steps:
         mine = [host for host in hosts if self.record.hosts[host].taken_out]
         where = self.where(hosts)
         found = self.world.enter(where, percent, mine=mine, save=self.record if save else None)
-        for host, down in found.down.items():
+        for host in hosts:
             # What a person then takes out there is not the rollout's drain any more.
-            self.record.hosts[host].let_in_at = [name for name in where if host in where[name] and name not in down]
+            out = {name for name in where if host in found.kept.get(name, ())} | set(found.down.get(host, ()))
+            inside = [name for name in where if host in where[name] and name not in out]
+            self.record.hosts[host].let_in_at = inside
         self.check_store()
         self._others_took(found.kept)
         return {host: dict(where) for host, where in found.down.items()}
-
-    def _is_out(self, hosts: Sequence[str]) -> None:
-        for host in hosts:
-            self.record.hosts[host].let_in_at = []
 
     def _others_took(self, kept: Mapping[str, Sequence[str]]) -> None:
         """Note the servers that somebody else has taken out since they were last looked at: they stay out."""
@@ -314,9 +313,20 @@ class Steps:
     # ----------------------------------------------------------------------------------------------------------- hosts
 
     def activate(self, versions: Mapping[str, str], stop: bool = False) -> dict[str, Activated]:
-        """Let hosts run versions; what came of it, host by host."""
+        """Let hosts run versions; what came of it, host by host.
+
+        They have entered the phase whatever ends the step, unless the store has kept it from beginning: a host of which
+        nobody knows what it runs is not put back into traffic.
+        """
         self.check_store()
-        found = self.world.activate(versions, stop=stop, save=self.record)
+        try:
+            found = self.world.activate(versions, stop=stop, save=self.record)
+        except StoreLost:
+            raise
+        except Exception:
+            self.record.enter(versions, state.ACTIVATED, self.world.now())
+            raise
+        self.record.enter(versions, state.ACTIVATED, self.world.now())
         for host, one in found.items():
             kept = self.record.hosts[host]
             kept.stop_s, kept.start_s = one.stop_s, one.start_s

@@ -198,6 +198,10 @@ KEPT: dict[str, Story] = {
         commands=(Command(version="2"), Command(version="3")),
         events=(Event("maint", 8.0, host=1), Event("drain", 0.0, during=1)),
     ),
+    "a release that nobody had judged got all traffic when the store failed while it was activated": Story(
+        releases=(Release("2", "errors"),),
+        commands=(Command(version="2", troubles=(Trouble(6, "store fails"),)),),
+    ),
     "rollouts from controllers whose clocks differ are reverted in the order in which they were": Story(
         commands=(Command(version="2", skew=7200.0), Command(version="3"), Command("rollback")),
     ),

@@ -229,9 +229,16 @@ MUTATIONS = (
         "",
     ),
     Mutation(
+        "a host that was activated counts as drained only when the store then fails",
+        STEPS,
+        "        self.record.enter(versions, state.ACTIVATED, self.world.now())\n        for host,",
+        "        self.check_store()\n"
+        "        self.record.enter(versions, state.ACTIVATED, self.world.now())\n        for host,",
+    ),
+    Mutation(
         "a host counts as drained by the rollout although the store did not take it and nothing was done",
         STEPS,
-        "            self.record.withdraw(hosts, before)\n",
+        "            self.record.withdraw(before)\n",
         "",
     ),
     Mutation(

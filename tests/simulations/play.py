@@ -270,7 +270,7 @@ class Play:
         for service in self.stores:
             mine = [run for run in self.runs if run.service == service]
             if mine:
-                last.append(self._finish(mine[-1].command, store))
+                last.append(self._finish(mine[-1].command, self.stores[service]))
         opened = {name: store.read().open_record for name, store in self.stores.items()}
         self.watch(Over(self.estate, tuple(self.runs), tuple(last), opened))
 
@@ -280,7 +280,7 @@ class Play:
         if not _over(run):
             run = self._until_done(replace(command, what="rollback", version=""))
         if "again to finish it" in run.refusal:
-            begun = str((store.read().open_record or {})["version"])
+            begun = str((store.read().open_record or {}).get("version"))
             run = self._until_done(replace(command, what="rollout", version=begun))
         frozen = run.record is not None and run.record.status == state.FROZEN
         if "roll forward to a corrected version" in run.refusal or frozen:

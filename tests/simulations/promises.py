@@ -266,6 +266,18 @@ def never_again(act: PutIn, memory: Memory) -> str | None:
     return None
 
 
+@promise("no version is put into full traffic before it is judged", PutIn)
+def judged_first(act: PutIn, memory: Memory) -> str | None:
+    """What a rollout brings gets its whole share in its host's turn, and not because the turn is broken off."""
+    record, running = act.run.record, act.estate.hosts[act.host].apps[act.run.service].running
+    if record is None or record.kind != "rollout" or record.direction == state.BACK or act.percent < 100:
+        return None
+    one = record.hosts[act.host]
+    new = running == one.target != one.previous
+    broken_off = one.phase not in (state.HEALTHY, state.IN_SERVICE, state.DONE)
+    return f"{act.host} got its whole share at {act.balancer} with {running}" if new and broken_off else None
+
+
 @promise("no version that failed is ever put into full traffic again", Ended)
 def note_failed(act: Ended, memory: Memory) -> str | None:
     """Remember what was judged, where the judgement was right."""
@@ -420,6 +432,10 @@ def _unfinished(act: Story, run: Run) -> str | None:
         # With servers that a person has taken out there may be nothing to judge by, or too few others.
         waits = any(reason in record.reason for reason in ("nobody went on", "fewer than", " inconclusive: "))
         waits = waits and any(_by_person(estate, run, host) for host in run.settings.hosts)
+        # A version that hangs and that a later one takes the place of is drained as any other; what helps is said.
+        waits |= "set its drain.on_timeout to kill" in record.reason and any(
+            estate.fault(run.service, host) == "hangs" for host in record.hosts
+        )
         return None if waits else f"{record.status} for ever: {record.reason}"
     out = [
         host
