@@ -461,3 +461,35 @@ def test_what_has_left_and_what_was_found_with_a_part_of_its_share_is_named_when
     record = roll_out(estate, settings(estate, migrations=steps))
     assert record.status == state.BROKEN
     assert "app-2 takes only a part of its share, as it was found." in record.advice
+
+
+@pytest.mark.parametrize("what", ["the store", "the program"])
+def test_host_that_was_activated_is_not_put_back_unjudged_when_something_fails_then(what: str) -> None:
+    estate = Estate.of(2)
+    one, outside = engine(estate, settings(estate))
+    activate = outside.activate
+
+    def then_fails(*given: Any, **more: Any) -> dict[str, world.Activated]:
+        found = activate(*given, **more)
+        if what == "the program":
+            raise ValueError("what nobody expected")
+        outside._error = world.StoreLost("the store gives no answer")
+        return found
+
+    outside.activate = then_fails  # type: ignore[method-assign]
+    record = one.roll_out()
+    assert (record.status, record.phase("app-1"), running(estate)["app-1"]) == (state.HALTED, state.ACTIVATED, "2")
+    assert record.advice.startswith("app-1 stays out of traffic until then.")
+    assert estate.available("lb-1") == 1
+
+
+def test_host_stays_in_traffic_when_the_store_keeps_its_activation_from_beginning() -> None:
+    estate = Estate.of(2)
+
+    def trouble(_number: int, name: str, moment: str) -> None:
+        if (name, moment) == ("activate", "before"):
+            raise world.StoreLost("the store gives no answer")
+
+    record = roll_out(estate, settings(estate), trouble)
+    assert (record.status, record.phase("app-1"), running(estate)["app-1"]) == (state.HALTED, state.PREPARED, "1")
+    assert estate.available("lb-1") == 2
