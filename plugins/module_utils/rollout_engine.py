@@ -252,6 +252,7 @@ class Engine:
         record = self.record
         batch = [host for host in self.batch if host in record.hosts]
         idle = [host for host in batch if record.phase(host) in (state.DRAINING, state.DRAINED)]
+        idle = [host for host in idle if not self._was_left_out(host)]
         if record.direction == state.FORWARD:
             back = state.PREPARED
             idle = [host for host in idle if not self._unproven(host)]
@@ -265,6 +266,11 @@ class Engine:
         record.enter([host for host in idle if host not in failed], back, self.world.now())
         inside = (back, state.DONE, state.IN_SERVICE, *state.UNTOUCHED, state.ROLLED_BACK)
         return [host for host in batch if record.phase(host) not in inside]
+
+    def _was_left_out(self, host: str) -> bool:
+        """Whether a rollout had left a host out of traffic before this drain: it may run what has failed."""
+        one = self.record.hosts[host]
+        return one.left_out or any(phase == state.FAILED for phase, _at in one.history)
 
     def _unproven(self, host: str) -> bool:
         """Whether an earlier run that was killed may have left the new version on a host that was only drained."""
@@ -437,6 +443,7 @@ class Engine:
         """Let hosts whose turn was broken off serve with what they run; those that do not come up stay out."""
         record = self.record
         self._put_back()
+        self.steps.keep_out([host for host in hosts if record.phase(host) in (state.DRAINING, state.DRAINED)])
         done = [host for host in hosts if record.phase(host) in (state.ACTIVATED, state.HEALTHY, state.IN_SERVICE)]
         if not done:
             return

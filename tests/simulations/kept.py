@@ -202,6 +202,12 @@ KEPT: dict[str, Story] = {
         releases=(Release("2", "errors"),),
         commands=(Command(version="2", troubles=(Trouble(6, "store fails"),)),),
     ),
+    "a host that was left out with a release that failed was put back when the next rollout was broken off": Story(
+        services=(Wishes(session=0.0),),
+        releases=(Release("4", "hangs"),),
+        commands=(Command(version="4", troubles=(Trouble(18, "fails"),)), Command(version="3", rides=False)),
+        events=(Event("store down", 60.2),),
+    ),
     "rollouts from controllers whose clocks differ are reverted in the order in which they were": Story(
         commands=(Command(version="2", skew=7200.0), Command(version="3"), Command("rollback")),
     ),

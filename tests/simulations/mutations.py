@@ -229,6 +229,12 @@ MUTATIONS = (
         "",
     ),
     Mutation(
+        "a host that an earlier rollout has left out is put back when the next one is broken off",
+        ENGINE,
+        "        idle = [host for host in idle if not self._was_left_out(host)]\n",
+        "",
+    ),
+    Mutation(
         "a host that was activated counts as drained only when the store then fails",
         STEPS,
         "        self.record.enter(versions, state.ACTIVATED, self.world.now())\n        for host,",

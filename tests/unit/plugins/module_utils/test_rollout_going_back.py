@@ -493,3 +493,32 @@ def test_host_stays_in_traffic_when_the_store_keeps_its_activation_from_beginnin
     record = roll_out(estate, settings(estate), trouble)
     assert (record.status, record.phase("app-1"), running(estate)["app-1"]) == (state.HALTED, state.PREPARED, "1")
     assert estate.available("lb-1") == 2
+
+
+@pytest.mark.parametrize("hosts", [2, 3])
+@pytest.mark.parametrize("ends_by", ["the store", "an abort"])
+def test_host_that_an_earlier_rollout_has_left_out_is_not_put_back_when_its_turn_is_broken_off(
+    ends_by: str, hosts: int
+) -> None:
+    estate = rolled_out(hosts)
+    one, outside = back(estate)
+    fails_on(outside, "app-1")
+    assert one.roll_back().hosts["app-1"].phase == state.FAILED
+    assert out_of_traffic(estate) == {"app-1"}
+    estate.balancers["lb-1"]["app-1"].sessions = 1
+
+    def trouble(_number: int, name: str, moment: str) -> None:
+        if (name, moment) == ("drain", "after") and ends_by == "the store":
+            raise world.StoreLost("the store gives no answer")
+        if name == "drain":
+            estate.control = outside.control = world.Control("abort", "ops@desk", "stop this")
+
+    one, outside = engine(estate, settings(estate, ""), trouble)
+    record = one.roll_back()
+    assert out_of_traffic(estate) == {"app-1"}
+    assert record.advice.startswith("app-1 stays out of traffic")
+    assert record.phase("app-1") == (state.DRAINING if ends_by == "the store" else state.FAILED)
+    # With two hosts the first run has halted, with three it has ended. No person keeps the host out: it comes back.
+    estate.balancers["lb-1"]["app-1"].sessions, estate.control = 0, None
+    assert back(estate)[0].roll_back().status == state.SUCCEEDED
+    assert (set(running(estate).values()), out_of_traffic(estate)) == ({"1"}, set())
