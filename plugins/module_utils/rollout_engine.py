@@ -443,7 +443,8 @@ class Engine:
         """Let hosts whose turn was broken off serve with what they run; those that do not come up stay out."""
         record = self.record
         self._put_back()
-        self.steps.keep_out([host for host in hosts if record.phase(host) in (state.DRAINING, state.DRAINED)])
+        drained = [host for host in hosts if record.phase(host) in (state.DRAINING, state.DRAINED)]
+        self.steps.keep_out([host for host in drained if self._was_left_out(host)])
         done = [host for host in hosts if record.phase(host) in (state.ACTIVATED, state.HEALTHY, state.IN_SERVICE)]
         if not done:
             return
