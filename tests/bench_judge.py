@@ -27,9 +27,9 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 import estate
-from ansible_collections.mesops.platform.plugins.module_utils import judge, rollout_plan, sequential
-from ansible_collections.mesops.platform.plugins.module_utils.gates import Gate, GateSpec, Verdict
-from ansible_collections.mesops.platform.plugins.module_utils.judge import (
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate import judge, sequential
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import Gate, GateSpec, Verdict
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import (
     Counts,
     ErrorLimits,
     ErrorProcess,
@@ -37,6 +37,7 @@ from ansible_collections.mesops.platform.plugins.module_utils.judge import (
     LatencyProcess,
     Phase,
 )
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import plan
 from bench_shared import table
 
 TRIALS = int(os.environ.get("JUDGE_TRIALS", "2000"))
@@ -50,9 +51,9 @@ LOADS = (10, 50, 200)
 SOAKS = (10, 60, 300)
 KNOWN = 100_000
 """Requests that the hosts had before the rollout."""
-SERVICE = rollout_plan.Service("catalog", 3000, "catalog.service", "bin/catalog", "catalog")
-ERRORS = rollout_plan.check_gates({}, SERVICE)["errors"]
-LATENCY = rollout_plan.check_gates(
+SERVICE = plan.Service("catalog", 3000, "catalog.service", "bin/catalog", "catalog")
+ERRORS = plan.check_gates({}, SERVICE)["errors"]
+LATENCY = plan.check_gates(
     {"latency": {"probe": {"type": "haproxy", "measure": "latency", "max_ratio": 1.5, "tolerance_ms": 20}, "count": 3}},
     SERVICE,
 )["latency"]
@@ -224,7 +225,7 @@ class Latency:
 
     def __init__(self, cell: Cell) -> None:
         self._cell = cell
-        limits = rollout_plan.limits_of(LATENCY.probe)
+        limits = plan.limits_of(LATENCY.probe)
         assert isinstance(limits, LatencyLimits)
         self._process = LatencyProcess(limits, cell.alpha)
         self._hung = 0
@@ -252,7 +253,7 @@ def rollout(cell: Cell, side: Errors | Latency, found: Found) -> None:
     """One whole rollout; how it ended is added to what was found."""
     found.trials += 1
     done, held, unsure = 0, False, False
-    for number, batch in enumerate(rollout_plan.sizes(cell.hosts, BATCHES)[: cell.batches]):
+    for number, batch in enumerate(plan.sizes(cell.hosts, BATCHES)[: cell.batches]):
         side.begin()
         for share, times in looks(side.spec, cell.soak):
             gate = Gate(side.spec, 0)
@@ -324,7 +325,7 @@ class Results:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._found: dict[str, list[int]] = json.loads(path.read_text()) if path.exists() else {}
-        modules = (judge, sequential, rollout_plan)
+        modules = (judge, sequential, plan)
         sources = [Path(str(module.__file__)) for module in modules] + [Path(__file__)]
         self._code = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
 

@@ -28,7 +28,7 @@ from typing import Any
 
 import bench_shared
 import estate
-from ansible_collections.mesops.platform.plugins.module_utils import program_catalog
+from ansible_collections.mesops.platform.plugins.module_utils._program import catalog
 from bench_shared import table
 
 NETWORK, PREFIX = "mesops-peers", "10.209.0"
@@ -65,14 +65,14 @@ def installed() -> tuple[Path, str]:
     raise bench_shared.LeftOut(f"{found} has no version, neither in MANIFEST.json nor in galaxy.yml; install it again")
 
 
-def pack() -> dict[str, program_catalog.Archive]:
+def pack() -> dict[str, catalog.Archive]:
     """Archives as upstream has them, of the programs in the demo estate."""
     found = {}
     for name, commands in COMMANDS.items():
         said = estate.on(SOURCE, f"{next(iter(commands.values()))} --version 2>&1")
         version = re.search(rf"^{name}, version ([\d.]+)", said, re.MULTILINE)
         assert version, said
-        archive = program_catalog.archive(name, version[1])
+        archive = catalog.archive(name, version[1])
         place = DIRECTORY / "archives" / archive.place
         place.mkdir(parents=True)
         with tarfile.open(place / archive.file, "w:gz", compresslevel=1) as sink:
@@ -110,7 +110,7 @@ def served() -> Iterator[str]:
         server.server_close()
 
 
-def plays(archives: dict[str, program_catalog.Archive], mirror: str) -> dict[str, list[dict[str, Any]]]:
+def plays(archives: dict[str, catalog.Archive], mirror: str) -> dict[str, list[dict[str, Any]]]:
     """One play of each side: an exporter, Prometheus that scrapes it, Alertmanager, and each side's own rules."""
     roles = ("node_exporter", "prometheus", "alertmanager")
     theirs: dict[str, Any] = {

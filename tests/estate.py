@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from ansible_collections.mesops.platform.plugins.module_utils import http_direct
+from ansible_collections.mesops.platform.plugins.module_utils._core import http_direct
 
 from demo.load.audit import Audit, compare, fetch
 from demo.load.background import BackgroundLoad

@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
-from ansible_collections.mesops.platform.plugins.module_utils import release_archive
+from ansible_collections.mesops.platform.plugins.module_utils._release import archives
 
 MODULE = "mesops.platform.app_release"
 
@@ -33,10 +33,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             return result
         try:
             source = self._source(str(arguments["artifact"]))
-            found = release_archive.sha256(source)
+            found = archives.sha256(source)
         except (AnsibleError, OSError) as error:
             reason = getattr(error, "strerror", None) or "there is no such file"
-            shown = release_archive.without_credentials(str(arguments["artifact"]))
+            shown = archives.without_credentials(str(arguments["artifact"]))
             return _failed(
                 result,
                 f"artifact {shown} cannot be read on the controller: {reason}; "

@@ -12,14 +12,20 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.mesops.platform.plugins.module_utils import probes
-from ansible_collections.mesops.platform.plugins.module_utils.gates import Gate, GateError, GateSpec, Verdict, combine
-from ansible_collections.mesops.platform.plugins.module_utils.judge import JudgeError
-from ansible_collections.mesops.platform.plugins.module_utils.rollout_evidence import Evidence
-from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import limits_of
-from ansible_collections.mesops.platform.plugins.module_utils.rollout_world import SampleRequest
-from ansible_collections.mesops.platform.plugins.plugin_utils.live_output import show_at_once
-from ansible_collections.mesops.platform.plugins.plugin_utils.samples import Samples
+from ansible_collections.mesops.platform.plugins.module_utils._probe import probes
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import (
+    Gate,
+    GateError,
+    GateSpec,
+    Verdict,
+    combine,
+)
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import JudgeError
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.evidence import Evidence
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import limits_of
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.samples import Samples
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.screen import show_at_once
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import SampleRequest
 
 MODULE = "mesops.platform.health_gate"
 OPTIONS = ("gates", "probes")

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.mesops.platform.plugins.module_utils import archive_source, program_catalog
-from ansible_collections.mesops.platform.plugins.module_utils.release_archive import Refused
+from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
+from ansible_collections.mesops.platform.plugins.module_utils._program import catalog, upstream
 
 MODULE = "mesops.platform.program"
 CACHE = "~/.cache/mesops/artifacts"
@@ -29,15 +29,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             return result
         previous, pinned = result.pop("previous", ""), result.pop("pinned", "")
         machine = result.pop("machine")
-        archive = program_catalog.archive(str(arguments["name"]), str(arguments.get("version") or ""), machine)
+        archive = catalog.archive(str(arguments["name"]), str(arguments.get("version") or ""), machine)
         try:
-            found = archive_source.find(
+            found = upstream.find(
                 archive,
                 cache=str(arguments.get("cache") or CACHE),
                 mirror=str(arguments.get("mirror") or ""),
                 pinned=pinned,
             )
-        except archive_source.Unavailable as error:
+        except upstream.Unavailable as error:
             answer = {"available": False, "reason": str(error), "version": "", "previous": previous}
             if _true(arguments.get("required", True)):
                 way_out = "Put it there, or set mesops_artifact_mirror to an address or a directory that has it."

@@ -16,24 +16,23 @@ from typing import Any
 from ansible import constants as C
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.mesops.platform.plugins.module_utils import rollout_report as report
-from ansible_collections.mesops.platform.plugins.module_utils import rollout_state as state
-from ansible_collections.mesops.platform.plugins.module_utils.rollout_begin import Decision
-from ansible_collections.mesops.platform.plugins.module_utils.rollout_engine import Engine
-from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import PlanError
-from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import Record
-from ansible_collections.mesops.platform.plugins.module_utils.rollout_watch import fill_probe, place_of
-from ansible_collections.mesops.platform.plugins.module_utils.rollout_world import (
+from ansible_collections.mesops.platform.plugins.module_utils._record import state
+from ansible_collections.mesops.platform.plugins.module_utils._record.state import Record
+from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import ControllerGone
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import report, setup
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.begin import Decision
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.engine import Engine
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.estate_world import EstateWorld
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.screen import show_at_once
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.watch import fill_probe, place_of
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import (
     BalancerTrouble,
     LockLost,
     Opened,
     SampleRequest,
     StoreLost,
 )
-from ansible_collections.mesops.platform.plugins.plugin_utils import rollout_setup as setup
-from ansible_collections.mesops.platform.plugins.plugin_utils.fleet import ControllerGone
-from ansible_collections.mesops.platform.plugins.plugin_utils.live_output import show_at_once
-from ansible_collections.mesops.platform.plugins.plugin_utils.live_world import LiveWorld
 
 DISPLAY = Display()
 show_at_once()
@@ -93,7 +92,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             found.update(_kept_out(record, kept, fails=wanted != "configured"))
         return {**result, **found}
 
-    def _take_configuration(self, world: LiveWorld, by_site: bool) -> dict[str, Any] | None:
+    def _take_configuration(self, world: EstateWorld, by_site: bool) -> dict[str, Any] | None:
         """Set the world to a changed configuration alone; the task's result where there is nothing to roll out."""
         settings = world.settings
         if settings.version:
@@ -131,7 +130,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     # ----------------------------------------------------------------------------------------------------------- plan
 
-    def _plan(self, world: LiveWorld, engine: Engine, kind: str) -> dict[str, Any]:
+    def _plan(self, world: EstateWorld, engine: Engine, kind: str) -> dict[str, Any]:
         """What a run would do now; reads the store without its lock, hosts and load balancers, samples gates once."""
         stored = world.store.read()
         facts = []
@@ -154,7 +153,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         }
 
     @staticmethod
-    def _manifest(world: LiveWorld, record: Record) -> dict[str, Any]:
+    def _manifest(world: EstateWorld, record: Record) -> dict[str, Any]:
         """What the release carries; PlanError where it could not be installed."""
         targets = {host: one.target for host, one in record.hosts.items() if one.phase != state.DONE}
         prepared = world.prepare(targets, check=True) if targets else {}
@@ -164,7 +163,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return next((dict(one.manifest) for one in prepared.values()), {})
 
     @staticmethod
-    def _samples(world: LiveWorld, hosts: Sequence[str]) -> list[str]:
+    def _samples(world: EstateWorld, hosts: Sequence[str]) -> list[str]:
         """What the gates say now, of hosts that still run what they ran before; numbers have no history yet."""
         requests = []
         for name, spec in world.settings.gates.items():

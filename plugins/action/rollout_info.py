@@ -11,12 +11,11 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.mesops.platform.plugins.module_utils import rollout_report as report
-from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import PlanError
-from ansible_collections.mesops.platform.plugins.module_utils.rollout_world import StoreLost
-from ansible_collections.mesops.platform.plugins.plugin_utils import rollout_setup as setup
-from ansible_collections.mesops.platform.plugins.plugin_utils.fleet import Answer, Call
-from ansible_collections.mesops.platform.plugins.plugin_utils.live_world import LiveWorld, node_of
+from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import Answer, Call
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import report, setup
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.estate_world import EstateWorld, node_of
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import StoreLost
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -37,7 +36,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return {**result, **found, "changed": False}
 
     @staticmethod
-    def _look(world: LiveWorld, patroni: list[str]) -> dict[str, Any]:
+    def _look(world: EstateWorld, patroni: list[str]) -> dict[str, Any]:
         nodes, balancers = world.look()
         try:
             stored: Mapping[str, Any] = world.store.read()

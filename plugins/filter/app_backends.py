@@ -9,7 +9,7 @@ from typing import Any, Callable
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.mesops.platform.plugins.filter.app_service_plan import complete, service_errors
-from ansible_collections.mesops.platform.plugins.module_utils import rollout_plan as plan
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import plan
 
 DOCUMENTATION = r"""
 name: app_backends

@@ -10,10 +10,11 @@ import re
 import shlex
 from typing import Any, Callable
 
-from ansible_collections.mesops.platform.plugins.module_utils import probe_spec, release_configuration, release_store
-from ansible_collections.mesops.platform.plugins.module_utils import rollout_plan as plan
-from ansible_collections.mesops.platform.plugins.module_utils.release_archive import Refused
-from ansible_collections.mesops.platform.plugins.plugin_utils.service_unit import unit_text
+from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
+from ansible_collections.mesops.platform.plugins.module_utils._probe import spec
+from ansible_collections.mesops.platform.plugins.module_utils._release import configurations, releases
+from ansible_collections.mesops.platform.plugins.plugin_utils._model.service_unit import unit_text
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import plan
 
 DOCUMENTATION = r"""
 name: app_service_plan
@@ -242,8 +243,8 @@ def _host(value: Any) -> bool:
 
 def _status(value: Any) -> bool:
     try:
-        return not isinstance(value, bool) and bool(probe_spec.statuses(value, ""))
-    except probe_spec.ProbeError:
+        return not isinstance(value, bool) and bool(spec.statuses(value, ""))
+    except spec.ProbeError:
         return False
 
 
@@ -305,7 +306,7 @@ def service_errors(name: str, given: Any) -> list[str]:
     """One sentence for each mistake in one of the services."""
     where = f"app_services.{name}"
     try:
-        release_store.check_service(name)
+        releases.check_service(name)
     except Refused as why:
         return [f"{why}."]
     if name in TAKEN or name.startswith(TAKEN_BEGINNINGS):
@@ -379,8 +380,8 @@ def _check_release(where: str, release: dict[str, Any]) -> list[str]:
     if unknown:
         return [f"{where}.release has unknown keys {', '.join(unknown)}; known are {', '.join(keys)}."]
     try:
-        release_store.check_version(release["version"])
-        release_store.check_checksum(release["checksum"])
+        releases.check_version(release["version"])
+        releases.check_checksum(release["checksum"])
     except Refused as why:
         return [f"{where}.release: {why}."]
     return []
@@ -408,7 +409,7 @@ def sandbox_lines(overrides: dict[str, Any]) -> list[str]:
 
 def status_text(value: Any) -> str:
     """Ranges of HTTP statuses as one text, which a probe and HAProxy read alike: 200-299,304."""
-    ranges = probe_spec.statuses(value, "readiness_status")
+    ranges = spec.statuses(value, "readiness_status")
     return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in ranges)
 
 
@@ -431,8 +432,8 @@ def complete(name: str, given: dict[str, Any], host: str) -> dict[str, Any]:
         "host": host,
         "home": f"/opt/{name}",
         "unit": f"{name}.service",
-        "unit_file": release_configuration.unit_file(name),
-        "environment_file": release_configuration.environment_file(name),
+        "unit_file": configurations.unit_file(name),
+        "environment_file": configurations.environment_file(name),
         "exec_start": f"/opt/{name}/current/" + service["command"].strip().replace("%", "%%"),
         "limits": [f"{LIMITS[key]}={limits[key]}" for key in LIMITS if key in limits],
         "capabilities": "CAP_NET_BIND_SERVICE" if service["port"] < 1024 else "",

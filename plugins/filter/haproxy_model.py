@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Callable
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.mesops.platform.plugins.module_utils import haproxy_model as core
+from ansible_collections.mesops.platform.plugins.plugin_utils._model import haproxy
 
 DOCUMENTATION = r"""
 name: haproxy_model
@@ -64,8 +64,8 @@ def haproxy_model(
 ) -> dict[str, Any]:
     """Validate and normalise."""
     try:
-        return core.build(services, frontends, {} if extra is None else extra, hostvars, settings)
-    except core.ModelError as error:
+        return haproxy.build(services, frontends, {} if extra is None else extra, hostvars, settings)
+    except haproxy.ModelError as error:
         raise AnsibleFilterError(str(error)) from error
 
 

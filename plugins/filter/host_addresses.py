@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ansible_collections.mesops.platform.plugins.module_utils.host_address import host_address
+from ansible_collections.mesops.platform.plugins.plugin_utils._model.address import host_address
 
 DOCUMENTATION = r"""
 name: host_addresses

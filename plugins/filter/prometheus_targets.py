@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.mesops.platform.plugins.module_utils.host_address import host_address
+from ansible_collections.mesops.platform.plugins.plugin_utils._model.address import host_address
 
 DOCUMENTATION = r"""
 name: prometheus_targets

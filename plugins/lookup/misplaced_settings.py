@@ -41,7 +41,7 @@ from typing import Any
 
 from ansible.plugins.lookup import LookupBase
 from ansible.utils.vars import load_extra_vars
-from ansible_collections.mesops.platform.plugins.module_utils import rollout_plan as plan
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import plan
 
 
 def misplaced(variables: Mapping[str, Any], of_this_run: Mapping[str, Any], services: Sequence[str]) -> list[str]:

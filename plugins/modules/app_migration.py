@@ -111,9 +111,10 @@ import time
 from collections.abc import Sequence
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mesops.platform.plugins.module_utils import app_migration, release_store, rollout_fence
-from ansible_collections.mesops.platform.plugins.module_utils.release_archive import Refused
-from ansible_collections.mesops.platform.plugins.module_utils.rollout_fence import Fence, Fenced
+from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
+from ansible_collections.mesops.platform.plugins.module_utils._record import fencing
+from ansible_collections.mesops.platform.plugins.module_utils._record.fencing import Fence, Fenced
+from ansible_collections.mesops.platform.plugins.module_utils._release import migration, releases
 
 
 def main() -> None:
@@ -129,7 +130,7 @@ def main() -> None:
             "unit": {"type": "str"},
             "configuration_digest": {"type": "str"},
             "root": {"type": "path", "default": "/opt"},
-            **rollout_fence.ARGUMENTS,
+            **fencing.ARGUMENTS,
         },
         supports_check_mode=True,
     )
@@ -140,26 +141,26 @@ def main() -> None:
         return int(rc), str(out), str(err)
 
     try:
-        step = app_migration.Step(
-            service=release_store.check_service(params["service"]),
+        step = migration.Step(
+            service=releases.check_service(params["service"]),
             unit=params["unit"] or f"{params['service']}.service",
-            version=release_store.check_version(params["version"]),
+            version=releases.check_version(params["version"]),
             name=params["step"],
             command=params["command"],
             timeout=params["timeout"],
             root=params["root"],
             configuration=params["configuration_digest"] or "",
         )
-        app_migration.check(step, params["wait"])
+        migration.check(step, params["wait"])
         fence = Fence.of(step.service, params)
         fence.claim(write=not module.check_mode)
-        runner = app_migration.Runner(step, run, time.monotonic, time.sleep, fence.check)
+        runner = migration.Runner(step, run, time.monotonic, time.sleep, fence.check)
         if module.check_mode:
             module.exit_json(changed=True, step_state=runner.look(params["wait"]).state)
         result = runner.carry_out(params["wait"])
     except Fenced as why:
         module.fail_json(msg=str(why), fenced=True)
-    except app_migration.Silent as why:
+    except migration.Silent as why:
         module.fail_json(msg=f"{why}.")
     except Refused as why:
         module.fail_json(msg=f"{why}.", step_state="refused")

@@ -364,22 +364,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ansible_collections.mesops.platform.plugins.module_utils import (
-    probes,
-    release_archive,
-    release_configuration,
-    release_store,
-    release_unit,
-    rollout_fence,
-)
-from ansible_collections.mesops.platform.plugins.module_utils.quiet_module import QuietModule
-from ansible_collections.mesops.platform.plugins.module_utils.release_archive import (
-    Refused,
-    is_url,
-    without_credentials,
-)
-from ansible_collections.mesops.platform.plugins.module_utils.release_configuration import Configuration
-from ansible_collections.mesops.platform.plugins.module_utils.rollout_fence import Fence, Fenced
+from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
+from ansible_collections.mesops.platform.plugins.module_utils._core.quiet_module import QuietModule
+from ansible_collections.mesops.platform.plugins.module_utils._probe import probes
+from ansible_collections.mesops.platform.plugins.module_utils._record import fencing
+from ansible_collections.mesops.platform.plugins.module_utils._record.fencing import Fence, Fenced
+from ansible_collections.mesops.platform.plugins.module_utils._release import archives, configurations, releases, units
+from ansible_collections.mesops.platform.plugins.module_utils._release.archives import is_url, without_credentials
+from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import Configuration
 
 MIB = 1 << 20
 LOCK_SECONDS = 300
@@ -425,7 +417,7 @@ ARGUMENTS: dict[str, Any] = {
     "shared_owner": {"type": "str"},
     "max_size_mb": {"type": "int", "default": 2048},
     "reserve_mb": {"type": "int", "default": 256},
-    **rollout_fence.ARGUMENTS,
+    **fencing.ARGUMENTS,
 }
 
 
@@ -453,10 +445,10 @@ def given_configuration(params: dict[str, Any]) -> Configuration | None:
     return Configuration.of(given["environment"], given["unit"]) if given is not None else None
 
 
-def wanted_digest(params: dict[str, Any], store: release_store.Store) -> str:
+def wanted_digest(params: dict[str, Any], store: releases.Store) -> str:
     """The digest of the configuration that is asked for, or nothing."""
     digest, given = params["configuration_digest"] or "", given_configuration(params)
-    if digest and not release_configuration.DIGEST.fullmatch(digest):
+    if digest and not configurations.DIGEST.fullmatch(digest):
         raise Refused(f"configuration_digest {digest[:80]!r} is none; take it from the result of this module")
     found = store.shelf.name(given)
     if not digest or digest in (found, *store.shelf.stored()):
@@ -469,20 +461,20 @@ def wanted_digest(params: dict[str, Any], store: release_store.Store) -> str:
     )
 
 
-def request_of(params: dict[str, Any], store: release_store.Store) -> release_store.Request:
+def request_of(params: dict[str, Any], store: releases.Store) -> releases.Request:
     """The checked request."""
-    release_store.check_service(params["service"])
-    protected = map(release_configuration.version_of, params["protect"])
+    releases.check_service(params["service"])
+    protected = map(configurations.version_of, params["protect"])
     for version in (params["version"], *protected):
         if version is not None:
-            release_store.check_version(version)
+            releases.check_version(version)
     for option, least in (("keep", 1), ("max_size_mb", 1), ("reserve_mb", 0)):
         if params[option] < least:
             raise Refused(f"{option} {params[option]} is too small; give {least} or more")
-    return release_store.Request(
+    return releases.Request(
         state=params["state"],
         version=params["version"],
-        checksum=release_store.check_checksum(params["checksum"]) if params["checksum"] else None,
+        checksum=releases.check_checksum(params["checksum"]) if params["checksum"] else None,
         has_artifact=params["artifact"] is not None,
         keep=params["keep"],
         protect=tuple(params["protect"]),
@@ -503,11 +495,11 @@ def _id(module: QuietModule, database: Any, field: str, name: str) -> int:
         raise Refused(f"{field[3:]} {name!r} does not exist on this host; create it first") from error
 
 
-def store_of(module: QuietModule) -> release_store.Store:
+def store_of(module: QuietModule) -> releases.Store:
     """The store that the options describe."""
     params = module.params
     shared = params["shared_owner"]
-    return release_store.Store(
+    return releases.Store(
         root=params["root"],
         service=params["service"],
         uid=_id(module, pwd.getpwnam, "pw_uid", params["owner"]),
@@ -523,7 +515,7 @@ def store_of(module: QuietModule) -> release_store.Store:
 def fetch(module: QuietModule, url: str) -> str:
     """Bring a URL's content to a temporary file."""
     # Its imports take 20 ms, which every other run is spared.
-    from ansible_collections.mesops.platform.plugins.module_utils import http_download  # noqa: PLC0415
+    from ansible_collections.mesops.platform.plugins.module_utils._core import http_download  # noqa: PLC0415
 
     limit = module.params["max_size_mb"] * MIB
     try:
@@ -539,13 +531,13 @@ def fetch(module: QuietModule, url: str) -> str:
 
 
 def judge(
-    module: QuietModule, store: release_store.Store, path: str, word: str | None
-) -> tuple[release_archive.Tree, dict[str, Any]]:
+    module: QuietModule, store: releases.Store, path: str, word: str | None
+) -> tuple[archives.Tree, dict[str, Any]]:
     """Check everything that can be checked before the first change; the archive's members, and its manifest."""
     params = module.params
-    name, wanted = shown(params["artifact"]), release_store.check_checksum(params["checksum"])
+    name, wanted = shown(params["artifact"]), releases.check_checksum(params["checksum"])
     try:
-        found = release_archive.sha256(path)
+        found = archives.sha256(path)
     except OSError as error:
         raise Refused(f"artifact {path} cannot be read: {error.strerror}") from error
     if found != wanted:
@@ -554,18 +546,18 @@ def judge(
             "name the right file, or correct the checksum if the file is right"
         )
     try:
-        tree = release_archive.inspect(path, params["max_size_mb"] * MIB, release_store.MARKER)
+        tree = archives.inspect(path, params["max_size_mb"] * MIB, releases.MARKER)
         if word is not None:
-            release_archive.check_command(tree, word)
-        told = release_archive.read_member(path, tree, release_store.MANIFEST)
-        manifest = {} if told is None else release_store.parse_manifest(told, f"its {release_store.MANIFEST}")
+            archives.check_command(tree, word)
+        told = archives.read_member(path, tree, releases.MANIFEST)
+        manifest = {} if told is None else releases.parse_manifest(told, f"its {releases.MANIFEST}")
     except Refused as why:
         raise Refused(f"artifact {name} is refused: {why}") from why
     store.check_room(tree, params["reserve_mb"] * MIB)
     return tree, manifest
 
 
-def runner_of(module: QuietModule) -> release_unit.Runner:
+def runner_of(module: QuietModule) -> units.Runner:
     """The service's unit on this host."""
 
     def run(command: Sequence[str]) -> tuple[int, str, str]:
@@ -576,11 +568,11 @@ def runner_of(module: QuietModule) -> release_unit.Runner:
         return int(rc), str(out), str(err)
 
     tools = probes.real_tools(run)
-    machine = release_unit.Machine(run, lambda probe: probes.take(probe, tools), time.monotonic, time.sleep)
-    return release_unit.Runner(machine, str(module.params["unit"]))
+    machine = units.Machine(run, lambda probe: probes.take(probe, tools), time.monotonic, time.sleep)
+    return units.Runner(machine, str(module.params["unit"]))
 
 
-def ready_of(params: dict[str, Any]) -> release_unit.Ready:
+def ready_of(params: dict[str, Any]) -> units.Ready:
     """What proves that the release serves, checked."""
     given = params["ready"] or {}
     for kind in ("until", "once"):
@@ -589,13 +581,13 @@ def ready_of(params: dict[str, Any]) -> release_unit.Ready:
                 probes.check(probe, f"ready.{kind}.{name}")
             except probes.ProbeError as why:
                 raise Refused(str(why).rstrip(".")) from why
-    return release_unit.Ready(**given)
+    return units.Ready(**given)
 
 
 def run(module: QuietModule) -> dict[str, Any]:
     """One run: read, plan, judge, apply, restart. The lock is not held while a unit is waited for."""
     params = module.params
-    release_store.check_service(params["service"])
+    releases.check_service(params["service"])
     word, store = first_word(params["command"]), store_of(module)
     ready_of(params)
     fence = Fence.of(params["service"], params)
@@ -613,13 +605,13 @@ def run(module: QuietModule) -> dict[str, Any]:
 
 
 def _change(
-    module: QuietModule, word: str | None, store: release_store.Store
-) -> tuple[dict[str, Any], release_store.Plan | None]:
+    module: QuietModule, word: str | None, store: releases.Store
+) -> tuple[dict[str, Any], releases.Plan | None]:
     """Change the releases on disk; no plan when the artifact has to be brought first."""
     params = module.params
     request, given = request_of(params, store), given_configuration(params)
-    differs = release_configuration.difference(store.shelf.in_force(), given) if given is not None else None
-    plan = release_store.make_plan(store.read(), request, store.base, release_store.utc_now())
+    differs = configurations.difference(store.shelf.in_force(), given) if given is not None else None
+    plan = releases.make_plan(store.read(), request, store.base, releases.utc_now())
     artifact, tree = params["artifact"], None
     manifest: dict[str, Any] = {}
     if plan.install is not None:
@@ -640,7 +632,7 @@ def _change(
         "artifact_needed": False,
         "configuration": {
             **_configurations(store, plan, request.configuration),
-            **asdict(differs or release_configuration.Difference()),
+            **asdict(differs or configurations.Difference()),
         },
         "actions": list(plan.actions),
         "diff": {"before": plan.before.view(), "after": plan.after.view()},
@@ -650,13 +642,13 @@ def _change(
     return result, plan
 
 
-def _configurations(store: release_store.Store, plan: release_store.Plan, wanted: str) -> dict[str, Any]:
+def _configurations(store: releases.Store, plan: releases.Plan, wanted: str) -> dict[str, Any]:
     """Digests; while none are kept, and so in a dry run before the first, there are none that mean anything later."""
     kept = store.shelf.kept
     return {
         "kept": kept,
         "current": plan.after.configuration if kept else "",
-        "previous": release_configuration.parted(plan.after.previous_name or "")[1],
+        "previous": configurations.parted(plan.after.previous_name or "")[1],
         "running": "",
         "wanted": wanted if kept else "",
     }
@@ -667,9 +659,9 @@ def _monotonic(at: float) -> float:
     return at - time.time() + time.monotonic()
 
 
-def _running_configuration(store: release_store.Store, unit: release_unit.Unit, plan: release_store.Plan) -> str:
+def _running_configuration(store: releases.Store, unit: units.Unit, plan: releases.Plan) -> str:
     """The configuration that the process of a unit was started with, as far as it can be told."""
-    told = release_configuration.running_configuration(unit.pid) if unit.pid else ""
+    told = configurations.running_configuration(unit.pid) if unit.pid else ""
     changed_at = _monotonic(time.time() if plan.enforce else store.shelf.changed_at())
     return unit.configuration(told, plan.after.configuration, changed_at) if plan.after.kept else ""
 
@@ -677,8 +669,8 @@ def _running_configuration(store: release_store.Store, unit: release_unit.Unit, 
 def serve(
     module: QuietModule,
     manage: bool,
-    store: release_store.Store,
-    plan: release_store.Plan,
+    store: releases.Store,
+    plan: releases.Plan,
     result: dict[str, Any],
     *,
     fence: Fence,
@@ -688,7 +680,7 @@ def serve(
     unit, current = runner.read(), str(plan.after.current)
     if not unit.exists:
         return
-    running = release_store.running_version(store, unit.pid) if unit.pid else None
+    running = releases.running_version(store, unit.pid) if unit.pid else None
     result["running"] = running
     configured = _running_configuration(store, unit, plan)
     result["configuration"]["running"] = configured
@@ -700,29 +692,29 @@ def serve(
     if stale:
         result["changed"] = True
         result["actions"].append(f"restart {runner.name}")
-        result["diff"]["before"]["running"] = release_configuration.joined(running, configured)
+        result["diff"]["before"]["running"] = configurations.joined(running, configured)
         result["diff"]["after"]["running"] = plan.after.name
     if module.check_mode:
         return
-    secret = release_configuration.secrets_of(store.shelf.in_force())
+    secret = configurations.secrets_of(store.shelf.in_force())
     try:
         started = _start(runner, unit, ready if module.params["ready"] else None, current, stale=stale, fence=fence)
-    except release_unit.NotReady as why:
-        raise release_unit.NotReady(why.gate, release_configuration.masked(str(why), secret)) from why
-    result["started"] = release_configuration.masked(asdict(started), secret)
+    except units.NotReady as why:
+        raise units.NotReady(why.gate, configurations.masked(str(why), secret)) from why
+    result["started"] = configurations.masked(asdict(started), secret)
 
 
 def _start(
-    runner: release_unit.Runner,
-    unit: release_unit.Unit,
-    ready: release_unit.Ready | None,
+    runner: units.Runner,
+    unit: units.Unit,
+    ready: units.Ready | None,
     current: str,
     *,
     stale: bool,
     fence: Fence,
-) -> release_unit.Started:
+) -> units.Started:
     """Let the unit run what is current, if it does not yet, and prove what is to be proven."""
-    started = release_unit.Started()
+    started = units.Started()
     if stale:
         fence.check()
         runner.restart(unit, current, started)
@@ -748,7 +740,7 @@ def main() -> None:
         module.fail_json(msg=str(why))
     except Fenced as why:
         module.fail_json(msg=str(why), fenced=True)
-    except release_unit.NotReady as why:
+    except units.NotReady as why:
         module.fail_json(msg=str(why), gate=why.gate)
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""

@@ -84,9 +84,9 @@ lock:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mesops.platform.plugins.module_utils import archive_source, program_catalog
-from ansible_collections.mesops.platform.plugins.module_utils.quantity import quantity
-from ansible_collections.mesops.platform.plugins.module_utils.release_archive import Refused
+from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
+from ansible_collections.mesops.platform.plugins.module_utils._core.quantity import quantity
+from ansible_collections.mesops.platform.plugins.module_utils._program import catalog, upstream
 
 
 def main() -> None:
@@ -105,19 +105,19 @@ def main() -> None:
     if module.check_mode:
         module.exit_json(changed=False, files=[], missing=[], lock="")
     found, missing = [], []
-    for name in given["programs"] or sorted(program_catalog.PROGRAMS):
+    for name in given["programs"] or sorted(catalog.PROGRAMS):
         for machine in given["architectures"]:
             try:
-                archive = program_catalog.archive(name, str(given["versions"].get(name, "")), machine)
-                one = archive_source.find(archive, cache=given["directory"], mirror=given["mirror"])
+                archive = catalog.archive(name, str(given["versions"].get(name, "")), machine)
+                one = upstream.find(archive, cache=given["directory"], mirror=given["mirror"])
                 found.append((archive, one))
-            except (Refused, archive_source.Unavailable, program_catalog.UnknownProgram, OSError) as error:
+            except (Refused, upstream.Unavailable, catalog.UnknownProgram, OSError) as error:
                 missing.append(str(error))
     result = {
         "changed": any(one.source != "cache" for _archive, one in found),
         "files": [f"{archive.place}/{archive.file}" for archive, _one in found],
         "missing": missing,
-        "lock": archive_source.write_lock(given["directory"], found) if found else "",
+        "lock": upstream.write_lock(given["directory"], found) if found else "",
     }
     if missing:
         module.fail_json(msg=f"{quantity(len(missing), 'archive')} could not be had: {'; '.join(missing)}.", **result)

@@ -216,9 +216,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from ansible_collections.mesops.platform.plugins.module_utils import daemon as core
-from ansible_collections.mesops.platform.plugins.module_utils import daemon_files
-from ansible_collections.mesops.platform.plugins.module_utils.quiet_module import QuietModule
+from ansible_collections.mesops.platform.plugins.module_utils._core.quiet_module import QuietModule
+from ansible_collections.mesops.platform.plugins.module_utils._daemon import layout, units
 
 UNITS = "/etc/systemd/system"
 
@@ -230,18 +229,18 @@ def group_id(name: str, check_mode: bool) -> int | None:
     except KeyError:
         if check_mode:
             return None
-        raise daemon_files.FilesError(f"There is no group {name}; install what brings it first") from None
+        raise layout.FilesError(f"There is no group {name}; install what brings it first") from None
 
 
-def make_files(module: QuietModule) -> daemon_files.Made:
+def make_files(module: QuietModule) -> layout.Made:
     """Make what the arguments want on disk."""
     params, check_mode = module.params, module.check_mode
     group = group_id(params["group"], check_mode)
     wanted = [
-        daemon_files.File(
+        layout.File(
             one["path"],
             one["content"],
-            daemon_files.parse_mode(one["mode"], one["path"]),
+            layout.parse_mode(one["mode"], one["path"]),
             group_id(one["group"], check_mode) if one["group"] else group,
             one["validate"],
             one["secret"],
@@ -250,14 +249,14 @@ def make_files(module: QuietModule) -> daemon_files.Made:
     ]
     if params["unit"] is not None:
         path = os.path.join(UNITS, params["name"])
-        wanted.append(daemon_files.File(path, params["unit"], 0o644, group_id("root", check_mode)))
+        wanted.append(layout.File(path, params["unit"], 0o644, group_id("root", check_mode)))
 
     def run(command: Sequence[str]) -> tuple[int, str, str]:
         status, out, err = module.run_command(list(command))
         return int(status), str(out), str(err)
 
-    return daemon_files.make(
-        [daemon_files.Directory(path, group) for path in params["directories"]],
+    return layout.make(
+        [layout.Directory(path, group) for path in params["directories"]],
         wanted,
         run=run,
         scratch=module.tmpdir,
@@ -311,7 +310,7 @@ def main() -> None:
     )
     try:
         made = make_files(module)
-    except daemon_files.FilesError as error:
+    except layout.FilesError as error:
         module.fail_json(msg=f"{error}.")
     except OSError as error:
         module.fail_json(msg=f"A file of {module.params['name']} could not be made: {error}.")
@@ -330,32 +329,32 @@ def run_unit(module: QuietModule, result: dict[str, Any]) -> None:
     def systemctl(*arguments: str) -> str:
         rc, out, err = module.run_command(["systemctl", *arguments])
         if rc != 0:
-            raise core.DaemonError(f"systemctl {' '.join(arguments)} failed: {(err or out).strip()}")
+            raise units.DaemonError(f"systemctl {' '.join(arguments)} failed: {(err or out).strip()}")
         return str(out)
 
-    def read() -> core.Unit:
+    def read() -> units.Unit:
         boot_time = time.time() - time.clock_gettime(time.CLOCK_MONOTONIC)
-        return core.parse_unit(name, systemctl("show", name, "--property", ",".join(core.PROPERTIES)), boot_time)
+        return units.parse_unit(name, systemctl("show", name, "--property", ",".join(units.PROPERTIES)), boot_time)
 
     def journal() -> str:
-        command = ["journalctl", "--unit", name, "--lines", str(core.JOURNAL_LINES), "--no-pager", "--output", "cat"]
+        command = ["journalctl", "--unit", name, "--lines", str(units.JOURNAL_LINES), "--no-pager", "--output", "cat"]
         return str(module.run_command(command)[1]).strip()
 
     def changed_at(paths: Sequence[str]) -> float:
         # What a dry run would have written is newer than whatever runs.
         would_change = module.check_mode and set(paths).intersection(result["made"])
-        return math.inf if would_change else core.newest_change(paths)
+        return math.inf if would_change else units.newest_change(paths)
 
     try:
         before = read()
-        plan = core.plan(
+        plan = units.plan(
             before,
             state=params["state"],
             enabled=params["enabled"],
             on_change=params["on_change"],
             changed_at=changed_at(watched),
             reload_at=changed_at(params["reload_files"]),
-            unread=core.unread_files(before, watched),
+            unread=units.unread_files(before, watched),
         )
         running = params["state"] == "started"
         wanted = {
@@ -375,11 +374,11 @@ def run_unit(module: QuietModule, result: dict[str, Any]) -> None:
             if running and params["ready"]:
                 ready = params["ready"]
                 probe = (
-                    core.http_probe(ready["url"], ready["status"], ready["within"], ready["host"])
+                    units.http_probe(ready["url"], ready["status"], ready["within"], ready["host"])
                     if ready["url"]
-                    else core.tcp_probe(ready["tcp"], ready["within"])
+                    else units.tcp_probe(ready["tcp"], ready["within"])
                 )
-                result["ready_after"] = core.wait_ready(
+                result["ready_after"] = units.wait_ready(
                     probe,
                     read,
                     timeout=ready["timeout"],
@@ -388,7 +387,7 @@ def run_unit(module: QuietModule, result: dict[str, Any]) -> None:
                     sleep=time.sleep,
                 )
             after = read().summary()
-    except core.DaemonError as error:
+    except units.DaemonError as error:
         module.fail_json(msg=f"{error}. Its last log lines:\n{journal()}", **result)
     result["after"] = after
     if plan.changed:

@@ -151,9 +151,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from ansible_collections.mesops.platform.plugins.module_utils import haproxy_deploy as core
-from ansible_collections.mesops.platform.plugins.module_utils import haproxy_state as state
-from ansible_collections.mesops.platform.plugins.module_utils.quiet_module import QuietModule
+from ansible_collections.mesops.platform.plugins.module_utils._core.quiet_module import QuietModule
+from ansible_collections.mesops.platform.plugins.module_utils._haproxy import deploy, state
 
 
 def group_id(name: str) -> int | None:
@@ -164,12 +163,12 @@ def group_id(name: str) -> int | None:
         return None
 
 
-def wanted_from(params: dict[str, Any], check_mode: bool) -> core.Wanted:
+def wanted_from(params: dict[str, Any], check_mode: bool) -> deploy.Wanted:
     """Translate the module's parameters."""
-    return core.Wanted(
-        config=core.File(params["path"], params["content"], 0o640, group_id(params["group"])),
+    return deploy.Wanted(
+        config=deploy.File(params["path"], params["content"], 0o640, group_id(params["group"])),
         files=tuple(
-            core.File(one["path"], one["content"], int(one["mode"], 8), 0, one["loaded"]) for one in params["files"]
+            deploy.File(one["path"], one["content"], int(one["mode"], 8), 0, one["loaded"]) for one in params["files"]
         ),
         exclusive_dirs=tuple(params["exclusive_dirs"]),
         secrets=tuple(params["secrets"]),
@@ -216,15 +215,15 @@ def main() -> None:
         rc, out, err = module.run_command(list(command), environ_update={"LC_ALL": "C"})
         return int(rc), str(out), str(err)
 
-    machine = core.Machine(
+    machine = deploy.Machine(
         run=run,
         ask=lambda command: state.ask(module.params["master_socket"], command),
         clock=time.monotonic,
         sleep=time.sleep,
     )
     try:
-        result = core.deploy(machine, wanted_from(module.params, module.check_mode))
-    except core.DeployError as error:
+        result = deploy.deploy(machine, wanted_from(module.params, module.check_mode))
+    except deploy.DeployError as error:
         module.fail_json(msg=str(error))
     except OSError as error:
         module.fail_json(msg=f"The configuration of HAProxy could not be installed: {error}.")

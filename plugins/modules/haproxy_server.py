@@ -341,15 +341,14 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mesops.platform.plugins.module_utils import haproxy_runtime as core
-from ansible_collections.mesops.platform.plugins.module_utils import haproxy_state as state
-from ansible_collections.mesops.platform.plugins.module_utils import rollout_fence
-from ansible_collections.mesops.platform.plugins.module_utils.rollout_fence import Fence, Fenced
+from ansible_collections.mesops.platform.plugins.module_utils._haproxy import runtime, state
+from ansible_collections.mesops.platform.plugins.module_utils._record import fencing
+from ansible_collections.mesops.platform.plugins.module_utils._record.fencing import Fence, Fenced
 
 
-def wanted_from(params: dict[str, Any], check_mode: bool) -> core.Wanted:
+def wanted_from(params: dict[str, Any], check_mode: bool) -> runtime.Wanted:
     """Translate the module's parameters."""
-    return core.Wanted(
+    return runtime.Wanted(
         backends=tuple(params["backend"]),
         servers=tuple(params["server"]),
         state=params["state"],
@@ -369,15 +368,15 @@ def main() -> None:
         argument_spec={
             "backend": {"type": "list", "elements": "str", "required": True},
             "server": {"type": "list", "elements": "str", "default": []},
-            "state": {"type": "str", "choices": core.STATES},
+            "state": {"type": "str", "choices": runtime.STATES},
             "weight": {"type": "str"},
             "wait": {"type": "float", "default": 60.0},
-            "on_timeout": {"type": "str", "choices": core.ON_TIMEOUT, "default": "fail"},
+            "on_timeout": {"type": "str", "choices": runtime.ON_TIMEOUT, "default": "fail"},
             "min_available": {"type": "int", "default": 0},
             "fresh": {"type": "bool", "default": True},
             "unless": {"type": "dict", "default": {}},
             "service": {"type": "str", "default": ""},
-            **rollout_fence.ARGUMENTS,
+            **fencing.ARGUMENTS,
             "master_socket": {"type": "path", "default": state.MASTER_SOCKET},
             "state_file": {"type": "path", "default": state.STATE_FILE},
             "config": {"type": "path", "default": state.CONFIG},
@@ -391,20 +390,20 @@ def main() -> None:
 
     wanted = wanted_from(params, module.check_mode)
     fence = Fence.of(params["service"], params)
-    tools = core.Tools(
+    tools = runtime.Tools(
         ask=ask,
         clock=time.monotonic,
         sleep=time.sleep,
-        save=lambda: core.save(ask, params["config"], params["state_file"]),
-        lock=lambda: core.file_lock(state.LOCK, time.monotonic, time.sleep),
+        save=lambda: runtime.save(ask, params["config"], params["state_file"]),
+        lock=lambda: runtime.file_lock(state.LOCK, time.monotonic, time.sleep),
         superseded=fence.superseded,
     )
     try:
         fence.claim(write=not module.check_mode)
-        outcome = core.change(tools, wanted)
+        outcome = runtime.change(tools, wanted)
     except Fenced as why:
         module.fail_json(msg=str(why), fenced=True)
-    except core.RuntimeFailure as error:
+    except runtime.RuntimeFailure as error:
         told = {"fenced": True} if fence.superseded() else {}
         module.fail_json(msg=str(error), **told, **(error.outcome.public() if error.outcome else {}))
     except OSError as error:

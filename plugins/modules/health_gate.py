@@ -132,14 +132,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.mesops.platform.plugins.module_utils import (
-    haproxy_requests,
-    haproxy_runtime,
-    haproxy_state,
-    probes,
-)
-from ansible_collections.mesops.platform.plugins.module_utils.quantity import quantity
-from ansible_collections.mesops.platform.plugins.module_utils.quiet_module import QuietModule
+from ansible_collections.mesops.platform.plugins.module_utils._core.quantity import quantity
+from ansible_collections.mesops.platform.plugins.module_utils._core.quiet_module import QuietModule
+from ansible_collections.mesops.platform.plugins.module_utils._haproxy import access_log, runtime, state
+from ansible_collections.mesops.platform.plugins.module_utils._probe import probes
 
 VALUES_SHIPPED = 4000
 """Latencies per server that one sample carries at most."""
@@ -147,17 +143,17 @@ VALUES_SHIPPED = 4000
 
 def seconds_of(probe: Mapping[str, Any]) -> float:
     """How much of the access log a probe looks at."""
-    return float(probe.get("seconds", haproxy_requests.LOG_SECONDS))
+    return float(probe.get("seconds", access_log.LOG_SECONDS))
 
 
 class Balancer:
     """This host's HAProxy and its log; each is asked once, however many probes want to know."""
 
-    def __init__(self, log: haproxy_requests.AccessLog, ask: haproxy_runtime.Ask, now: float) -> None:
+    def __init__(self, log: access_log.AccessLog, ask: runtime.Ask, now: float) -> None:
         self._log = log
         self._ask = ask
         self._now = now
-        self._looks: dict[tuple[str, ...], tuple[haproxy_runtime.View, Mapping[str, Any]]] = {}
+        self._looks: dict[tuple[str, ...], tuple[runtime.View, Mapping[str, Any]]] = {}
 
     def sample(self, probe: Mapping[str, Any]) -> probes.Sample:
         """Take one sample."""
@@ -168,14 +164,14 @@ class Balancer:
         if measure == "errors" and probe.get("methods"):
             return self._errors_by_method(probe, backends)
         if backends not in self._looks:
-            self._looks[backends] = haproxy_runtime.look_at_traffic(self._ask, backends, self._now)
+            self._looks[backends] = runtime.look_at_traffic(self._ask, backends, self._now)
         view, traffic = self._looks[backends]
         if measure == "errors":
             return {"phase": probes.RAW, "text": "counters", "data": {"traffic": traffic}}
         servers = [one for one in view.servers.values() if one.backend in backends]
         return {**_state(probe, backends, servers), "data": {"traffic": traffic}}
 
-    def _requests(self, probe: Mapping[str, Any], backends: Sequence[str]) -> Iterator[haproxy_requests.Request]:
+    def _requests(self, probe: Mapping[str, Any], backends: Sequence[str]) -> Iterator[access_log.Request]:
         """The requests of the last seconds, of the methods that the probe names."""
         methods = [str(one).upper() for one in probe.get("methods") or ()]
         for backend in backends:
@@ -201,9 +197,7 @@ class Balancer:
         return {"phase": probes.RAW, "text": "requests by method", "data": data}
 
 
-def _state(
-    probe: Mapping[str, Any], backends: Sequence[str], servers: Sequence[haproxy_runtime.Server]
-) -> probes.Sample:
+def _state(probe: Mapping[str, Any], backends: Sequence[str], servers: Sequence[runtime.Server]) -> probes.Sample:
     """Whether all servers that the probe names take traffic."""
     wanted = [str(one) for one in probe.get("servers") or ()]
     bad = [f"{one.name} is {one.status}" for one in servers if one.name in wanted and not serves(one)]
@@ -214,9 +208,9 @@ def _state(
     return {"phase": probes.SUCCESS, "text": f"{', '.join(wanted)} up"}
 
 
-def serves(server: haproxy_runtime.Server) -> bool:
+def serves(server: runtime.Server) -> bool:
     """Whether a server takes traffic."""
-    return server.admin == haproxy_runtime.READY and (server.up or not server.checked)
+    return server.admin == runtime.READY and (server.up or not server.checked)
 
 
 def main() -> None:
@@ -241,14 +235,14 @@ def main() -> None:
     now = time.time()
 
     def ask(command: str) -> str:
-        return haproxy_state.ask(haproxy_state.MASTER_SOCKET, command)
+        return state.ask(state.MASTER_SOCKET, command)
 
-    here = Balancer(haproxy_requests.AccessLog(run, now, longest), ask, now)
+    here = Balancer(access_log.AccessLog(run, now, longest), ask, now)
 
     def balancer(probe: Mapping[str, Any]) -> probes.Sample:
         try:
             return here.sample(probe)
-        except (haproxy_runtime.RuntimeFailure, haproxy_runtime.NoAnswer, haproxy_requests.RequestsError) as error:
+        except (runtime.RuntimeFailure, runtime.NoAnswer, access_log.RequestsError) as error:
             return {"phase": probes.ERROR, "text": str(error)}
 
     tools = probes.real_tools(run, balancer)

@@ -110,7 +110,7 @@ claim_released:
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mesops.platform.plugins.module_utils import patroni_api as core
+from ansible_collections.mesops.platform.plugins.module_utils._patroni import api
 
 HTTP_TIMEOUT = 5.0
 
@@ -135,11 +135,11 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = module.params
-    members = [core.Member(name, str(url).rstrip("/")) for name, url in params["members"].items()]
+    members = [api.Member(name, str(url).rstrip("/")) for name, url in params["members"].items()]
     names = [member.name for member in members]
-    fetch = core.http_fetch(HTTP_TIMEOUT)
+    fetch = api.http_fetch(HTTP_TIMEOUT)
     claim = (
-        core.Claim(
+        api.Claim(
             fetch,
             [endpoint.rstrip("/") for endpoint in params["claim"]["endpoints"]],
             params["claim"]["prefix"],
@@ -149,18 +149,18 @@ def main() -> None:
         else None
     )
 
-    def read() -> core.Cluster:
-        return core.read_cluster(fetch, members)
+    def read() -> api.Cluster:
+        return api.read_cluster(fetch, members)
 
-    def done(cluster: core.Cluster) -> str:
-        return "" if module.check_mode else core.verdict(cluster, params["required"], params["synchronous"])
+    def done(cluster: api.Cluster) -> str:
+        return "" if module.check_mode else api.verdict(cluster, params["required"], params["synchronous"])
 
-    def meanwhile(cluster: core.Cluster) -> None:
+    def meanwhile(cluster: api.Cluster) -> None:
         if claim:
             claim.release_if_orphaned(cluster)
 
     try:
-        cluster = core.wait_cluster(
+        cluster = api.wait_cluster(
             read,
             done,
             timeout=params["timeout"],
@@ -169,7 +169,7 @@ def main() -> None:
             sleep=time.sleep,
             meanwhile=meanwhile,
         )
-    except core.PatroniError as error:
+    except api.PatroniError as error:
         module.fail_json(msg=str(error))
     released = bool(claim and claim.released)
     missing = cluster.missing(names)

@@ -68,7 +68,7 @@ pending_restart:
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mesops.platform.plugins.module_utils import patroni_api as core
+from ansible_collections.mesops.platform.plugins.module_utils._patroni import api
 
 HTTP_TIMEOUT = 10.0
 
@@ -87,22 +87,22 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = module.params
-    members = [core.Member(name, str(url).rstrip("/")) for name, url in params["members"].items()]
-    fetch = core.http_fetch(HTTP_TIMEOUT, params["username"], params["password"])
+    members = [api.Member(name, str(url).rstrip("/")) for name, url in params["members"].items()]
+    fetch = api.http_fetch(HTTP_TIMEOUT, params["username"], params["password"])
     try:
-        member, current = core.read_config(fetch, members)
-        patch = core.merge_patch(current, params["settings"], params["purge"])
+        member, current = api.read_config(fetch, members)
+        patch = api.merge_patch(current, params["settings"], params["purge"])
         if patch and not module.check_mode:
-            core.write_config(fetch, member, current, patch)
-            core.wait_applied(
+            api.write_config(fetch, member, current, patch)
+            api.wait_applied(
                 fetch, members, timeout=params["timeout"], interval=0.5, clock=time.monotonic, sleep=time.sleep
             )
-        pending = core.read_cluster(fetch, members).pending_restart
-    except (core.PatroniError, OSError) as error:
+        pending = api.read_cluster(fetch, members).pending_restart
+    except (api.PatroniError, OSError) as error:
         module.fail_json(msg=str(error))
     result = {"changed": bool(patch), "patch": patch, "pending_restart": pending}
     if patch:
-        result["diff"] = {"before": current, "after": core.apply_patch(current, patch)}
+        result["diff"] = {"before": current, "after": api.apply_patch(current, patch)}
     module.exit_json(**result)
 
 

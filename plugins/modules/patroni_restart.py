@@ -50,7 +50,7 @@ restarted:
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mesops.platform.plugins.module_utils import patroni_api as core
+from ansible_collections.mesops.platform.plugins.module_utils._patroni import api
 
 READ_TIMEOUT = 5.0
 PASSES = 2
@@ -69,17 +69,17 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = module.params
-    members = [core.Member(name, str(url).rstrip("/")) for name, url in params["members"].items()]
+    members = [api.Member(name, str(url).rstrip("/")) for name, url in params["members"].items()]
     names = [member.name for member in members]
     by_name = {member.name: member for member in members}
-    read_fetch = core.http_fetch(READ_TIMEOUT)
-    write_fetch = core.http_fetch(params["timeout"], params["username"], params["password"])
+    read_fetch = api.http_fetch(READ_TIMEOUT)
+    write_fetch = api.http_fetch(params["timeout"], params["username"], params["password"])
     restarted: list[str] = []
 
-    def wait() -> core.Cluster:
-        return core.wait_cluster(
-            lambda: core.read_cluster(read_fetch, members),
-            lambda cluster: core.verdict(cluster, names, synchronous=False),
+    def wait() -> api.Cluster:
+        return api.wait_cluster(
+            lambda: api.read_cluster(read_fetch, members),
+            lambda cluster: api.verdict(cluster, names, synchronous=False),
             timeout=params["timeout"],
             interval=1,
             clock=time.monotonic,
@@ -88,14 +88,14 @@ def main() -> None:
 
     try:
         if module.check_mode:
-            restarted = core.restart_order(core.read_cluster(read_fetch, members))
+            restarted = api.restart_order(api.read_cluster(read_fetch, members))
         else:
             for _pass in range(PASSES):
-                for name in core.restart_order(wait()):
-                    if core.restart(write_fetch, by_name[name]):
+                for name in api.restart_order(wait()):
+                    if api.restart(write_fetch, by_name[name]):
                         restarted.append(name)
                     wait()
-    except (core.PatroniError, OSError) as error:
+    except (api.PatroniError, OSError) as error:
         module.fail_json(msg=f"{error} Restarted so far: {', '.join(restarted) or 'none'}.", restarted=restarted)
     module.exit_json(changed=bool(restarted), restarted=restarted)
 

@@ -122,8 +122,8 @@ import pwd
 import subprocess
 from typing import Any
 
-from ansible_collections.mesops.platform.plugins.module_utils import postgres_access as core
-from ansible_collections.mesops.platform.plugins.module_utils.quiet_module import QuietModule
+from ansible_collections.mesops.platform.plugins.module_utils._core.quiet_module import QuietModule
+from ansible_collections.mesops.platform.plugins.module_utils._postgres import access
 
 
 def main() -> None:
@@ -189,7 +189,7 @@ def main() -> None:
             **identity,
         )
         if done.returncode != 0:
-            raise core.AccessError(f"PostgreSQL refused a statement: {done.stderr.strip()}")
+            raise access.AccessError(f"PostgreSQL refused a statement: {done.stderr.strip()}")
         return str(done.stdout)
 
     def query(database: str, sql: str) -> Any:
@@ -201,8 +201,8 @@ def main() -> None:
         execute(database, f"{quiet}\n{sql}")
 
     try:
-        changes = core.converge(params["users"], params["databases"], query, apply, module.check_mode)
-    except core.AccessError as error:
+        changes = access.converge(params["users"], params["databases"], query, apply, module.check_mode)
+    except access.AccessError as error:
         module.fail_json(msg=str(error))
     result: dict[str, Any] = {"changed": bool(changes), "changes": changes}
     if changes:

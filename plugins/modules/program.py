@@ -26,7 +26,7 @@ extends_documentation_fragment:
   - mesops.platform.attributes.full
 options:
   name:
-    description: The program, one of those in C(plugins/module_utils/program_catalog.py), such as V(loki).
+    description: The program, one of those in C(plugins/module_utils/_program/catalog.py), such as V(loki).
     type: str
     required: true
   version:
@@ -117,8 +117,9 @@ import os
 import pwd
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mesops.platform.plugins.module_utils import directories, program_catalog, program_install
-from ansible_collections.mesops.platform.plugins.module_utils.release_archive import Refused
+from ansible_collections.mesops.platform.plugins.module_utils._core import directories
+from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
+from ansible_collections.mesops.platform.plugins.module_utils._program import catalog, programs
 
 
 def user_missing(name: str) -> bool:
@@ -149,13 +150,13 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = module.params
-    place = program_install.Place()
+    place = programs.Place()
     try:
-        pinned = program_install.check_checksum(params["checksum"]) if params["checksum"] else ""
-        archive = program_catalog.archive(params["name"], params["version"], os.uname().machine)
-        program_install.check_links(place, archive)
-        there = program_install.installed(place, archive)
-        previous = program_install.in_use(place, archive) or ""
+        pinned = programs.check_checksum(params["checksum"]) if params["checksum"] else ""
+        archive = catalog.archive(params["name"], params["version"], os.uname().machine)
+        programs.check_links(place, archive)
+        there = programs.installed(place, archive)
+        previous = programs.in_use(place, archive) or ""
         have = there is not None and pinned in ("", there)
         if not have and not params["expected"]:
             module.exit_json(
@@ -175,10 +176,10 @@ def main() -> None:
                 directories.make(settings, 0o750)
                 os.chown(settings, 0, pwd.getpwnam(params["user"]).pw_gid)
             if not have:
-                program_install.unpack(params["archive"], params["expected"], place, archive)
-            program_install.use(place, archive)
-            program_install.prune(place, archive)
-    except (Refused, program_catalog.UnknownProgram, OSError) as error:
+                programs.unpack(params["archive"], params["expected"], place, archive)
+            programs.use(place, archive)
+            programs.prune(place, archive)
+    except (Refused, catalog.UnknownProgram, OSError) as error:
         module.fail_json(msg=str(error))
     result = {"available": True, "reason": "", "version": archive.version, "previous": previous}
     result["checksum"] = params["expected"] or there

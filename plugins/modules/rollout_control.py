@@ -91,19 +91,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mesops.platform.plugins.module_utils import rollout_store as core
-from ansible_collections.mesops.platform.plugins.module_utils import rollout_store_options as options
+from ansible_collections.mesops.platform.plugins.module_utils._record import options, stores
 
 DONE = {"pause": "paused", "resume": "resumed", "promote": "promoted", "abort": "aborted"}
 
 
-def clear(store: core.Store, token: str, obeyed: str, check: bool) -> dict[str, Any]:
+def clear(store: stores.Store, token: str, obeyed: str, check: bool) -> dict[str, Any]:
     """Forget a flag that was obeyed."""
     view = store.read(0, 0)
     if view.lock is None or view.lock.token != token:
-        raise core.LockLost(store.service, view.lock)
+        raise stores.LockLost(store.service, view.lock)
     left = view.control
-    changed = core.is_used_up(left, obeyed)
+    changed = stores.is_used_up(left, obeyed)
     if changed:
         left = None if check else store.clear_control(token, obeyed)
     return {
@@ -114,12 +113,12 @@ def clear(store: core.Store, token: str, obeyed: str, check: bool) -> dict[str, 
     }
 
 
-def control(store: core.Store, params: Mapping[str, Any], check: bool) -> dict[str, Any]:
+def control(store: stores.Store, params: Mapping[str, Any], check: bool) -> dict[str, Any]:
     """Set a person's flag, or see what that would do."""
     flag, by, note = params["flag"], params["by"], params["note"]
     if check:
         view = store.read(0, 0)
-        change = core.changed_control(
+        change = stores.changed_control(
             store.service, view.open_record, view.control, flag=flag, by=by, note=note, at=time.time()
         )
     else:
@@ -127,7 +126,7 @@ def control(store: core.Store, params: Mapping[str, Any], check: bool) -> dict[s
     record = change.record
     changed = change.before != change.after
     named = f"rollout {record['id']} of {store.service} {record.get('version', '')}".rstrip()
-    done = DONE[flag] if changed else f"was {'not paused' if flag == core.RESUME else DONE[flag] + ' already'}"
+    done = DONE[flag] if changed else f"was {'not paused' if flag == stores.RESUME else DONE[flag] + ' already'}"
     return {
         "changed": changed,
         "control": options.shown_control(change.after),
@@ -137,7 +136,7 @@ def control(store: core.Store, params: Mapping[str, Any], check: bool) -> dict[s
     }
 
 
-def _diff(before: core.Control | None, after: core.Control | None) -> dict[str, Any]:
+def _diff(before: stores.Control | None, after: stores.Control | None) -> dict[str, Any]:
     return {"before": options.shown_control(before) or {}, "after": options.shown_control(after) or {}}
 
 
@@ -150,7 +149,7 @@ def main() -> None:
             "note": {"type": "str", "default": ""},
             "by": {"type": "str", "default": ""},
             "token": options.LOCK_ARGUMENTS["token"],
-            "obeyed": {"type": "str", "choices": list(core.USED_UP), "default": core.PROMOTE},
+            "obeyed": {"type": "str", "choices": list(stores.USED_UP), "default": stores.PROMOTE},
         },
         required_if=[("flag", "clear", ("token",)), ("backend", "etcd", ("endpoints",))],
         supports_check_mode=True,

@@ -147,17 +147,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mesops.platform.plugins.module_utils import rollout_store as core
-from ansible_collections.mesops.platform.plugins.module_utils import rollout_store_options as options
+from ansible_collections.mesops.platform.plugins.module_utils._record import options, stores
 
 
-def act(store: core.Store, params: Mapping[str, Any]) -> dict[str, Any]:
+def act(store: stores.Store, params: Mapping[str, Any]) -> dict[str, Any]:
     """Do it for real."""
     state = params["state"]
     if state == "acquired":
         holder, ttl, takeover = options.holder_of(params), options.check_ttl(params), params["takeover"]
         if params["patient"]:
-            lease = core.acquire_patiently(
+            lease = stores.acquire_patiently(
                 store, holder, ttl, takeover=takeover, clock=time.monotonic, sleep=time.sleep
             )
         else:
@@ -176,7 +175,7 @@ def act(store: core.Store, params: Mapping[str, Any]) -> dict[str, Any]:
     return {"changed": broken is not None, "lock": broken, "diff": {"before": broken or {}, "after": {}}}
 
 
-def look(store: core.Store, params: Mapping[str, Any]) -> dict[str, Any]:
+def look(store: stores.Store, params: Mapping[str, Any]) -> dict[str, Any]:
     """Say what it would be like."""
     state = params["state"]
     view = store.read(0, 0)
@@ -184,13 +183,13 @@ def look(store: core.Store, params: Mapping[str, Any]) -> dict[str, Any]:
     if state == "acquired":
         options.check_ttl(params)
         if view.lock is not None and not view.lock.is_meant(params["takeover"]):
-            raise core.Locked(store.service, view.lock)
+            raise stores.Locked(store.service, view.lock)
         return {"changed": True, "lock": lock, "diff": {"before": lock or {}, "after": params["holder"]}}
     held = view.lock is not None and view.lock.token == params["token"]
     if state == "renewed":
         options.check_ttl(params)
         if not held:
-            raise core.LockLost(store.service, view.lock)
+            raise stores.LockLost(store.service, view.lock)
     if state == "released":
         return {"changed": held, "lock": None if held else lock}
     if state == "broken":

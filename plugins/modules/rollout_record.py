@@ -178,10 +178,9 @@ from contextlib import suppress
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mesops.platform.plugins.module_utils import rollout_store as core
-from ansible_collections.mesops.platform.plugins.module_utils import rollout_store_options as options
-from ansible_collections.mesops.platform.plugins.module_utils.release_archive import Refused
-from ansible_collections.mesops.platform.plugins.module_utils.rollout_fence import Fence, Fenced
+from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
+from ansible_collections.mesops.platform.plugins.module_utils._record import options, stores
+from ansible_collections.mesops.platform.plugins.module_utils._record.fencing import Fence, Fenced
 
 LOGGED = 1000
 
@@ -194,24 +193,24 @@ class Module(AnsibleModule):  # type: ignore[misc]
         super().log(str(msg)[:LOGGED])
 
 
-def opened(store: core.Store, params: Mapping[str, Any]) -> dict[str, Any]:
+def opened(store: stores.Store, params: Mapping[str, Any]) -> dict[str, Any]:
     """Take the lock and read; if that cannot be read, nobody would know the token, so let go again."""
     holder, ttl, takeover = options.holder_of(params), options.check_ttl(params), params["takeover"]
     if params["patient"]:
-        lease = core.acquire_patiently(store, holder, ttl, takeover=takeover, clock=time.monotonic, sleep=time.sleep)
+        lease = stores.acquire_patiently(store, holder, ttl, takeover=takeover, clock=time.monotonic, sleep=time.sleep)
     else:
         lease = store.acquire(holder, ttl, takeover=takeover)
     try:
         view = store.read(params["history"])
-    except core.StoreError:
-        with suppress(core.StoreError):
+    except stores.StoreError:
+        with suppress(stores.StoreError):
             store.release(lease.token)
         raise
     shown = {**options.shown_view(view), "lock": options.shown_lock(lease)}
     return {"changed": True, **shown, "token": lease.token, "fence": lease.number}
 
 
-def act(store: core.Store, params: Mapping[str, Any]) -> dict[str, Any]:
+def act(store: stores.Store, params: Mapping[str, Any]) -> dict[str, Any]:
     """Do it for real."""
     if params["state"] == "opened":
         return opened(store, params)
@@ -224,7 +223,7 @@ def act(store: core.Store, params: Mapping[str, Any]) -> dict[str, Any]:
     return {"changed": True, "lock": None}
 
 
-def look(store: core.Store, params: Mapping[str, Any]) -> dict[str, Any]:
+def look(store: stores.Store, params: Mapping[str, Any]) -> dict[str, Any]:
     """Say what is there, or refuse what would be refused."""
     view = store.read(params["history"])
     shown = options.shown_view(view)
@@ -233,16 +232,16 @@ def look(store: core.Store, params: Mapping[str, Any]) -> dict[str, Any]:
     if params["state"] == "opened":
         options.check_ttl(params)
         if view.lock is not None and not view.lock.is_meant(params["takeover"]):
-            raise core.Locked(store.service, view.lock)
+            raise stores.Locked(store.service, view.lock)
         return {"changed": True, **shown}
-    core.check_record(store.service, params["record"])
+    stores.check_record(store.service, params["record"])
     if view.lock is None or view.lock.token != params["token"]:
-        raise core.LockLost(store.service, view.lock)
+        raise stores.LockLost(store.service, view.lock)
     if params["state"] == "closed":
-        core.check_final(params["record"])
+        stores.check_final(params["record"])
         return {"changed": True, "lock": None}
-    if not core.has_ended(params["record"]):
-        core.check_alone(store.service, params["record"], view.open_record)
+    if not stores.has_ended(params["record"]):
+        stores.check_alone(store.service, params["record"], view.open_record)
     return {"changed": True, **{name: shown[name] for name in ("control", "revision", "lock")}}
 
 
@@ -254,8 +253,8 @@ def main() -> None:
             **options.LOCK_ARGUMENTS,
             "state": {"type": "str", "choices": ["read", "opened", "written", "closed"], "default": "read"},
             "record": {"type": "dict"},
-            "keep": {"type": "int", "default": core.KEEP},
-            "history": {"type": "int", "default": core.HISTORY},
+            "keep": {"type": "int", "default": stores.KEEP},
+            "history": {"type": "int", "default": stores.HISTORY},
         },
         required_if=[
             ("state", "opened", ("holder",)),

@@ -98,7 +98,7 @@ figures:
 import syslog
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mesops.platform.plugins.module_utils import rollout_signal as core
+from ansible_collections.mesops.platform.plugins.module_utils._record import telemetry
 
 
 def main() -> None:
@@ -116,10 +116,10 @@ def main() -> None:
     )
     if module.check_mode:
         module.exit_json(changed=True, figures=False)
-    syslog.openlog(core.IDENTIFIER)
-    syslog.syslog(core.line(module.params))
+    syslog.openlog(telemetry.IDENTIFIER)
+    syslog.syslog(telemetry.line(module.params))
     try:
-        written = core.write(module.params["directory"], module.params)
+        written = telemetry.write(module.params["directory"], module.params)
     except OSError as error:
         module.fail_json(msg=f"{module.params['directory']} cannot be written: {error.strerror}.")
     module.exit_json(changed=True, figures=written)

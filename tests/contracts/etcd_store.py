@@ -13,10 +13,10 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from ansible_collections.mesops.platform.plugins.module_utils import rollout_store_gateway as etcd
-from ansible_collections.mesops.platform.plugins.module_utils.release_archive import Refused
-from ansible_collections.mesops.platform.plugins.module_utils.rollout_store import LockLost, Store, StoreError
-from ansible_collections.mesops.platform.plugins.module_utils.rollout_store_etcd import EtcdStore
+from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
+from ansible_collections.mesops.platform.plugins.module_utils._record import etcd
+from ansible_collections.mesops.platform.plugins.module_utils._record.etcd_store import EtcdStore
+from ansible_collections.mesops.platform.plugins.module_utils._record.stores import LockLost, Store, StoreError
 
 from contracts.store_contract import ALICE, BOB, Make, StoreContract, ended, record
 

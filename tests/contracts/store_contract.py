@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, cast
 
 import pytest
-from ansible_collections.mesops.platform.plugins.module_utils import rollout_store as core
-from ansible_collections.mesops.platform.plugins.module_utils.release_archive import Refused
-from ansible_collections.mesops.platform.plugins.module_utils.rollout_store import (
+from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
+from ansible_collections.mesops.platform.plugins.module_utils._record import stores
+from ansible_collections.mesops.platform.plugins.module_utils._record.stores import (
     Holder,
     Locked,
     LockLost,
@@ -812,8 +812,8 @@ class StoreContract:
     def test_errors_are_told_apart(self) -> None:
         assert not issubclass(Locked, StoreError)
         assert not issubclass(LockLost, StoreError)
-        assert issubclass(Locked, core.LockError)
-        assert issubclass(LockLost, core.LockError)
+        assert issubclass(Locked, stores.LockError)
+        assert issubclass(LockLost, stores.LockError)
 
 
 class _Renamed:

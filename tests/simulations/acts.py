@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.mesops.platform.plugins.module_utils.rollout_begin import Decision
-from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import Settings
-from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import Record
+from ansible_collections.mesops.platform.plugins.module_utils._record.state import Record
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.begin import Decision
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
 from simulations.estate import Estate
 from simulations.stores import Client
 from simulations.story import Command

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ansible_collections.mesops.platform.plugins.module_utils import release_store
+from ansible_collections.mesops.platform.plugins.module_utils._release import releases
 from simulations.clock import Clock
 from simulations.story import Release, Story, Wishes, service_name
 
@@ -35,7 +35,7 @@ class App:
     @property
     def previous(self) -> str | None:
         """The release that was active before the current one."""
-        return release_store.previous_of(self.history, self.current)
+        return releases.previous_of(self.history, self.current)
 
 
 @dataclass
@@ -184,7 +184,7 @@ class Estate:
         """Swap the link and start the process anew, as the module app_release does."""
         app = self.hosts[host].apps[service]
         if app.current != version:
-            app.history = release_store.pushed(app.history, app.current, version)
+            app.history = releases.pushed(app.history, app.current, version)
         elif app.running == version and self.ready(service, host):
             return
         app.current = version

@@ -34,12 +34,12 @@ class Mutation:
     instead: str
 
 
-STEPS, ENGINE, BEGIN, STATE = (f"module_utils/rollout_{name}.py" for name in ("steps", "engine", "begin", "state"))
-HISTORY, FILE, LIVE, DIRECT = (
-    "module_utils/rollout_history.py",
-    "module_utils/rollout_store_file.py",
-    "plugin_utils/live_store.py",
-    "plugin_utils/direct_store.py",
+STEPS, ENGINE, BEGIN, STATE = (f"plugin_utils/_rollout/{name}.py" for name in ("steps", "engine", "begin", "state"))
+HISTORY, FILE, COORDINATOR, CONTROLLER = (
+    "plugin_utils/_rollout/history.py",
+    "module_utils/_record/file_store.py",
+    "plugin_utils/_rollout/coordinator_store.py",
+    "plugin_utils/_rollout/controller_store.py",
 )
 
 MUTATIONS = (
@@ -58,7 +58,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a run that was told that its lock is lost goes on",
-        LIVE,
+        COORDINATOR,
         "        if isinstance(self._error, world.LockLost):\n            raise self._error\n",
         "        self._error = None\n",
     ),
@@ -309,14 +309,14 @@ MUTATIONS = (
     ),
     Mutation(
         "check mode knows nothing of an unfinished rollout",
-        DIRECT,
+        CONTROLLER,
         '        found["history"] = [one for one in found["history"] if one.get("ended_at")]\n        return found',
         '        found["history"] = [one for one in found["history"] if one.get("ended_at")]\n'
         '        return {**found, "open_record": None}',
     ),
     Mutation(
         "the last gate's verdict does not count",
-        "module_utils/rollout_watch.py",
+        "plugin_utils/_rollout/watch.py",
         '        if policy == "rollback":\n',
         "        if False:\n",
     ),

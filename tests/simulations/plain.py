@@ -7,7 +7,7 @@ from __future__ import annotations
 import marshal
 from typing import Any, TypeVar
 
-from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import HostRecord, Record
+from ansible_collections.mesops.platform.plugins.module_utils._record.state import HostRecord, Record
 
 Item = TypeVar("Item")
 

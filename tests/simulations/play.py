@@ -11,17 +11,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ansible_collections.mesops.platform.plugins.module_utils import rollout_plan as plan
-from ansible_collections.mesops.platform.plugins.module_utils import rollout_state as state
-from ansible_collections.mesops.platform.plugins.module_utils import rollout_store, rollout_store_options
-from ansible_collections.mesops.platform.plugins.module_utils import rollout_world as world
-from ansible_collections.mesops.platform.plugins.module_utils.gates import GateSpec
-from ansible_collections.mesops.platform.plugins.module_utils.release_archive import Refused
-from ansible_collections.mesops.platform.plugins.module_utils.rollout_begin import Decision, decide
-from ansible_collections.mesops.platform.plugins.module_utils.rollout_engine import Engine
-from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import PlanError, Service, Settings
-from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import Record
-from ansible_collections.mesops.platform.plugins.plugin_utils import direct_store, live_store
+from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
+from ansible_collections.mesops.platform.plugins.module_utils._record import options, state, stores
+from ansible_collections.mesops.platform.plugins.module_utils._record.state import Record
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import GateSpec
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import (
+    controller_store,
+    coordinator_store,
+    plan,
+    world,
+)
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.begin import Decision, decide
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.engine import Engine
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import PlanError, Service, Settings
 from simulations import promises
 from simulations.acts import Ended, Plan, Run, Watched
 from simulations.acts import Story as Over
@@ -64,12 +66,12 @@ class _Time:
 def _simulated(clock: Clock) -> Iterator[None]:
     """Let the product's way to the store use the simulated clock and store, and write its records fast."""
     names: tuple[tuple[Any, str], ...] = (
-        (direct_store, "time"),
-        (live_store, "time"),
-        (live_store, "slept"),
-        (rollout_store_options, "open_store"),
-        (rollout_store, "lease_to_data"),
-        (rollout_store, "lease_from_data"),
+        (controller_store, "time"),
+        (coordinator_store, "time"),
+        (coordinator_store, "slept"),
+        (options, "open_store"),
+        (stores, "lease_to_data"),
+        (stores, "lease_from_data"),
         (Record, "to_dict"),
     )
     kept = [getattr(place, name) for place, name in names]
@@ -318,7 +320,7 @@ class Play:
 
     def _speak(self, flag: str, service: str) -> None:
         store = self.stores[service]
-        with contextlib.suppress(Refused, rollout_store.StoreError):
+        with contextlib.suppress(Refused, stores.StoreError):
             if flag == "unlock":
                 store.break_lock(PERSON, "it hangs")
                 return

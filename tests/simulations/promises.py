@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import fields
 from typing import Any, TypeVar
 
-from ansible_collections.mesops.platform.plugins.module_utils import rollout_state as state
+from ansible_collections.mesops.platform.plugins.module_utils._record import state
 from simulations.acts import Act, Ended, Migrates, PutIn, Run, Slept, Story, Switched, TakenOut, Watched
 from simulations.estate import Estate
 

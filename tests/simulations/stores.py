@@ -10,9 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ansible_collections.mesops.platform.plugins.module_utils import rollout_store as core
-from ansible_collections.mesops.platform.plugins.module_utils import rollout_store_file
-from ansible_collections.mesops.platform.plugins.module_utils.rollout_store_file import FileStore
+from ansible_collections.mesops.platform.plugins.module_utils._record import file_store, stores
+from ansible_collections.mesops.platform.plugins.module_utils._record.file_store import FileStore
 from simulations.plain import copied
 
 
@@ -41,7 +40,7 @@ class MemoryStore(FileStore):
     """How often its lock was taken."""
 
     @property
-    def held(self) -> core.Lease | None:
+    def held(self) -> stores.Lease | None:
         """The lease of whoever has the lock."""
         return self._read_lock()[1]
 
@@ -55,12 +54,12 @@ class MemoryStore(FileStore):
         self.files.pop(name, None)
 
     def _read_records(self) -> list[dict[str, Any]]:
-        kept = vars(rollout_store_file)["os"]
-        vars(rollout_store_file)["os"] = _Directory(self.files)
+        kept = vars(file_store)["os"]
+        vars(file_store)["os"] = _Directory(self.files)
         try:
             return super()._read_records()
         finally:
-            vars(rollout_store_file)["os"] = kept
+            vars(file_store)["os"] = kept
 
     def _read_audit(self, limit: int) -> list[dict[str, Any]]:
         return self.audit[: -limit - 1 : -1] if limit > 0 else []
@@ -71,17 +70,17 @@ class MemoryStore(FileStore):
     @contextmanager
     def _alone(self, shared: bool = False, create: bool = False) -> Iterator[bool]:
         if self.down:
-            raise core.StoreError("the store gives no answer")
+            raise stores.StoreError("the store gives no answer")
         yield True
 
-    def read(self, history: int = core.HISTORY, audit: int = core.AUDIT) -> core.View:
+    def read(self, history: int = stores.HISTORY, audit: int = stores.AUDIT) -> stores.View:
         """See everything; the record that is open may be changed, but by those who asked for no history."""
         view = super().read(history, audit)
         return replace(view, open_record=copied(view.open_record)) if history and view.open_record else view
 
 
 class Client:
-    """One run's way to the store: its requests and their answers may be lost; implements ``rollout_store.Store``."""
+    """One run's way to the store: its requests and their answers may be lost; implements ``stores.Store``."""
 
     def __init__(self, store: MemoryStore) -> None:
         self.service = store.service
@@ -100,35 +99,35 @@ class Client:
     def _ask(self, act: Callable[[], Any]) -> Any:
         trouble, self.trouble = self.trouble, ""
         if trouble == "store fails":
-            raise core.StoreError("the store gave no answer")
+            raise stores.StoreError("the store gave no answer")
         try:
             answer = act()
             if trouble == "store twice":
                 answer = act()
-        except core.LockLost:
+        except stores.LockLost:
             self.lost = True
             raise
         if trouble == "store lost":
-            raise core.StoreError("the store's answer was lost")
+            raise stores.StoreError("the store's answer was lost")
         return answer
 
-    def read(self, history: int = core.HISTORY, audit: int = core.AUDIT) -> core.View:
+    def read(self, history: int = stores.HISTORY, audit: int = stores.AUDIT) -> stores.View:
         """See everything."""
-        found: core.View = self._ask(lambda: self._store.read(history, audit))
+        found: stores.View = self._ask(lambda: self._store.read(history, audit))
         return found
 
-    def acquire(self, holder: core.Holder, ttl: float, *, takeover: str | None = None) -> core.Lease:
+    def acquire(self, holder: stores.Holder, ttl: float, *, takeover: str | None = None) -> stores.Lease:
         """Take the lock."""
         held = self._store.held
-        lease: core.Lease = self._ask(lambda: self._store.acquire(holder, ttl, takeover=takeover))
+        lease: stores.Lease = self._ask(lambda: self._store.acquire(holder, ttl, takeover=takeover))
         self.robbed = held is not None and not held.is_meant(takeover)
         self._store.taken += 1
         self.number = self._store.taken
         return lease
 
-    def renew(self, token: str, ttl: float) -> core.Lease:
+    def renew(self, token: str, ttl: float) -> stores.Lease:
         """Hold it for longer."""
-        lease: core.Lease = self._ask(lambda: self._store.renew(token, ttl))
+        lease: stores.Lease = self._ask(lambda: self._store.renew(token, ttl))
         return lease
 
     def release(self, token: str) -> bool:
@@ -136,28 +135,28 @@ class Client:
         released: bool = self._ask(lambda: self._store.release(token))
         return released
 
-    def break_lock(self, by: str, reason: str) -> core.Lease | None:
+    def break_lock(self, by: str, reason: str) -> stores.Lease | None:
         """Not for runs."""
         raise AssertionError("a run breaks no lock")
 
-    def write(self, record: Mapping[str, Any] | None, token: str, ttl: float) -> core.Written:
+    def write(self, record: Mapping[str, Any] | None, token: str, ttl: float) -> stores.Written:
         """Write the record."""
         self.unsaid |= record is not None
-        written: core.Written = self._ask(lambda: self._store.write(record, token, ttl))
+        written: stores.Written = self._ask(lambda: self._store.write(record, token, ttl))
         self.unsaid &= record is None
         return written
 
-    def close(self, record: Mapping[str, Any], token: str, keep: int = core.KEEP) -> None:
+    def close(self, record: Mapping[str, Any], token: str, keep: int = stores.KEEP) -> None:
         """Write the final record."""
         self.unsaid = True
         self._ask(lambda: self._store.close(record, token, keep))
         self.unsaid = False
 
-    def set_control(self, flag: str, by: str, note: str) -> core.Change:
+    def set_control(self, flag: str, by: str, note: str) -> stores.Change:
         """Not for runs."""
         raise AssertionError("a run sets no flag")
 
-    def clear_control(self, token: str, obeyed: str = core.PROMOTE) -> core.Control | None:
+    def clear_control(self, token: str, obeyed: str = stores.PROMOTE) -> stores.Control | None:
         """Forget a flag that was obeyed."""
-        left: core.Control | None = self._ask(lambda: self._store.clear_control(token, obeyed))
+        left: stores.Control | None = self._ask(lambda: self._store.clear_control(token, obeyed))
         return left

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The world of one run: ``rollout_world.World`` on the simulated estate, with all that may go wrong on the way there.
+"""The world of one run: ``world.World`` on the simulated estate, with all that may go wrong on the way there.
 
 What a real run does through modules on hosts is done here to the estate; the store is the product's own, and so is the
 way to it. Each operation takes its time, and anybody may act meanwhile.
@@ -12,13 +12,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.mesops.platform.plugins.module_utils import rollout_store as core
-from ansible_collections.mesops.platform.plugins.module_utils import rollout_world as world
-from ansible_collections.mesops.platform.plugins.module_utils.judge import Phase
-from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import PlanError
-from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import Migration, Record
-from ansible_collections.mesops.platform.plugins.plugin_utils.direct_store import DirectStore
-from ansible_collections.mesops.platform.plugins.plugin_utils.live_store import StoreSettings
+from ansible_collections.mesops.platform.plugins.module_utils._record import stores
+from ansible_collections.mesops.platform.plugins.module_utils._record.state import Migration, Record
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import Phase
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import world
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.controller_store import ControllerStore
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.coordinator_store import StoreSettings
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import PlanError
 from simulations.acts import Migrates, PutIn, Run, Slept, Switched, TakenOut
 from simulations.estate import Balancer, Host, Server
 from simulations.promises import NOTICED
@@ -48,7 +48,7 @@ class Endless(BaseException):
 
 
 class StoryWorld:
-    """Implements ``rollout_world.World``."""
+    """Implements ``world.World``."""
 
     def __init__(self, play: Play, run: Run) -> None:
         self.play = play
@@ -58,10 +58,10 @@ class StoryWorld:
         self.service = run.service
         self._troubles = {one.operation: one for one in run.command.troubles}
         self._dead = False
-        holder = core.Holder("tester", run.command.machine, 1000 + run.number, "boot", "1", run.command.what)
+        holder = stores.Holder("tester", run.command.machine, 1000 + run.number, "boot", "1", run.command.what)
         options = {"client": run.client, "service": run.service}
         settings = StoreSettings(options, ["lb-1"], asdict(holder), LEASE, self._is_dead)
-        self.store = DirectStore(self, settings, self.tell)  # type: ignore[arg-type]
+        self.store = ControllerStore(self, settings, self.tell)  # type: ignore[arg-type]
 
     def _is_dead(self, lock: Mapping[str, Any]) -> bool:
         holder = lock["holder"]
@@ -182,7 +182,7 @@ class StoryWorld:
             self.store.release()
 
     def _round(self, save: Record | None, act: Callable[[], Any], unrecorded: bool = False) -> Any:
-        """A step, and the write that goes with it, as ``LiveWorld._round`` does it: at the same time, or before it."""
+        """A step, and the write that goes with it, as ``EstateWorld._round`` does it: at once, or before it."""
         self.store.confirm()
         if save is not None:
             self.run.record = save

@@ -19,7 +19,7 @@ import yaml
 from ansible.module_utils import basic
 from ansible_collections.mesops.platform.plugins.action import health_gate
 from ansible_collections.mesops.platform.plugins.filter.app_service_plan import app_service_plan
-from ansible_collections.mesops.platform.plugins.plugin_utils import rollout_setup
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import setup
 
 ROOT = Path(__file__).parents[2]
 MODULES = sorted(path for path in (ROOT / "plugins/modules").glob("*.py") if path.stem != "__init__")
@@ -154,17 +154,17 @@ def action_arguments(documents: Documents, name: str, *, defaults: bool) -> Read
 @pytest.mark.parametrize("name", sorted(ACTIONS))
 def test_documented_defaults_are_those_of_the_action(name: str, documents: Documents) -> None:
     told, untold = (action_arguments(documents, name, defaults=defaults) for defaults in (True, False))
-    settings, same = (rollout_setup.settings_of(one, "/", {}) for one in (told, untold))
+    settings, same = (setup.settings_of(one, "/", {}) for one in (told, untold))
     assert settings == same
     hostvars: dict[str, Any] = {"lb-1": {}}
-    assert rollout_setup.store_of(told, settings, "x", hostvars) == rollout_setup.store_of(untold, same, "x", hostvars)
+    assert setup.store_of(told, settings, "x", hostvars) == setup.store_of(untold, same, "x", hostvars)
 
 
 def test_documented_options_are_those_of_the_action(documents: Documents) -> None:
     """All that a rollout reads, but for what the action plugin itself looks at."""
     given = action_arguments(documents, "rollout", defaults=True)
-    settings = rollout_setup.settings_of(given, "/", {})
-    rollout_setup.store_of(given, settings, "x", {"lb-1": {}})
+    settings = setup.settings_of(given, "/", {})
+    setup.store_of(given, settings, "x", {"lb-1": {}})
     assert given.read | {"state", "report", "configuration"} == set(options_of(documents, "rollout"))
     assert set(options_of(documents, "rollout_info")) - given.read == {"patroni", "history"}
 

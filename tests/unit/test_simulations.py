@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.mesops.platform.plugins.module_utils.rollout_state import Record
+from ansible_collections.mesops.platform.plugins.module_utils._record.state import Record
 from simulations.__main__ import play_seeds
 from simulations.clock import Clock
 from simulations.generator import story_of

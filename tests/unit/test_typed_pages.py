@@ -11,7 +11,8 @@ from pathlib import Path
 import estate
 import pytest
 import typed
-from ansible_collections.mesops.platform.plugins.module_utils import program_catalog, release_archive
+from ansible_collections.mesops.platform.plugins.module_utils._program import catalog
+from ansible_collections.mesops.platform.plugins.module_utils._release import archives
 
 
 @pytest.fixture
@@ -29,12 +30,12 @@ def commands(page: str, word: str) -> list[str]:
 def test_a_directory_for_a_plant_without_internet_is_filled_and_proven(tmp_path: Path, shell: typed.Shell) -> None:
     mirror, filled = tmp_path / "mirror", tmp_path / "artifacts"
     files = set()
-    for name in program_catalog.PROGRAMS:
-        archive = program_catalog.archive(name)
+    for name in catalog.PROGRAMS:
+        archive = catalog.archive(name)
         place = mirror / archive.place
         place.mkdir(parents=True)
         (place / archive.file).write_text(name)
-        checksum = release_archive.sha256(str(place / archive.file)).removeprefix("sha256:")
+        checksum = archives.sha256(str(place / archive.file)).removeprefix("sha256:")
         (place / archive.checksums).write_text(f"{checksum}  {archive.file}\n")
         files.add(f"{archive.place}/{archive.file}")
     fill, prove = (one.replace("/srv/artifacts", str(filled)) for one in commands("docs/telemetry.md", "artifacts"))
@@ -60,6 +61,6 @@ def test_a_release_is_made_as_the_page_says(tmp_path: Path, shell: typed.Shell) 
     status, output = shell.type(pack)
     assert status == 0, output
     checksum, name = output.split()
-    assert release_archive.sha256(str(tmp_path / name)) == f"sha256:{checksum}"
-    tree = release_archive.inspect(str(tmp_path / name), 1 << 20, ".mesops")
-    release_archive.check_command(tree, "bin/catalog")
+    assert archives.sha256(str(tmp_path / name)) == f"sha256:{checksum}"
+    tree = archives.inspect(str(tmp_path / name), 1 << 20, ".mesops")
+    archives.check_command(tree, "bin/catalog")

@@ -23,10 +23,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 
-from ansible_collections.mesops.platform.plugins.module_utils import haproxy_runtime as runtime
-from ansible_collections.mesops.platform.plugins.module_utils import haproxy_state as state
-from ansible_collections.mesops.platform.plugins.module_utils.haproxy_traffic import Traffic
-from ansible_collections.mesops.platform.plugins.module_utils.rollout_traffic import Meter, Seen
+from ansible_collections.mesops.platform.plugins.module_utils._haproxy import runtime, state
+from ansible_collections.mesops.platform.plugins.module_utils._haproxy.traffic import Traffic
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.meter import Meter, Seen
 
 FRONT, ONE, TWO = 23480, 23481, 23482
 CONFIG = f"""

@@ -106,7 +106,7 @@ def test_a_reload_that_begins_while_a_server_is_drained_does_not_take_that_back(
 
 # A change as the module makes it, without Ansible around it.
 CHANGE = """
-from ansible_collections.mesops.platform.plugins.module_utils import haproxy_runtime as core
+from ansible_collections.mesops.platform.plugins.module_utils._haproxy import runtime as core
 tools = core.Tools(ask, time.monotonic, time.sleep, lambda: core.save(ask, s.CONFIG, s.STATE_FILE),
                    lambda: core.file_lock(s.LOCK, time.monotonic, time.sleep))
 

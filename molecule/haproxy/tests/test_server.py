@@ -360,7 +360,7 @@ def test_single_requests_are_read_from_the_journal(balancer: str) -> None:
     end = float(shell(balancer, "date +%s.%N"))
     text = (
         "import json\n"
-        "from ansible_collections.mesops.platform.plugins.module_utils import haproxy_requests as r\n"
+        "from ansible_collections.mesops.platform.plugins.module_utils._haproxy import access_log as r\n"
         "def run(command):\n"
         "    done = subprocess.run(command, capture_output=True, text=True)\n"
         "    return done.returncode, done.stdout, done.stderr\n"

@@ -21,8 +21,8 @@ from typing import Any, ClassVar
 
 import estate
 import releases
-from ansible_collections.mesops.platform.plugins.module_utils import rollout_store_gateway
-from ansible_collections.mesops.platform.plugins.module_utils.rollout_store_etcd import EtcdStore
+from ansible_collections.mesops.platform.plugins.module_utils._record import etcd
+from ansible_collections.mesops.platform.plugins.module_utils._record.etcd_store import EtcdStore
 
 from demo.load.background import BackgroundLoad
 from demo.load.config import LoadConfig
@@ -218,7 +218,7 @@ def in_service() -> bool:
 
 def unfinished() -> str:
     """The rollout that the store has as unfinished, if any."""
-    gateway = rollout_store_gateway.Gateway(list(ENDPOINTS), rollout_store_gateway.opener())
+    gateway = etcd.Gateway(list(ENDPOINTS), etcd.opener())
     record = EtcdStore("catalog", gateway).read(0, 0).open_record
     return str(record["id"]) if record else ""
 

@@ -13,10 +13,9 @@ from typing import Any
 import pytest
 from ansible.plugins.action import ActionBase
 from ansible_collections.mesops.platform.plugins.action import rollout
-from ansible_collections.mesops.platform.plugins.module_utils import rollout_state as state
-from ansible_collections.mesops.platform.plugins.module_utils import rollout_world as world
-from ansible_collections.mesops.platform.plugins.module_utils.rollout_plan import PlanError, Settings
-from ansible_collections.mesops.platform.plugins.plugin_utils import rollout_setup
+from ansible_collections.mesops.platform.plugins.module_utils._record import state
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import setup, world
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import PlanError, Settings
 from rollout_simulation import Estate, Killed, World, roll_out, settings
 
 BURNT = {"expand": {"command": "bin/migrate", "reversible": False, "timeout": 60.0}}
@@ -64,7 +63,7 @@ class Task:
     ) -> dict[str, Any]:
         """Run it; no version asks for a rollback."""
         outside = Outside(estate, replace(settings(estate, version), **changes), trouble)
-        self.monkeypatch.setattr(rollout_setup, "build", lambda *_args, **_rest: outside)
+        self.monkeypatch.setattr(setup, "build", lambda *_args, **_rest: outside)
         action = rollout.ActionModule.__new__(rollout.ActionModule)
         args = {"state": "released" if version else "reverted", "app": {"name": "catalog"}, "version": version}
         action._task = SimpleNamespace(args=args, check_mode=check)

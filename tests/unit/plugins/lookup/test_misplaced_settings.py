@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.mesops.platform.plugins.lookup import misplaced_settings as lookup
-from ansible_collections.mesops.platform.plugins.module_utils import rollout_plan as plan
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import plan
 
 HOST = {"inventory_hostname": "app-1", "rollout_service": "catalog", "rollout_store": {}, "rollout_exclude": []}
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from ansible.module_utils import basic
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.mesops.platform.plugins.module_utils.daemon_files import FilesError
+from ansible_collections.mesops.platform.plugins.module_utils._daemon.layout import FilesError
 from ansible_collections.mesops.platform.plugins.modules import daemon
 
 NAME = "catalog.service"

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 from ansible.module_utils import basic
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.mesops.platform.plugins.module_utils import haproxy_runtime, rollout_fence
-from ansible_collections.mesops.platform.plugins.module_utils.haproxy_runtime import RuntimeFailure
-from ansible_collections.mesops.platform.plugins.module_utils.rollout_fence import Fence, Fenced
+from ansible_collections.mesops.platform.plugins.module_utils._haproxy import runtime
+from ansible_collections.mesops.platform.plugins.module_utils._haproxy.runtime import RuntimeFailure
+from ansible_collections.mesops.platform.plugins.module_utils._record import fencing
+from ansible_collections.mesops.platform.plugins.module_utils._record.fencing import Fence, Fenced
 from ansible_collections.mesops.platform.plugins.modules import app_migration, app_release, haproxy_server
 
 STORE = "lb-1:/var/lib/mesops/rollouts #s0123456789ab"
@@ -38,10 +39,10 @@ CASES: list[tuple[ModuleType, dict[str, Any]]] = [
 
 @pytest.fixture(autouse=True)
 def fences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rollout_fence, "DIRECTORY", str(tmp_path / "fences"))
+    monkeypatch.setattr(fencing, "DIRECTORY", str(tmp_path / "fences"))
     monkeypatch.setattr(basic.AnsibleModule, "log", lambda *_args, **_named: None)
     # There is no HAProxy here, and the modules would wait for it.
-    monkeypatch.setattr(haproxy_runtime, "change", unanswered)
+    monkeypatch.setattr(runtime, "change", unanswered)
 
 
 def unanswered(*_arguments: Any) -> Any:

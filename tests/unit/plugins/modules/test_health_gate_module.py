@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from ansible_collections.mesops.platform.plugins.module_utils.haproxy_requests import LOG_SECONDS, AccessLog
+from ansible_collections.mesops.platform.plugins.module_utils._haproxy.access_log import LOG_SECONDS, AccessLog
 from ansible_collections.mesops.platform.plugins.modules.health_gate import Balancer
 
 PROBE = {"type": "haproxy", "measure": "errors", "backend": ["catalog"], "methods": ["post"]}
