@@ -376,7 +376,8 @@ def _check_release(where: str, release: dict[str, Any]) -> list[str]:
     missing = [key for key in keys if not isinstance(release.get(key), str)]
     unknown = sorted(str(key) for key in release if key not in keys)
     if missing:
-        return [f"{where}.release needs {', '.join(missing)} as text; put a version in quotes."]
+        hint = "; put a version in quotes" if release.get("version") is not None and "version" in missing else ""
+        return [f"{where}.release needs {', '.join(missing)} as text{hint}."]
     if unknown:
         return [f"{where}.release has unknown keys {', '.join(unknown)}; known are {', '.join(keys)}."]
     try:

@@ -95,11 +95,18 @@ options:
     default: false
   elsewhere:
     description:
-      - What other hosts of the service run, by host; null for a host that runs no release.
+      - What other hosts of the service run, by host; null or empty for a host that runs no release.
       - With O(initial=true) a host gets its first release only if it is what they run, and is refused otherwise. A host
         that is new or was built anew does not go back to the release with which the service once began.
     type: dict
     default: {}
+  silent:
+    description:
+      - Other hosts of the service that could not be asked. With O(initial=true), and where no other host says what it
+        runs, they may run a newer release, and a host without one is refused.
+    type: list
+    elements: str
+    default: []
   keep:
     description:
       - How many complete releases O(state=pruned) leaves, the current one included, and how many configurations.
@@ -390,6 +397,7 @@ ARGUMENTS: dict[str, Any] = {
     "command": {"type": "str"},
     "initial": {"type": "bool", "default": False},
     "elsewhere": {"type": "dict", "default": {}},
+    "silent": {"type": "list", "elements": "str", "default": []},
     "keep": {"type": "int", "default": 5},
     "protect": {"type": "list", "elements": "str", "default": []},
     "configuration": {
@@ -479,7 +487,8 @@ def request_of(params: dict[str, Any], store: releases.Store) -> releases.Reques
         keep=params["keep"],
         protect=tuple(params["protect"]),
         initial=params["initial"],
-        elsewhere={host: str(version) for host, version in params["elsewhere"].items() if version is not None},
+        elsewhere={host: str(version) for host, version in params["elsewhere"].items() if version},
+        silent=tuple(params["silent"]),
         configuration=wanted_digest(params, store),
         has_configuration=params["configuration"] is not None,
     )

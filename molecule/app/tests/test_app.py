@@ -416,6 +416,13 @@ def test_a_host_built_anew_never_begins_with_an_older_release_than_the_others_ru
         assert estate.on(NODE, "systemctl is-active catalog", check=False).strip() == "inactive"
         assert estate.on(other, "readlink /opt/catalog/current").strip().endswith("2.0.0")
     app_release(host=other, version="1.0.0", unit="catalog.service")
+    estate.docker("pause", other)
+    try:
+        refused = site("--limit", NODE, log="anew", check=False)
+    finally:
+        estate.docker("unpause", other)
+    assert f"but {other} may run a newer one and cannot be asked; bring back" in " ".join(refused.output.split())
+    assert refused.status != 0
     site("--limit", NODE, log="anew")
     answers("1.0.0")
 

@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -132,7 +132,7 @@ def explain(output: str, config: str, path: str, secrets: Sequence[str] = ()) ->
         rest = re.sub(r"^(?i:parsing) ", "", message.replace(found.group(0), "")).strip(" :'.")
         shown = mask(text, secrets)
         hidden = set(_WORD.findall(text)) - set(_WORD.findall(shown))
-        return f'line {number}, "{shown}": {mask(rest, (*secrets, *hidden))}'
+        return f'line {number}, "{shown}": {_mask_words(mask(rest, secrets), hidden)}'
     useful = [one for one in messages if "rror(s) found" not in one and "errors found" not in one] or messages
     tail = output.strip().splitlines()[-1:] or ["no reason given"]
     return mask((useful or tail)[0].rstrip("."), secrets)
@@ -144,6 +144,14 @@ _SECRET_WORD = re.compile(
 )
 """What follows such a word in a configuration is nobody's business, wherever in ``haproxy_extra`` it stands."""
 _WORD = re.compile(r"[^\s\"'(){}:,]+")
+SHORTEST = 4
+"""Shorter words, such as "if" and "-m", tell nothing, and HAProxy's complaint needs them to be read."""
+
+
+def _mask_words(text: str, hidden: Set[str]) -> str:
+    """Hide words wherever they stand alone."""
+    long = {word for word in hidden if len(word) >= SHORTEST}
+    return _WORD.sub(lambda found: MASK if found.group() in long else found.group(), text)
 
 
 def mask(text: str, secrets: Sequence[str]) -> str:

@@ -206,19 +206,30 @@ def _plan_settings(name: str, wanted: Row, stored: Sequence[str]) -> list[Step]:
             items = _names(key, _setting(value)) if listed else [_setting(value)]
         text = ", ".join(items)
         found = current.get(key.lower())
-        if found is None or (_names(key, found) != items if listed else found != text):
+        if found is None or (_listed(found) != items if listed else found != text):
             sql = f"ALTER ROLE {identifier(name)} SET {key} TO {', '.join(literal(item) for item in items)};"
             steps.append(Step(sql, f"{name}: {key} = {text}"))
     return steps
 
 
 def _names(key: str, text: str) -> list[str]:
-    """The names in a list such as ``"$user", public``; as in SQL, a name without quotes is in lower case."""
+    """The names that a user has written as text."""
+    found = _listed(text)
+    if found is None:
+        raise AccessError(f'{key} is {text!r}, which is no list of names; write app, public or "$user", public.')
+    return found
+
+
+def _listed(text: str) -> list[str] | None:
+    """The names in a list such as ``"$user", public``; as in SQL, a name without quotes is in lower case.
+
+    None when it is no such list. An empty text is the empty name, as PostgreSQL has it.
+    """
     found, at = [], 0
     while text.strip():
         match = _LISTED.match(text, at)
         if not match:
-            raise AccessError(f'{key} is {text!r}, which is no list of names; write app, public or "$user", public.')
+            return None
         quoted, bare, end = match.groups()
         found.append(quoted.replace('""', '"') if bare is None else bare.lower())
         at = match.end()

@@ -240,6 +240,8 @@ class Request:
     initial: bool = False
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     """What other hosts run, by host; those that run nothing are left out."""
+    silent: tuple[str, ...] = ()
+    """Other hosts that did not say what they run."""
     configuration: str = ""
     """The digest of the configuration that is wanted; empty when it is to stay as it is."""
     has_configuration: bool = False
@@ -282,6 +284,12 @@ def _check_elsewhere(request: Request, base: str) -> None:
         raise Refused(
             f"{base} has no release yet and would begin with {request.version}, but {', '.join(differing)}; let "
             "release in the inventory be what the other hosts run, with its artifact and checksum"
+        )
+    if request.silent and not request.elsewhere:
+        raise Refused(
+            f"{base} has no release yet and would begin with {request.version}, but {', '.join(request.silent)} may "
+            "run a newer one and cannot be asked; bring back one of them, or take them out of the group until "
+            "then"
         )
 
 

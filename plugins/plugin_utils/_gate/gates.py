@@ -321,7 +321,7 @@ class Gate:
 
     def verdict(self, now: float) -> Verdict | None:
         """The verdict, or None as long as the gate goes on. Once given it does not change."""
-        if self._verdict is None and now >= self._deadline:
+        if self.overdue(now):
             self.conclude(now, f"it did not pass within {self._time:g} s")
         return self._verdict
 

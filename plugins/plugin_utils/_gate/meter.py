@@ -49,9 +49,19 @@ class Seen:
         return Seen(*(getattr(self, name) - getattr(other, name) for name in self.__dataclass_fields__))
 
     @property
+    def bad(self) -> int:
+        """Requests that did not end well."""
+        return self.failed + self.given_up
+
+    @property
     def total(self) -> int:
         """Requests that are decided."""
-        return self.good + self.failed + self.given_up
+        return self.good + self.bad
+
+    @property
+    def bad_share(self) -> float:
+        """The share of the decided requests that did not end well; 0 when none is decided."""
+        return self.bad / self.total if self.total else 0.0
 
 
 def together(several: Iterable[Seen]) -> Seen:

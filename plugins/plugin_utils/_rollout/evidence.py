@@ -116,8 +116,7 @@ class Evidence:
         if gate is None:
             return None
         seen = gate.canary
-        bad = seen.failed + seen.given_up
-        if seen.sent and (bad > seen.good or not seen.good):
+        if seen.sent and (seen.bad > seen.good or not seen.good):
             return Objection(
                 f"only {seen.good:,} of {quantity(max(seen.sent, seen.total), 'request')} got a good answer", True
             )
@@ -179,7 +178,7 @@ def _waiting_text(figures: Counted) -> str:
 
 
 def _counts(seen: Seen) -> Counts:
-    return Counts(seen.failed + seen.given_up, seen.total)
+    return Counts(seen.bad, seen.total)
 
 
 def _excess(before: Seen, now: Seen, usual: Seen) -> Counts:

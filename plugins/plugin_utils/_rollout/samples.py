@@ -145,8 +145,8 @@ class Samples:
         lifetime = usual(self._before.values(), servers)
         recent = together((self._recent or {}).get(server, Seen()) for server in servers)
         if recent.total >= ENOUGH:
-            return min((one for one in (recent, lifetime) if one.total >= ENOUGH), key=_bad_share)
-        return lifetime if _bad_share(lifetime) <= BEYOND_REASON else None
+            return min((one for one in (recent, lifetime) if one.total >= ENOUGH), key=lambda one: one.bad_share)
+        return lifetime if lifetime.bad_share <= BEYOND_REASON else None
 
     def _in_traffic(self, request: SampleRequest, balancer: str) -> list[str]:
         """The hosts of the batch that count at a load balancer: not those that somebody keeps out there."""
@@ -203,10 +203,6 @@ class Samples:
             text = f"{names} comes and goes: checks failed in {sum(latest)} of the last {quantity(len(latest), 'look')}"
             return Taken(Phase.FAILURE, text)
         return Taken(Phase.SUCCESS, f"{names} up{', although a check has failed' if failing else ''}")
-
-
-def _bad_share(seen: Seen) -> float:
-    return (seen.failed + seen.given_up) / seen.total if seen.total else 0.0
 
 
 def _between(before: Mapping[str, Traffic], now: Mapping[str, Traffic]) -> dict[str, Seen]:

@@ -131,7 +131,8 @@ class Watch:
 
     def _observe(self, gates: dict[Key, Gate], hosts: Sequence[str], end: float) -> bool:
         """Sample until the end, and longer while there is nothing to judge by; whether a person has ended it."""
-        begin = self.world.clock()
+        if self.world.clock() >= end:
+            return False
         save: Record | None = self.record
         # The last sample is taken at the very end, so that what happens after the one before it counts as well.
         while self.world.clock() < end - self._sampling_s:
@@ -139,7 +140,7 @@ class Watch:
                 return True
             self._take_out_decided(gates)
             save = self._take_due(gates, hosts, save, end - self._sampling_s)
-        if gates and end > begin:
+        if gates:
             self._take(list(gates), gates, hosts, save)
         self._take_out_decided(gates)
         left = end - self.world.clock()

@@ -116,7 +116,12 @@ def test_two_services_may_not_share_a_port_on_a_host() -> None:
             "app_services.catalog.rollout.weights is [10]; give rising",
         ),
         ("catalog", {**GOOD, "rollout": {"gates": {"x": {}}}}, "app_services.catalog.rollout.gates.x.probe is None"),
-        ("catalog", {**GOOD, "release": {"version": 1.1, "artifact": "a", "checksum": "b"}}, "needs version as text"),
+        (
+            "catalog",
+            {**GOOD, "release": {"version": 1.1, "artifact": "a", "checksum": "b"}},
+            "needs version as text; put a version in quotes.",
+        ),
+        ("catalog", {**GOOD, "release": {"version": "1.1", "artifact": None}}, "needs artifact, checksum as text."),
         ("catalog", {**GOOD, "release": {"version": "1", "artifact": "a", "checksum": "b"}}, "sha256:<64 hex digits>"),
         ("catalog", {**GOOD, "release": {"version": "../1", "artifact": "a", "checksum": "b"}}, "no plain name"),
     ],

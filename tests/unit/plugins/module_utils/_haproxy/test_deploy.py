@@ -360,10 +360,19 @@ def test_what_looks_like_a_secret_is_masked_wherever_it_stands(line: str) -> Non
     shown = deploy.mask(before, [])
     assert "tok-4711" not in shown
     assert shown.endswith("\n    bind :80\n")
-    said = deploy.explain("[ALERT] (1) : config : parsing [/c.cfg:2] : unexpected 'tok-4711' here.", before, "/c.cfg")
+    complaint = "[ALERT] (1) : config : parsing [/c.cfg:2] : unexpected 'tok-4711' here."
+    said = deploy.explain(complaint, before, "/c.cfg")
     assert said.startswith("line 2, ")
     assert "tok-4711" not in said
     assert said.endswith("here")
+
+
+def test_a_complaint_about_a_line_with_a_secret_can_still_be_read() -> None:
+    config = "a\nhttp-request set-header Authorization x if a -m found\n"
+    said = deploy.explain(
+        "[ALERT] (1) : config : parsing [/c.cfg:2] : unknown ACL 'a', expects if, ix or -m", config, "/c.cfg"
+    )
+    assert said.endswith("unknown ACL 'a', expects if, ix or -m")
 
 
 @pytest.mark.parametrize(

@@ -155,6 +155,12 @@ def test_a_setting_is_set_once_however_it_is_written(key: str, value: object, se
     assert access.plan_users([user], [row("app", "old", settings=[stored])], salt) == []
 
 
+def test_what_the_server_has_is_replaced_and_never_refused() -> None:
+    user = {"name": "app", "settings": {"search_path": "app"}}
+    (step,) = access.plan_users([user], [row("app", "old", settings=['search_path=what is, "this'])], salt)
+    assert step.sql == "ALTER ROLE \"app\" SET search_path TO 'app';"
+
+
 @pytest.mark.parametrize("text", ["a b", "app,", ", app", '"app', 'a"b"', "a,,b"])
 def test_what_is_no_list_of_names_is_refused(text: str) -> None:
     with pytest.raises(access.AccessError, match=r"search_path is .* no list of names; write app, public"):

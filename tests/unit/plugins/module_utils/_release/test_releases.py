@@ -244,7 +244,20 @@ def test_the_first_release_of_a_host_is_what_the_others_run(store: Store, artifa
     assert perform(store, replace(install("2"), initial=True, elsewhere={"app-2": "2"}), artifacts).current == "2"
     later = perform(store, first, artifacts)
     assert later.current == "2", "a host that runs a release is left to rollouts"
+    assert perform(store, replace(first, elsewhere={}, silent=("app-2",)), artifacts).current == "2"
     assert perform(store, replace(install("1"), elsewhere={"app-2": "2"}), artifacts).current == "1"
+
+
+def test_a_host_does_not_begin_with_the_first_release_while_nobody_knows_what_the_others_run(
+    store: Store, artifacts: dict[str, str]
+) -> None:
+    request = replace(install("1"), initial=True, silent=("app-2", "app-3"))
+    with pytest.raises(
+        Refused, match="begin with 1, but app-2, app-3 may run a newer one and cannot be asked; bring back"
+    ):
+        perform(store, request, artifacts)
+    assert not os.path.exists(store.base)
+    assert perform(store, replace(request, elsewhere={"app-4": "1"}), artifacts).current == "1"
 
 
 def test_a_version_that_is_nowhere_is_refused(store: Store, artifacts: dict[str, str]) -> None:

@@ -96,6 +96,13 @@ def test_without_an_observation_there_is_nothing_to_decide() -> None:
     assert record.status == state.SUCCEEDED
 
 
+def test_without_an_observation_traffic_is_waited_for_once() -> None:
+    starved = counted(Seen(), Seen(sent=4, good=4))
+    gates = {"errors": {"timeout": 20}}
+    record, _outside = run(Estate.of(2), of_gate("errors", starved), gates=gates, min_healthy_time=0.0, weights=(100,))
+    assert texts(record).count("waits for traffic: hardly a request came to app-1") == 1
+
+
 def test_a_quiet_night_goes_on_and_says_that_no_request_was_sent() -> None:
     record, _outside = run(Estate.of(2), of_gate("errors", counted(Seen(), Seen())))
     assert record.status == state.SUCCEEDED
