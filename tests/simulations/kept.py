@@ -37,6 +37,10 @@ KEPT: dict[str, Story] = {
         ),
         events=(Event("abort", 33.3, during=2),),
     ),
+    "an abort of a rollback that was taken up left a host out that the killed run had switched": Story(
+        commands=(Command(version="2"), Command("rollback", troubles=(Trouble(13, "killed"),))),
+        events=(Event("abort", 61.0, during=1),),
+    ),
     "a host that was excluded in the middle of its turn never came back": Story(
         services=(Wishes(min_healthy_time=0.0),),
         commands=(

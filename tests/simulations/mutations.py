@@ -181,6 +181,12 @@ MUTATIONS = (
         "",
     ),
     Mutation(
+        "an abort of a rollback leaves hosts out that a killed run had switched and not recorded",
+        ENGINE,
+        "        record.enter(switched, state.ACTIVATED, self.world.now())\n",
+        "",
+    ),
+    Mutation(
         "a host that was only mended has no way back",
         BEGIN,
         "        return target\n    return before\n",

@@ -272,6 +272,11 @@ class Engine:
         one = self.record.hosts[host]
         return one.left_out or any(phase == state.FAILED for phase, _at in one.history)
 
+    def _runs_target(self, host: str) -> bool:
+        """Whether a host was seen with its target installed as what it runs, before this run did anything."""
+        node = self.sight.nodes.get(host)
+        return node is not None and node.current == self.record.hosts[host].target
+
     def _unproven(self, host: str) -> bool:
         """Whether an earlier run that was killed may have left the new version on a host that was only drained."""
         kept, node = self.record.hosts[host], self.sight.nodes.get(host)
@@ -445,6 +450,9 @@ class Engine:
         self._put_back()
         drained = [host for host in hosts if record.phase(host) in (state.DRAINING, state.DRAINED)]
         self.steps.keep_out([host for host in drained if self._was_left_out(host)])
+        # A run that was killed may have switched hosts and could not say so any more.
+        switched = [host for host in hosts if record.phase(host) == state.DRAINED and self._runs_target(host)]
+        record.enter(switched, state.ACTIVATED, self.world.now())
         done = [host for host in hosts if record.phase(host) in (state.ACTIVATED, state.HEALTHY, state.IN_SERVICE)]
         if not done:
             return

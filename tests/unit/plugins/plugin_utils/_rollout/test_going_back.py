@@ -91,6 +91,26 @@ def test_abort_of_a_rollback_while_a_host_is_drained_puts_it_back() -> None:
     assert set(running(estate).values()) == {"2"}
 
 
+@pytest.mark.parametrize("comes_up", [True, False])
+def test_abort_of_a_rollback_lets_in_a_host_that_the_killed_run_had_switched_and_not_recorded(comes_up: bool) -> None:
+    estate = rolled_out(2)
+
+    def killed(_number: int, name: str, moment: str) -> None:
+        if (name, moment) == ("activate", "after"):
+            raise Killed
+
+    with pytest.raises(Killed):
+        engine(estate, settings(estate, ""), killed)[0].roll_back()
+    assert (running(estate)["app-1"], out_of_traffic(estate)) == ("1", {"app-1"})
+    estate.hosts["app-1"].running = "1" if comes_up else None
+    estate.lock, estate.control = None, world.Control("abort", "ops@desk", "stop this")
+    record = back(estate)[0].roll_back()
+    assert (record.status, record.reason) == (state.BROKEN, "aborted: by ops@desk: stop this")
+    assert out_of_traffic(estate) == (set() if comes_up else {"app-1"})
+    assert record.phase("app-1") == (state.DONE if comes_up else state.FAILED)
+    assert ("app-1 stays out of traffic" in record.advice) == (not comes_up)
+
+
 def test_one_host_that_fails_in_a_rollback_takes_no_other_with_it() -> None:
     estate = rolled_out(9)
     rollback, outside = back(estate, batches=(1, "50%"), min_available="50%")
