@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -39,6 +40,8 @@ FULL_ONLY = ("debian-12",)
 """Scenarios that run when they are named, or with MESOPS_TEST=full; others promise the same with fewer hosts."""
 AT_ONCE = 2
 """How many linters, and how many chains of scenarios, run side by side: two keep two processors 83 % busy."""
+LONGEST_REASON = 200
+"""Characters of a failed test's reason that the closing lines show."""
 LONG = (estate.OWNER, "rollout")
 """Scenarios whose chains begin first, for the run ends no sooner than they do."""
 WORKFLOWS = (
@@ -107,7 +110,16 @@ class Count:
             if skip is not None:
                 self.skipped.append(f"{name} ({skip.get('message')})")
             else:
-                self.one(name, case.find("failure") is None and case.find("error") is None)
+                wrong = next((found for kind in ("failure", "error") if (found := case.find(kind)) is not None), None)
+                self.one(name if wrong is None else f"{name} ({why(wrong.text or '')})", wrong is None)
+
+
+def why(traceback: str) -> str:
+    """Where a test has failed, and the first that pytest says of it, each in a line that is not too long."""
+    places = re.findall(r"^(\S+:\d+): ", traceback, re.MULTILINE)
+    said = re.search(r"^E +(.*)", traceback, re.MULTILINE)
+    reason = said[1][:LONGEST_REASON] if said else "no reason known"
+    return f"{' < '.join(reversed(places)) or 'no place known'}: {reason}"
 
 
 def side_by_side(work: Callable[[Item], Result], items: Iterable[Item], at_once: int = AT_ONCE) -> list[Result]:

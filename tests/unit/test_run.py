@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,23 @@ import run
 
 Runs = Callable[..., "tuple[int, list[str]]"]
 REPORT = '<testsuite><testcase name="test_one">{}</testcase></testsuite>'
+BROKEN = """import pytest
+
+def test_good():
+    pass
+
+def helper():
+    text = "x" * 500
+    assert False, text
+
+@pytest.fixture
+def broken():
+    raise ValueError("no room")
+
+def test_fixture(broken): pass
+
+def test_long(): helper()
+"""
 
 
 @pytest.fixture
@@ -60,7 +79,33 @@ def test_broken_linter_is_told_as_it_ends_and_at_the_end(runs: Runs, broken: str
 
 def test_broken_unit_test_is_told(runs: Runs) -> None:
     status, said = runs(broken="unit")
-    assert (status, "FAILED   unit: test_one" in said) == (1, True)
+    assert (status, "FAILED   unit: test_one (no place known: no reason known)" in said) == (1, True)
+
+
+def test_failed_test_is_told_with_its_place_and_its_reason(tmp_path: Path) -> None:
+    """Whoever reads a pipeline's last lines, and has no other, learns what was wrong."""
+    (tmp_path / "test_it.py").write_text(BROKEN, encoding="utf-8")
+    report = tmp_path / "junit.xml"
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-c",
+        "/dev/null",
+        "--rootdir",
+        ".",
+        f"--junitxml={report}",
+        "test_it.py",
+    ]
+    subprocess.run(command, cwd=tmp_path, check=False, capture_output=True)
+    count = run.Count()
+    count.junit(report, "it")
+    long = f"AssertionError: {'x' * 500}"[: run.LONGEST_REASON]
+    assert sorted(count.failed) == [
+        "it: test_fixture (test_it.py:12: ValueError: no room)",
+        f"it: test_long (test_it.py:8 < test_it.py:16: {long})",
+    ]
+    assert count.passed == 1
 
 
 def test_linters_that_run_aside_say_so_to_the_kernel(tmp_path: Path) -> None:

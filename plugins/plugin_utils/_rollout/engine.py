@@ -364,7 +364,9 @@ class Engine:
         down = self.steps.enter(hosts, percent, save=True)
         new = self.steps.new_trouble(down)
         if new:
-            raise ReleaseFailure("balancers", "; ".join(f"{host} {why}" for host, why in new.items()))
+            trouble = "; ".join(f"{host} {why}" for host, why in new.items())
+            self.watch.ask_hosts(list(new), trouble)
+            raise ReleaseFailure("balancers", trouble)
         if down:
             raise Halt(
                 f"{self.steps.old_trouble(down)}, as before the rollout, so that is not laid to the release; bring it "

@@ -110,6 +110,21 @@ class Watch:
             save = self._take_due(gates, hosts, save, NEVER)
         self._observed(hosts, self.world.clock() - begin)
 
+    def ask_hosts(self, hosts: Sequence[str], trouble: str) -> None:
+        """Ask the gates about hosts themselves once more; ReleaseFailure when one knows more of the trouble there."""
+        now = self.world.clock()
+        specs = ((key, spec) for key, spec in self._specs(READY, hosts) if key[1])
+        gates = {
+            key: Gate(replace(spec, count=1, hold=0, initial_delay=0, failure_limit=0), now) for key, spec in specs
+        }
+        if not gates:
+            return
+        self._take(list(gates), gates, hosts, None)
+        for (name, host), gate in gates.items():
+            if gate.verdict(now) is Verdict.FAILED:
+                reason = self._report((name, host), gate)
+                raise ReleaseFailure(f"gate {name} {Verdict.FAILED.value}", f"{host}: {reason}; {trouble}")
+
     def soak(self, hosts: Sequence[str], stages: Sequence[str]) -> None:
         """Observe hosts for the minimum healthy time; ReleaseFailure as soon as a gate fails.
 

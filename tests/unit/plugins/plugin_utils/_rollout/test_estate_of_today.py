@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -102,6 +103,20 @@ def test_load_balancer_that_saw_it_before_and_does_not_after_is() -> None:
     record = roll_out(estate, settings(estate), trouble)
     assert record.status == state.REVERTED
     assert record.reason == "balancers: app-1 is DOWN at lb-2"
+
+
+def test_release_that_dies_before_a_load_balancer_has_seen_it_up_is_told_from_one_that_cannot_be_reached() -> None:
+    estate = Estate.of(3)
+
+    def trouble(_number: int, name: str, moment: str) -> None:
+        if (name, moment) == ("enter 10", "before"):
+            estate.hosts["app-1"].running = None
+
+    record = roll_out(estate, settings(estate), trouble)
+    assert record.status == state.REVERTED
+    gate, _, balancers = record.reason.rpartition("; ")
+    assert re.match(r"gate (ready|running) failed: app-1: 1 of 1 sample failed .*: not ready$", gate)
+    assert balancers == "app-1 is DOWN at lb-1, is DOWN at lb-2"
 
 
 def test_rollback_of_a_host_that_one_load_balancer_does_not_see_leaves_it_as_it_was_there() -> None:
