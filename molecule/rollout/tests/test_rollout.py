@@ -80,6 +80,9 @@ def test_good_release_and_back_again() -> None:
     settle()
 
 
+DROPPED = r"gate errors (failed: |inconclusive: only \d+ of \d+ requests? got a good answer)"
+"""On a slow machine too few requests come to the canary in a gate's time for a proof, and it does not go on either."""
+
 BAD: dict[str, tuple[list[str], dict[str, Any], str]] = {
     "never starts": (["never-starts"], {}, r"gate ready: roll-app-1: release \S+ (died|ended|is not ready)"),
     "hangs from its 200th request on": (
@@ -92,9 +95,9 @@ BAD: dict[str, tuple[list[str], dict[str, Any], str]] = {
         {"rollout_min_healthy_time": 20},
         r"gate (ready|up) failed: .*roll-app-1",
     ),
-    "hangs up on every request": (["drops any"], {}, r"gate errors failed: .*"),
+    "hangs up on every request": (["drops any"], {}, DROPPED),
     # HAProxy sends them to the other node, so that no client notices until no other node is left.
-    "hangs up on GETs": (["drops GET"], {}, r"gate errors failed: .*"),
+    "hangs up on GETs": (["drops GET"], {}, DROPPED),
     "dies under another service's load": (
         ["dies-when-called"],
         {"rollout_min_healthy_time": 20},
@@ -142,6 +145,8 @@ while True:
 def another_service() -> Iterator[None]:
     """On each node, something asks the service on loopback, ten times a second, while it is there to be asked."""
     for host in NODES:
+        # A run that was killed may have left it.
+        estate.on(host, "systemctl stop another", check=False)
         estate.on(host, f"systemd-run --unit=another --collect python3 -c {shlex.quote(ASKING)}")
     try:
         yield

@@ -30,7 +30,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan impo
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import Counted, Taken, Timed
 
 SOME = 10
-"""Where so many requests were to be expected and hardly any came, more time may bring what tells something."""
+"""Where so many requests were to be expected and hardly any came, or fewer came, more time may bring what tells."""
 BUSY = 100
 """Where so many requests were to be expected and none came, that is no lack of traffic. Fewer say nothing: HAProxy
 takes turns, and a server in slow start begins with a hundredth of its weight and waits for its first turn as long."""
@@ -109,6 +109,11 @@ class Evidence:
         """Whether less than a tenth of its share came to the canary, although the others are busy."""
         gate = self._gates.get(name)
         return gate is not None and gate.expected >= SOME and gate.canary.sent < gate.expected / 10
+
+    def hardly_knows(self, name: str) -> bool:
+        """Whether too little came to the canary to blame it, and most of that has failed."""
+        objection = self.objection(name)
+        return objection is not None and objection.blames and self._gates[name].canary.sent < SOME
 
     def objection(self, name: str) -> Objection | None:
         """What speaks against going on when a gate cannot say anything and would let it pass."""

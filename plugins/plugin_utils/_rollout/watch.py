@@ -261,19 +261,24 @@ class Watch:
 
     # ------------------------------------------------------------------------------------------------------- judging
 
-    def _lacks_traffic(self, key: Key, gate: Gate) -> bool:
-        """Whether a gate knows next to nothing because next to nothing came to its hosts, while others are busy."""
-        return not gate.successes and self.evidence.lacks_traffic(key[0])
+    def _lacks_traffic(self, key: Key, gate: Gate) -> str:
+        """Why a gate knows next to nothing, where more traffic would help: others are busy, or what came has failed."""
+        if gate.successes:
+            return ""
+        hosts = ", ".join(self._batch)
+        if self.evidence.lacks_traffic(key[0]):
+            return f"hardly a request came to {hosts}, and the others are busy"
+        if self.evidence.hardly_knows(key[0]):
+            return f"most of what came to {hosts} has failed, but that is little"
+        return ""
 
     def _wait_for_traffic(self, gates: Mapping[Key, Gate]) -> None:
         """Give gates that lack traffic their time once more."""
         for key, gate in gates.items():
-            if not gate.prolonged and self._lacks_traffic(key, gate):
+            why = "" if gate.prolonged else self._lacks_traffic(key, gate)
+            if why:
                 gate.prolonged = True
-                hosts = ", ".join(self._batch)
-                self._tell(
-                    f"gate {key[0]} waits for traffic: hardly a request came to {hosts}, and the others are busy"
-                )
+                self._tell(f"gate {key[0]} waits for traffic: {why}")
 
     def _take_out_decided(self, gates: dict[Key, Gate]) -> None:
         now = self.world.clock()

@@ -156,6 +156,10 @@ def test_what_was_sent_and_not_answered_is_never_no_data(seen: Seen, objects: bo
     judge(evidence, seen, Seen())
     objection = evidence.objection("errors")
     assert (objection is not None and objection.blames) is objects
+    assert evidence.hardly_knows("errors") is objects, "more may come"
+    judge(evidence, bad(10), Seen())
+    assert not evidence.hardly_knows("errors")
+    assert not evidence.hardly_knows("up")
 
 
 # ------------------------------------------------------------------------------------------------------------- budget

@@ -144,6 +144,31 @@ def test_a_canary_without_traffic_beside_busy_hosts_is_waited_for(good: bool, we
     assert (record.phase("app-2") == state.DONE) is good
 
 
+@pytest.mark.parametrize("weights", [(10, 100), (100,)])
+@pytest.mark.parametrize("good", [True, False])
+def test_the_first_few_requests_that_fail_are_no_verdict_while_more_may_come(
+    good: bool, weights: tuple[int, ...]
+) -> None:
+    """Hardly anybody calls, and what the release is sent first fails, as one request in twenty of this service does."""
+    first, later = [Seen(sent=1, failed=1)], [Seen(sent=1, good=1 * good, failed=1 * (not good))] * 2
+    begun: list[float] = []
+
+    def answer(outside: World, request: SampleRequest) -> Taken | None:
+        if request.key != "errors/":
+            return None
+        begun.append(outside.clock())
+        came = later if begun[-1] - begun[0] > 22 else first
+        return counted(came.pop() if came else Seen(), Seen())
+
+    gates = {"errors": {"timeout": 20}}
+    record, _outside = run(Estate.of(2), answer, gates=gates, weights=weights, min_healthy_time=10.0)
+    told = "gate errors waits for traffic: most of what came to app-1 has failed, but that is little"
+    assert texts(record).count(told) == 1
+    assert record.status == (state.SUCCEEDED if good else state.REVERTED)
+    if not good:
+        assert "only 0 of 3 requests got a good answer" in record.reason
+
+
 # ------------------------------------------------------------------------------------------------------ a bad baseline
 
 HOLD = Taken(Phase.HOLD, "the others fail as well")
