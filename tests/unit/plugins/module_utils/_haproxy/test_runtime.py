@@ -997,7 +997,7 @@ def test_timeout_of_ready(how: str) -> None:
     assert balancer.entered == []
 
 
-@settings(deadline=None, max_examples=3000, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=1000, suppress_health_check=[HealthCheck.too_slow])
 @given(
     begin=st.sampled_from([1, 8]),
     up=st.booleans(),
