@@ -10,6 +10,8 @@ from typing import Any
 KEYS = (
     "sent",
     "answered",
+    "redirected",
+    "rejected",
     "failed",
     "cut",
     "refused",
@@ -23,6 +25,8 @@ KEYS = (
 )
 FATES: dict[str, dict[str, dict[str, int]]] = {
     "good": {"2.6": {"answered": 1}, "3.0": {"answered": 1}},
+    "3xx": {"2.6": {"answered": 1, "redirected": 1}, "3.0": {"answered": 1, "redirected": 1}},
+    "4xx": {"2.6": {"answered": 1, "rejected": 1}, "3.0": {"answered": 1, "rejected": 1}},
     "5xx": {"2.6": {"answered": 1, "failed": 1}, "3.0": {"answered": 1, "failed": 1}},
     "empty, tried again": {
         "2.6": {"retries": 1, "redispatches": 1},

@@ -168,7 +168,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         requests = []
         for name, spec in world.settings.gates.items():
             place = place_of(spec.probe)
-            if spec.probe.get("measure") in ("errors", "latency"):
+            if spec.probe.get("measure") in ("answers", "errors", "latency"):
                 continue
             for host in hosts[:1] if place == "node" else [""]:
                 filled = fill_probe(

@@ -68,7 +68,9 @@ notes:
     again elsewhere, that wait for an answer from one look to the next, or whose client has left have failed.
     C(max_ratio) (0.01) is always tolerated, C(alpha) (0.01) is the chance of a false alarm, C(min_samples) (20)
     requests are needed. With C(methods), a list of HTTP methods, only those are counted, from the access log of the
-    last C(seconds) (60), after C(since) (seconds since the epoch) if given. V(latency) compares the access log in the
+    last C(seconds) (60), after C(since) (seconds since the epoch) if given. V(answers) compares the share of 3xx and
+    4xx among the answers that are no 5xx; C(max_ratio) (0.25) is tolerated on top of what those in C(baseline) have,
+    C(alpha) is 0.001. V(latency) compares the access log in the
     same way, by its C(percentile) (95) and its median; C(max_ratio) (1.5), C(max_ms), C(alpha) (0.01), C(min_samples)
     (50), C(tolerance_ms) (5), and C(methods) limits it to some HTTP methods."
   - "A probe of C(type: promql) has C(url) of a Prometheus server, C(query), and C(min), C(max), or C(baseline) (a
@@ -166,7 +168,7 @@ class Balancer:
         if backends not in self._looks:
             self._looks[backends] = runtime.look_at_traffic(self._ask, backends, self._now)
         view, traffic = self._looks[backends]
-        if measure == "errors":
+        if measure in ("errors", "answers"):
             return {"phase": probes.RAW, "text": "counters", "data": {"traffic": traffic}}
         servers = [one for one in view.servers.values() if one.backend in backends]
         return {**_state(probe, backends, servers), "data": {"traffic": traffic}}

@@ -121,7 +121,7 @@ options:
       - Name of each gate to its settings, as M(mesops.platform.health_gate) describes them, and C(stage), V(ready)
         (before a host gets traffic) or V(traffic) (the default), C(on_inconclusive), V(rollback), V(pause) or
         V(continue), C(on_error), V(rollback) or V(continue), and C(both), whether hosts that go back wait for it too.
-      - C(ready), C(running), C(errors) and C(up) are always there, unless a gate of that name changes them.
+      - C(ready), C(running), C(errors), C(answers) and C(up) are always there, unless a gate of that name changes them.
       - In texts of a probe, C($service), C($version), C($port), C($host), C($address), C($hosts) and C($baseline)
         (names joined by V(|)) are filled in. C($$) is a dollar sign.
     type: dict

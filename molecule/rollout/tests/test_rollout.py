@@ -114,6 +114,7 @@ BAD: dict[str, tuple[list[str], dict[str, Any], str]] = {
         {"rollout_min_healthy_time": 20},
         r"gate errors failed: .* of \S+ requests failed",
     ),
+    "has lost its routes": (["answers 404"], {}, r"gate answers failed: .* of \S+ requests were answered 3xx or 4xx"),
     "wrong version": (
         [f"version {LIE}"],
         {
@@ -199,7 +200,7 @@ def test_bad_release_goes_back_by_itself(name: str) -> None:
     assert "ROLLED BACK: rollout of catalog" in said
     assert re.search(reason, said), command.said
     assert_only_the_canary_failed(run, command)
-    if not {"500", "every", "dies", "hangs"}.intersection(name.split()) or name == "hangs up on GETs":
+    if not {"500", "every", "dies", "hangs", "lost"}.intersection(name.split()) or name == "hangs up on GETs":
         assert run.report.failed == 0, run.report.table()
     # The other node was never touched.
     assert f"roll-app-2  runs {release['version']}" not in command.said

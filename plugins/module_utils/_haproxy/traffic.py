@@ -29,6 +29,8 @@ MOST_TOLD = 500
 _COLUMNS = {
     "sent": "stot",
     "answered": "req_tot",
+    "redirected": "hrsp_3xx",
+    "rejected": "hrsp_4xx",
     "failed": "hrsp_5xx",
     "cut": "srv_abrt",
     "refused": "econ",

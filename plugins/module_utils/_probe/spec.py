@@ -68,7 +68,7 @@ KINDS: dict[str, Kind] = {
     "postgres": Kind(_POSTGRES, ("endpoints",), "coordinator", ("endpoints",)),
     "readiness": Kind(("url", "host", "status", "timeout"), ("url",), "node"),
 }
-MEASURES = ("state", "errors", "latency")
+MEASURES = ("state", "errors", "answers", "latency")
 PLACES = ("node", "balancers", "coordinator")
 LONGEST_TIMEOUT = 3600
 
@@ -76,6 +76,7 @@ LONGEST_TIMEOUT = 3600
 _LIMITS_OF_MEASURE: dict[str, tuple[str, ...]] = {
     "state": (),
     "errors": ("methods", "max_ratio", "alpha", "min_samples"),
+    "answers": ("max_ratio", "alpha", "min_samples"),
     "latency": ("methods", "max_ratio", "max_ms", "alpha", "min_samples", "percentile", "tolerance_ms"),
 }
 

@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Optional, Union
+from typing import Any, ClassVar, Optional, Union
 
 from ansible_collections.mesops.platform.plugins.module_utils._core.quantity import quantity
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.sequential import (
@@ -90,6 +90,10 @@ class ErrorLimits:
     """The chance that a good release is ever called worse, for the whole rollout and all its gates that compare."""
     min_samples: int = 20
     """Requests below which a side is not judged."""
+    on_top: ClassVar[bool] = False
+    """Whether ``max_ratio`` is tolerated on top of what the hosts beside it have, whatever that is."""
+    said: ClassVar[str] = "failed"
+    """What is said of a bad request."""
 
     def __post_init__(self) -> None:
         _demand(
@@ -97,6 +101,20 @@ class ErrorLimits:
             f"max_ratio is {self.max_ratio:g}; as a share of bad requests it must be at least 0 and below 1.",
         )
         _check_common(self.alpha, self.min_samples)
+
+
+@dataclass(frozen=True)
+class AnswerLimits(ErrorLimits):
+    """How much larger than beside it the share of answers 3xx and 4xx may be; what clients ask for says what is usual.
+
+    So large a difference takes little to prove; its budget is a small one of its own, on top of that of the others.
+    """
+
+    max_ratio: float = 0.25
+    """The share that is tolerated on top of what the hosts beside it have."""
+    alpha: float = 0.001
+    on_top: ClassVar[bool] = True
+    said: ClassVar[str] = "were answered 3xx or 4xx"
 
 
 @dataclass(frozen=True)
@@ -163,6 +181,8 @@ FAR = 3.0
 """A baseline is no baseline when it is more than so many times as bad as it was before the rollout."""
 BEYOND_REASON = 0.1
 """A baseline of which nobody knows what it was before is none when more than this share of its requests is bad."""
+MOST_SHARE = 0.95
+"""A larger one that is tolerated counts as this: no finite number of requests proves more."""
 LEAST_SHARE = 0.001
 """A smaller ``max_ratio`` counts as this one where there is no baseline: no finite number of requests proves zero."""
 KEPT = 10
@@ -371,27 +391,35 @@ class ErrorProcess:
         """What ``look`` does, without the words."""
         known = self._known(usual)
         held = self._hold.on
+        allowed = min(MOST_SHARE, self._tolerated(known))
         self._track.note(canary, baseline)
-        if baseline is not None:
+        if baseline is not None and not self._limits.on_top:
             self._hold.look(baseline, _too_bad(known, self._limits.max_ratio))
         before = self._track.worse.state() if self._hold.on else None
-        if not held:
-            allowed = _allowed(known, self._limits.max_ratio)
-            table = None if baseline is None else (canary, baseline)
+        table = None if baseline is None else (canary, baseline)
+        if not held and not (table is None and known is None and self._limits.on_top):
             self._track.weigh(canary, table, allowed, self._limits.min_samples, excused=True)
         if before is not None:
             self._track.forgo(before)
-        return self._phase()
+        return self._phase(known)
+
+    def _tolerated(self, known: Counts | None) -> float:
+        """The share of bad requests that is tolerated by what was seen so far."""
+        if not self._limits.on_top:
+            return _allowed(known, self._limits.max_ratio)
+        beside = self._track.baseline.ratio if self._track.baseline.total else known.ratio if known else 0.0
+        return beside + self._limits.max_ratio
 
     def _known(self, usual: Counts | None) -> Counts | None:
         """What was usual, if there is enough of it."""
         return usual if usual is not None and usual.total >= self._limits.min_samples else None
 
-    def _phase(self) -> Phase:
+    def _phase(self, known: Counts | None) -> Phase:
         seen = self._track.canary
         if self._hold.on:
             return Phase.HOLD
-        if self._track.condemned(self._alpha, self._limits.max_ratio, CLEARLY):
+        most = self._tolerated(known) if self._limits.on_top else self._limits.max_ratio
+        if self._track.condemned(self._alpha, most, CLEARLY):
             return Phase.FAILURE
         if seen.total < self._limits.min_samples:
             return Phase.INCONCLUSIVE if seen.bad else Phase.NO_DATA
@@ -400,13 +428,14 @@ class ErrorProcess:
     def _text(self, phase: Phase, usual: Counts | None) -> str:
         """For instance "12 of 240 requests failed (5.0 %), baseline 1 of 2,310 (0.04 %), p = 3.1e-05"."""
         seen, others = self._track.canary, self._track.baseline
-        parts = [_of("failed", seen) if seen.total else "no request"]
+        parts = [_of(self._limits.said, seen) if seen.total else "no request"]
         if others.total:
             parts.append(f"baseline {_of('', others)}")
         if usual is not None and phase is Phase.HOLD:
             parts.append(f"before the rollout {_percent(usual.ratio)}")
         if not others.total or phase is Phase.SUCCESS:
-            parts.append(f"tolerated {_percent(self._limits.max_ratio)}")
+            more = " more" if self._limits.on_top else ""
+            parts.append(f"tolerated {_percent(self._limits.max_ratio)}{more}")
         parts.append(_conclusion(phase, self._track.p, self._limits.min_samples))
         return ", ".join(parts)
 

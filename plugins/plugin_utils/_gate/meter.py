@@ -31,6 +31,8 @@ class Seen:
     """Requests that were sent to them, attempts that were tried again elsewhere included."""
     good: int = 0
     """Answered, with no status from 500 on and to the end."""
+    other: int = 0
+    """Of the good ones, those answered 3xx or 4xx."""
     failed: int = 0
     """Answered 5xx, broken off, refused, or without an answer when they ended."""
     given_up: int = 0
@@ -62,6 +64,11 @@ class Seen:
     def bad_share(self) -> float:
         """The share of the decided requests that did not end well; 0 when none is decided."""
         return self.bad / self.total if self.total else 0.0
+
+    @property
+    def answers(self) -> Seen:
+        """Of what was answered well, how much is no 2xx, as if that were failures."""
+        return Seen(sent=self.sent, good=self.good - self.other, failed=self.other)
 
 
 def together(several: Iterable[Seen]) -> Seen:
@@ -113,9 +120,11 @@ class _Server:
         bad = max(0, failed + given_up - told.failed - told.given_up)
         new_failed = min(bad, max(0, failed - told.failed))
         good = max(0, total["answered"] - total["failed"] - total["cut"] - told.good)
+        other = min(good, max(0, total["redirected"] + total["rejected"] - told.other))
         new = Seen(
             sent=total["sent"] - told.sent,
             good=good,
+            other=other,
             failed=new_failed,
             given_up=bad - new_failed,
             downs=total["downs"] - told.downs,
@@ -213,9 +222,11 @@ def _lifetime(total: Mapping[str, int]) -> Seen:
     unanswered = max(0, total["sent"] - total["answered"])
     badly = min(total["answered"], total["failed"] + total["cut"])
     lost = min(_lost(total), unanswered)
+    good = total["answered"] - badly
     return Seen(
         sent=total["sent"],
-        good=total["answered"] - badly,
+        good=good,
+        other=min(good, total["redirected"] + total["rejected"]),
         failed=badly + lost,
         given_up=total["aborted"],
         waiting=min(total["now"], max(0, unanswered - lost - total["aborted"])),

@@ -17,6 +17,7 @@ from typing import Any, cast
 from ansible_collections.mesops.platform.plugins.module_utils._core.quantity import quantity
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import GateSpec
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import (
+    AnswerLimits,
     Counts,
     ErrorLimits,
     ErrorProcess,
@@ -45,6 +46,8 @@ class _Gate:
     """One gate that compares."""
 
     process: ErrorProcess | LatencyProcess
+    blames: bool = True
+    """Whether a few bad requests without a proof speak against the release."""
     canary: Seen = field(default_factory=Seen)
     """All that was seen of the batch."""
     baseline: Seen = field(default_factory=Seen)
@@ -85,8 +88,13 @@ class Evidence:
         self._state = state
         limits = {name: limits_of(spec.probe) for name, spec in gates.items()}
         comparing = {name: one for name, one in limits.items() if one is not None}
+        sharing = sum(not isinstance(one, AnswerLimits) for one in comparing.values())
         self._gates = {
-            name: _Gate(_process(one, one.alpha / len(comparing), state.get(name))) for name, one in comparing.items()
+            name: _Gate(
+                _process(one, one.alpha / (1 if isinstance(one, AnswerLimits) else sharing), state.get(name)),
+                blames=not isinstance(one, AnswerLimits),
+            )
+            for name, one in comparing.items()
         }
 
     def begin(self) -> None:
@@ -121,7 +129,7 @@ class Evidence:
         if gate is None:
             return None
         seen = gate.canary
-        if seen.sent and (seen.bad > seen.good or not seen.good):
+        if gate.blames and seen.sent and (seen.bad > seen.good or not seen.good):
             return Objection(
                 f"only {seen.good:,} of {quantity(max(seen.sent, seen.total), 'request')} got a good answer", True
             )

@@ -19,7 +19,12 @@ from ansible_collections.mesops.platform.plugins.module_utils._core.quantity imp
 from ansible_collections.mesops.platform.plugins.module_utils._probe import probes
 from ansible_collections.mesops.platform.plugins.module_utils._release import migration, releases
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import READY, TRAFFIC, GateError, GateSpec
-from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import ErrorLimits, JudgeError, LatencyLimits
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import (
+    AnswerLimits,
+    ErrorLimits,
+    JudgeError,
+    LatencyLimits,
+)
 
 Share = Union[int, str]
 """A number, or a percentage such as "25%"."""
@@ -301,6 +306,14 @@ def default_gates(service: Service) -> dict[str, dict[str, Any]]:
             "timeout": 20,
             "on_inconclusive": "continue",
         },
+        "answers": {
+            "stage": TRAFFIC,
+            "probe": {"type": "haproxy", "measure": "answers"},
+            "interval": 3,
+            "initial_delay": 3,
+            "timeout": 20,
+            "on_inconclusive": "continue",
+        },
         "up": {
             "stage": TRAFFIC,
             "probe": {"type": "haproxy", "measure": "state"},
@@ -317,6 +330,8 @@ def limits_of(probe: Mapping[str, Any]) -> ErrorLimits | LatencyLimits | None:
     """The judge's limits, for a probe whose samples it judges; JudgeError when they make no sense."""
     if probe.get("measure") == "errors":
         return ErrorLimits(**_given(ErrorLimits, probe))
+    if probe.get("measure") == "answers":
+        return AnswerLimits(**_given(AnswerLimits, probe))
     if probe.get("measure") == "latency":
         return LatencyLimits(**_given(LatencyLimits, probe))
     if probe.get("range"):

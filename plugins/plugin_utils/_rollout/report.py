@@ -141,6 +141,7 @@ def probe_text(probe: Mapping[str, Any]) -> str:
         return f"unit {probe.get('unit')} runs, {quantity(int(probe.get('max_restarts') or 0), 'restart')}"
     if kind == "haproxy":
         return {
+            "answers": "answers 3xx and 4xx compared with the other hosts",
             "errors": "failed requests compared with the other hosts",
             "latency": "latency compared with the other hosts",
         }.get(str(probe.get("measure")), "up at every load balancer")

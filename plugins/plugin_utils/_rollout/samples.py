@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils._core.quantity import quantity
@@ -14,6 +15,7 @@ from ansible_collections.mesops.platform.plugins.module_utils._haproxy.traffic i
 from ansible_collections.mesops.platform.plugins.module_utils._probe.probes import RAW, SUCCESS
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import (
     BEYOND_REASON,
+    AnswerLimits,
     ErrorLimits,
     LatencyLimits,
     Phase,
@@ -105,6 +107,8 @@ class Samples:
         for host, data in raw.items():
             if "until" in data:
                 self._until.setdefault(request.key, {})[host] = float(data["until"])
+        if isinstance(limits, AnswerLimits):
+            return Taken(Phase.INCONCLUSIVE, "", figures=_answers(self._counted(request, raw)))
         if isinstance(limits, ErrorLimits):
             return Taken(Phase.INCONCLUSIVE, "", figures=self._counted(request, raw))
         if isinstance(limits, LatencyLimits):
@@ -203,6 +207,17 @@ class Samples:
             text = f"{names} comes and goes: checks failed in {sum(latest)} of the last {quantity(len(latest), 'look')}"
             return Taken(Phase.FAILURE, text)
         return Taken(Phase.SUCCESS, f"{names} up{', although a check has failed' if failing else ''}")
+
+
+def _answers(figures: Counted) -> Counted:
+    """The same requests, told by whether they were answered 2xx."""
+    baseline, before = figures.baseline, figures.usual
+    return replace(
+        figures,
+        canary=figures.canary.answers,
+        baseline=baseline and baseline.answers,
+        usual=before and before.answers,
+    )
 
 
 def _between(before: Mapping[str, Traffic], now: Mapping[str, Traffic]) -> dict[str, Seen]:

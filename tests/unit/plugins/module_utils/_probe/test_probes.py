@@ -148,7 +148,7 @@ def test_good_descriptions(probe: dict[str, Any]) -> None:
         ({**SYSTEMD, "unit": "a\nb"}, "PLACE.unit is 'a\\nb'; it must be the name of a systemd unit."),
         (
             {"type": "haproxy", "measure": "speed"},
-            "PLACE.measure is 'speed'; it must be one of state, errors, latency.",
+            "PLACE.measure is 'speed'; it must be one of state, errors, answers, latency.",
         ),
         ({"type": "haproxy", "backend": "catalog"}, "PLACE.backend is 'catalog'; it must be a list of texts."),
         ({"type": "haproxy", "servers": ["a", 1]}, "PLACE.servers is ['a', 1]; it must be a list of texts."),

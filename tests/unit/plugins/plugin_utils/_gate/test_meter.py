@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from traffic_model import FATES, Model
 
 VERSIONS = ["2.6", "3.0"]
-FAILED = [fate for fate in FATES if fate not in ("good", "client gave up")]
+FAILED = [fate for fate in FATES if fate not in ("good", "3xx", "4xx", "client gave up")]
 
 
 def bad(seen: Seen) -> int:
@@ -38,6 +38,22 @@ def test_it_counts_once_also_while_others_wait(version: str, fate: str) -> None:
     balancer.begin("app-1", 50)
     balancer.send("app-1", fate, 5)
     assert meter.look(balancer.look())["app-1"].failed == 5
+
+
+@pytest.mark.parametrize("fate", ["3xx", "4xx"])
+def test_answers_that_are_no_2xx_are_good_ones_that_are_told_apart(fate: str) -> None:
+    balancer = Model()
+    balancer.send("app-1", fate, 40)
+    assert usual([balancer.look()], ["app-1"]).other == 40
+    meter = Meter(balancer.look(0))
+    balancer.send("app-1", fate, 30)
+    first = meter.look(balancer.look())["app-1"]
+    balancer.reload()
+    balancer.send("app-1", "5xx", 10)
+    balancer.send("app-1", fate, 5)
+    seen = together([first, meter.look(balancer.look())["app-1"]])
+    assert (seen.good, seen.other, seen.failed) == (35, 35, 10)
+    assert (seen.answers.total, seen.answers.failed, seen.answers.sent) == (35, 35, seen.sent)
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -77,7 +77,7 @@ def test_good_release() -> None:
 
 def test_five_executions_for_each_host_when_there_is_no_canary_share() -> None:
     estate = Estate.of(3)
-    off = {name: {"enabled": False} for name in ("errors", "up")}
+    off = {name: {"enabled": False} for name in ("errors", "answers", "up")}
     wanted = settings(estate, weights=(100,), min_healthy_time=0.0, gates=off)
     rollout, outside = engine(estate, wanted)
     rollout.roll_out()

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from random import Random
 from typing import Any
 
 import pytest
@@ -104,6 +105,69 @@ def test_a_world_on_fire_is_no_evidence() -> None:
     assert taken.phase is Phase.HOLD
 
 
+# ------------------------------------------------------------------------------------- answers that are no 2xx, no 5xx
+
+
+def answers(evidence: Evidence, canary: tuple[int, int], *more: tuple[int, int] | None) -> Taken:
+    """One look at the gate ``answers``; of each side how many were 3xx or 4xx, of how many."""
+    seen = [None if one is None else Seen(sent=one[1], good=one[1], other=one[0]).answers for one in (canary, *more)]
+    baseline, usual = (*seen[1:], None, None)[:2]
+    return evidence.judge("answers", Taken(Phase.INCONCLUSIVE, "", figures=Counted(seen[0] or Seen(), baseline, usual)))
+
+
+def test_a_release_that_has_lost_its_routes_is_condemned() -> None:
+    taken = answers(Evidence(gates(), {}), (30, 30), (15, 300))
+    assert taken.phase is Phase.FAILURE
+    assert taken.text.startswith("30 of 30 requests were answered 3xx or 4xx (100.0 %), baseline 15 of 300 (5.0 %)")
+
+
+@pytest.mark.parametrize("beside", [0, 40, 90])
+def test_a_service_that_refuses_much_may_do_so_and_a_little_more(beside: int) -> None:
+    """Bots, partners with an old token: what clients ask for. Ten more in a hundred are no defect."""
+    evidence = Evidence(gates(), {})
+    phases = {answers(evidence, (min(100, beside + 10), 100), (beside, 100)).phase for _look in range(60)}
+    assert phases <= {Phase.SUCCESS, Phase.INCONCLUSIVE}
+
+
+def test_a_scan_that_hits_all_hosts_is_no_bad_baseline() -> None:
+    evidence = Evidence(gates(), {})
+    answers(evidence, (0, 100), (0, 100), (0, 5000))
+    assert {answers(evidence, (95, 100), (95, 100), (0, 5000)).phase for _look in range(20)} <= {
+        Phase.SUCCESS,
+        Phase.INCONCLUSIVE,
+    }
+
+
+def test_where_no_other_host_is_left_what_was_usual_decides_and_nothing_without_that() -> None:
+    unknown, known, as_before = (Evidence(gates(), {}) for _one in range(3))
+    for _look in range(10):
+        assert answers(unknown, (40, 40), None, None).phase is Phase.INCONCLUSIVE
+        assert answers(as_before, (20, 40), None, (2500, 5000)).phase is not Phase.FAILURE
+    assert Phase.FAILURE in {answers(known, (40, 40), None, (100, 5000)).phase for _look in range(3)}
+
+
+def test_a_few_of_them_are_no_objection() -> None:
+    evidence = Evidence(gates(), {})
+    answers(evidence, (4, 4), (0, 9))
+    assert evidence.objection("answers") is None
+    assert not evidence.hardly_knows("answers")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.3, 0.7, 0.98])
+def test_hardly_ever_is_a_release_that_answers_alike_condemned_for_its_answers(share: float) -> None:
+    draw = Random(4711)
+
+    def some(number: int) -> tuple[int, int]:
+        return sum(draw.random() < share for _one in range(number)), number
+
+    condemned = 0
+    for _rollout in range(200):
+        evidence = Evidence(gates(), {})
+        phases = {answers(evidence, some(5), some(50)).phase for _look in range(40)}
+        condemned += Phase.FAILURE in phases
+    assert condemned == 0
+
+
 # ------------------------------------------------------------------------------------------------- what is not known
 
 
@@ -174,6 +238,8 @@ def test_the_budget_is_divided_over_the_gates_that_compare() -> None:
         raise AssertionError
 
     latency = {"probe": {"type": "haproxy", "measure": "latency"}}
+    alone = {"answers": {"enabled": False}}
+    assert looks(Evidence(gates(), {})) == looks(Evidence(gates(**alone), {})), "the answers have a budget of their own"
     assert looks(Evidence(gates(), {})) < looks(Evidence(gates(**{f"l{n}": latency for n in range(40)}), {}))
 
 

@@ -166,7 +166,7 @@ EVERYTHING: dict[str, Any] = {
 def test_a_service_says_how_it_is_rolled_out() -> None:
     assert set(EVERYTHING) == set(plan.POLICY)
     found = plan.check_policy(EVERYTHING, {}, SERVICE)
-    assert set(found.pop("gates")) == {"ready", "running", "up"}
+    assert set(found.pop("gates")) == {"ready", "running", "answers", "up"}
     assert found.pop("migrations")["expand"]["command"] == "bin/migrate"
     assert found == {
         "batches": (2, "50%"),
@@ -197,7 +197,7 @@ def test_one_run_may_differ_and_what_it_says_takes_the_whole_place() -> None:
     found = plan.check_policy(given, overrides, SERVICE)
     assert (found["drain_deadline"], found["drain_on_timeout"], found["min_healthy_time"]) == (9, "fail", 60)
     assert (found["weights"], found["backends"]) == ((100,), ("catalog",))
-    assert set(found["gates"]) == {"ready", "running", "up"}
+    assert set(found["gates"]) == {"ready", "running", "answers", "up"}
     assert found["gates"]["running"].count == 1
     assert refused(plan.check_policy, {"weights": [7]}, {}, SERVICE).startswith(
         "app_services.catalog.rollout.weights is [7];"
@@ -295,7 +295,7 @@ def test_migrations_that_are_refused(value: Any, sentence: str) -> None:
 
 def test_default_gates() -> None:
     found = plan.check_gates({}, SERVICE)
-    assert list(found) == ["ready", "running", "errors", "up"]
+    assert list(found) == ["ready", "running", "errors", "answers", "up"]
     assert found["ready"].probe["url"] == "http://127.0.0.1:3000/readyz"
     assert (found["ready"].stage, found["ready"].failure_limit, found["ready"].timeout) == ("ready", -1, 60)
     assert (found["running"].stage, found["running"].failure_limit) == ("ready", 0)
@@ -328,7 +328,7 @@ def test_gate_of_the_same_name_replaces_the_whole_probe() -> None:
 def test_gates_are_taken_away_and_added() -> None:
     given_gates = {"running": {"enabled": False}, "version": {"stage": "ready", "probe": HTTP}}
     found = plan.check_gates(given_gates, SERVICE)
-    assert list(found) == ["ready", "errors", "up", "version"]
+    assert list(found) == ["ready", "errors", "answers", "up", "version"]
     # What is taken away may be as wrong as it likes, but it still has to be a gate.
     assert "x" not in plan.check_gates({"x": {"enabled": False, "probe": {"type": "?"}}}, SERVICE)
     assert refused(plan.check_gates, {"x": {"enabled": False}}, SERVICE).startswith("rollout_gates.x.probe is None;")

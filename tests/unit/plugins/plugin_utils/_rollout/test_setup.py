@@ -141,7 +141,7 @@ def test_little_has_to_be_said() -> None:
     assert (found.batches, found.min_available, found.weights) == ((1, "25%"), "50%", (10, 100))
     assert (found.drain_deadline, found.drain_on_timeout, found.min_healthy_time) == (60.0, "fail", 10.0)
     assert (found.pause_timeout, found.prove_stop, found.migrations) == (3600.0, False, {})
-    assert set(found.gates) == {"ready", "running", "errors", "up"}
+    assert set(found.gates) == {"ready", "running", "errors", "answers", "up"}
 
 
 def test_two_services_on_the_same_hosts_never_see_each_others_settings() -> None:
@@ -184,7 +184,7 @@ def test_everything_that_is_said_counts() -> None:
     assert (found.hosts, found.excluded, found.backends) == (("app-1",), ("app-2",), ("shop", "api"))
     assert (found.batches, found.min_available, found.weights) == ((2,), 1, (5, 50, 100))
     assert (found.min_healthy_time, found.drain_deadline, found.drain_on_timeout) == (90.0, 120.0, "kill")
-    assert set(found.gates) == {"ready", "running", "up"}
+    assert set(found.gates) == {"ready", "running", "answers", "up"}
     assert (found.pause_timeout, found.prove_stop, found.addresses) == (60.0, True, {"app-1": "192.0.2.1"})
     assert found.migrations["expand"]["command"] == "bin/migrate"
     assert found.least == 1

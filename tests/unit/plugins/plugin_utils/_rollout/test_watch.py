@@ -91,7 +91,7 @@ def test_one_good_sample_is_enough_for_an_observation() -> None:
 
 
 def test_without_an_observation_there_is_nothing_to_decide() -> None:
-    gates = {name: {"enabled": False} for name in ("errors", "up")}
+    gates = {name: {"enabled": False} for name in ("errors", "answers", "up")}
     record, _outside = run(Estate.of(2), lambda *_any: None, gates=gates, min_healthy_time=0.0, weights=(100,))
     assert record.status == state.SUCCEEDED
 
