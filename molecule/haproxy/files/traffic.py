@@ -45,11 +45,15 @@ backend catalog
     server one 127.0.0.1:{ONE}
     server two 127.0.0.1:{TWO}
 """
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+ANSWERS = {
+    "well": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+    "refuses": b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno",
+    "redirects": b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n",
+}
 
 
 class Server:
-    """Answers as ``mode`` says: well, empty (closes the connection), or hang."""
+    """Answers as ``mode`` says: one of ``ANSWERS``, empty (closes the connection), or hang."""
 
     def __init__(self, port: int) -> None:
         self.mode = "well"
@@ -70,7 +74,7 @@ class Server:
                     time.sleep(600)
                 if self.mode == "empty":
                     return
-                connection.sendall(ANSWER)
+                connection.sendall(ANSWERS[self.mode])
 
 
 def request(server: Server, method: str = "GET") -> None:
@@ -158,6 +162,8 @@ def main() -> None:
 
         stories = {
             "well": story("well", twenty),
+            "refuses": story("refuses", twenty),
+            "redirects": story("redirects", twenty),
             "empty, tried again": story("empty", twenty),
             "empty": story("empty", lambda: twenty("POST")),
         }

@@ -19,6 +19,10 @@ def test_every_request_counts_once_whatever_becomes_of_it(balancer: str) -> None
     well, reloaded = found["well"], found["over a reload"]
     assert [well[name]["good"] for name in ("one", "two")] == [10, 10]
     assert sum(reloaded[name]["good"] for name in reloaded) == 40, "a reload takes nothing and adds nothing"
+    assert [well[name]["other"] for name in ("one", "two")] == [0, 0]
+    for story in ("refuses", "redirects"):
+        assert [found[story][name]["other"] for name in ("one", "two")] == [10, 0]
+        assert [found[story][name]["good"] for name in ("one", "two")] == [10, 10]
     hidden = found["empty, tried again"]
     assert hidden["two"]["good"] == 20, "no client has seen anything"
     assert hidden["one"]["failed"] == hidden["one"]["sent"] >= 10
