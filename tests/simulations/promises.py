@@ -23,6 +23,10 @@ NOTICED = 3.0
 """Seconds within which nobody can be blamed for not having seen what a person has just done."""
 OBEYED = 30.0
 """Seconds within which a person's flag is obeyed, steps that are under way included."""
+BEGINS = 1.0
+"""Seconds that lie between a run's last look at a person's flag and what it then does."""
+GOES_DOWN = ("never-ready", "flaps", "dies")
+"""What a release may do wrong that takes it out of traffic when it has been up for some time."""
 BLIND = 5.0
 """The longest that a run may sleep without looking at anything."""
 
@@ -145,16 +149,21 @@ def aborted(act: TakenOut, memory: Memory) -> str | None:
 
 @promise("an abort is obeyed within seconds", Migrates)
 def aborted_migration(act: Migrates, memory: Memory) -> str | None:
-    """After an abort nobody goes on waiting for a migration."""
+    """After an abort nobody goes on waiting for a migration, and none is begun."""
+    known = act.run.abort_known_at
+    if act.begun and known is not None and act.at - known > BEGINS and not act.run.troubles:
+        return f"{act.step} was begun {act.at - known:.0f} s after the run had heard of the abort"
     return _after_abort(act, lambda record: True)
 
 
 def _after_abort(act: Act, meant: Callable[[Any], bool]) -> str | None:
     run, record = act.run, act.run.record
     at = run.flag("abort")
-    if at is None or record is None or run.troubles or act.at - at < OBEYED or record.direction == state.BACK:
+    if at is None or record is None or run.troubles or record.direction == state.BACK:
         return None
-    return f"it went on {act.at - at:.0f} s after the abort" if meant(record) else None
+    # A store that gives no answer tells nobody of an abort.
+    known_s = act.at - at - run.client.silent_s(act.at - at)
+    return f"it went on {known_s:.0f} s after the abort" if known_s >= OBEYED and meant(record) else None
 
 
 @promise("an abort is obeyed within seconds", Ended)
@@ -218,12 +227,12 @@ def not_held_up(act: Ended, memory: Memory) -> str | None:
 def whole_release(act: Ended, memory: Memory) -> str | None:
     """After it no host runs that release any more, but those that are named."""
     run, record = act.run, act.run.record
-    last: dict[str, tuple[str, str]] = memory.setdefault("last rollout", {})
+    last: dict[str, tuple[str, str, int]] = memory.setdefault("last rollout", {})
     brought: set[tuple[str, str, str]] = memory.setdefault("brought", set())
     if record is not None and record.finished and run.killed:
         # Nobody knows whether the store has it.
         last.pop(run.service, None)
-    version, status = last.get(run.service, ("", ""))
+    version, status, number = last.get(run.service, ("", "", 0))
     taken = [host for host in run.settings.hosts if (run.service, version, host) in brought]
     left = [host for host in taken if act.estate.hosts[host].apps[run.service].current == version]
     if left and status == state.SUCCEEDED and "there is nothing to revert" in run.refusal:
@@ -233,8 +242,9 @@ def whole_release(act: Ended, memory: Memory) -> str | None:
     if record.kind == "rollout":
         new = [host for host, one in record.hosts.items() if one.previous != one.target]
         brought.update((run.service, record.version, host) for host in new)
-        if record.hosts:
-            last[run.service] = (record.version, record.status)
+        # One whose hosts have all left it is the last as well; one that only ends later than its successor is not.
+        if (record.hosts or record.left) and run.client.number > number:
+            last[run.service] = (record.version, record.status, run.client.number)
         return None
     if (record.status, status) != (state.SUCCEEDED, state.SUCCEEDED) or record.resumed:
         # One that is taken up again goes on with the hosts that it began with.
@@ -247,7 +257,7 @@ def whole_release(act: Ended, memory: Memory) -> str | None:
 def nothing_else(act: Switched, memory: Memory) -> str | None:
     """After a rollout that came to nothing there is nothing to revert on a host that serves."""
     record = act.run.record
-    _version, status = memory.get("last rollout", {}).get(act.run.service, ("", ""))
+    _version, status, _number = memory.get("last rollout", {}).get(act.run.service, ("", "", 0))
     if record is None or record.kind != "rollback" or status != state.REVERTED or record.resumed:
         return None
     names = [name for name, host in act.run.in_traffic if host == act.host]
@@ -261,7 +271,7 @@ def never_again(act: PutIn, memory: Memory) -> str | None:
     running = act.estate.hosts[act.host].apps[act.run.service].running
     failed = memory.get("failed", set())
     asked = act.run.command.what == "rollout" and act.run.command.version == running
-    if act.percent == 100 and (act.run.service, running) in failed and not asked:
+    if act.percent == 100 and (act.run.service, running, act.host) in failed and not asked:
         return f"{act.host} got its whole share at {act.balancer} with {running}"
     return None
 
@@ -280,13 +290,19 @@ def judged_first(act: PutIn, memory: Memory) -> str | None:
 
 @promise("no version that failed is ever put into full traffic again", Ended)
 def note_failed(act: Ended, memory: Memory) -> str | None:
-    """Remember what was judged, where the judgement was right."""
+    """Remember what was judged, where the judgement was right.
+
+    A host that ran the version already, and was only to be mended, is not worse off with it than it was found: what
+    had proved itself there stays what a later rollout goes back to.
+    """
     record = act.run.record
     if record is None or record.kind != "rollout" or not _judged(record.reason):
         return None
     gone_back = record.direction == state.BACK or record.status == state.BROKEN
     if gone_back and act.estate.release(record.version).fault:
-        memory.setdefault("failed", set()).add((act.run.service, record.version))
+        mended = [host for host, one in record.hosts.items() if one.previous == one.target]
+        hosts = [host for host in act.estate.hosts if host not in mended]
+        memory.setdefault("failed", set()).update((act.run.service, record.version, host) for host in hosts)
     return None
 
 
@@ -357,8 +373,18 @@ def good_is_done(act: Ended, memory: Memory) -> str | None:
     if not peaceful or (run.record is not None and run.record.status == state.SUCCEEDED):
         return None
     said = run.refusal or f"{run.record.status if run.record else 'nothing'}: {run.record.reason if run.record else ''}"
-    expected = ("min_available is", "unfinished", "outlived the drain deadline")
+    expected = ["min_available is", "unfinished", "outlived the drain deadline"]
+    running = [act.estate.release(host.apps[run.service].running) for host in act.estate.hosts.values()]
+    if any(release.fault in GOES_DOWN and release.after > 0 for release in running):
+        # What runs until now may go down after the plan has counted it.
+        expected.append("fewer than")
     return None if any(reason in said for reason in expected) else said
+
+
+@promise("no run ends with an error that nobody expected", Ended)
+def no_defect(act: Ended, memory: Memory) -> str | None:
+    """What the engine catches as a defect of its own is one."""
+    return act.run.defect.strip().splitlines()[-1] if act.run.defect else None
 
 
 @promise("no host ends worse than it was found, unless the report says so by name", Ended)

@@ -24,6 +24,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.history i
     left_behind,
     left_behind_at,
     left_out,
+    part_of,
     proved,
     record_of,
     way_closed,
@@ -232,9 +233,10 @@ def _reverted(
         node = sight.nodes[host]
         behind = left_behind(host, history)
         if last.status != state.SUCCEEDED:
-            seen = last.hosts.get(host)
-            if behind and seen is not None and seen.previous:
-                targets[host] = seen.previous
+            # Also one that has left it in the middle of its turn, and takes part again.
+            previous = part_of(history[oldest], host).get("previous")
+            if previous and (behind or (host in last.left and last.left[host].phase in state.UNDER_WAY)):
+                targets[host] = previous
             continue
         reached = last.hosts[host].target if host in last.hosts else str(node.current)
         number, before = _ran_before(host, reached, history)

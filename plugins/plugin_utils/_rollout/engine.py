@@ -289,6 +289,8 @@ class Engine:
         record.status = state.RUNNING
         self.steps.save()
         self.changed = True
+        # What a person has asked for while nobody held the lock.
+        self.steps.hear_first()
         todo = [host for batch in record.batches for host in record.unfinished(batch)]
         if record.kind == "rollback":
             return self._go_back_to(todo)
