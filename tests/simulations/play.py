@@ -242,6 +242,9 @@ class Play:
 
         def decided(sight: world.Sight, plan: Plan) -> None:
             run.decided = plan
+            if plan.fresh:
+                # A person's word goes for the rollout to which it was given, and not for the one that comes after it.
+                run.flags, run.abort_known_at = [], None
             run.planned = planned if (sight, self._happened) == (seen, happened) else None
 
         return decided

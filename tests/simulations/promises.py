@@ -245,6 +245,8 @@ def whole_release(act: Ended, memory: Memory) -> str | None:
         # One whose hosts have all left it is the last as well; one that only ends later than its successor is not.
         if (record.hosts or record.left) and run.client.number > number:
             last[run.service] = (record.version, record.status, run.client.number)
+            left_midway = [host for host, one in record.left.items() if one.phase in state.UNDER_WAY]
+            memory.setdefault("left midway", {})[run.service] = left_midway
         return None
     if (record.status, status) != (state.SUCCEEDED, state.SUCCEEDED) or record.resumed:
         # One that is taken up again goes on with the hosts that it began with.
@@ -255,10 +257,15 @@ def whole_release(act: Ended, memory: Memory) -> str | None:
 
 @promise("a rollback reverts the last release, on all hosts that run it, and nothing else", Switched)
 def nothing_else(act: Switched, memory: Memory) -> str | None:
-    """After a rollout that came to nothing there is nothing to revert on a host that serves."""
+    """After a rollout that came to nothing there is nothing to revert on a host that serves.
+
+    But on one that has left it in the middle of its turn there is.
+    """
     record = act.run.record
     _version, status, _number = memory.get("last rollout", {}).get(act.run.service, ("", "", 0))
     if record is None or record.kind != "rollback" or status != state.REVERTED or record.resumed:
+        return None
+    if act.host in memory["left midway"][act.run.service]:
         return None
     names = [name for name, host in act.run.in_traffic if host == act.host]
     sound = all(act.run.in_traffic[name, act.host] for name in names) and act.before != act.version
@@ -292,8 +299,8 @@ def judged_first(act: PutIn, memory: Memory) -> str | None:
 def note_failed(act: Ended, memory: Memory) -> str | None:
     """Remember what was judged, where the judgement was right.
 
-    A host that ran the version already, and was only to be mended, is not worse off with it than it was found: what
-    had proved itself there stays what a later rollout goes back to.
+    Where hosts ran the version already, and were only to be mended, nothing new was judged: it has proved itself by a
+    rollout that was done, and they are not worse off with it than they were found.
     """
     record = act.run.record
     if record is None or record.kind != "rollout" or not _judged(record.reason):
@@ -301,7 +308,7 @@ def note_failed(act: Ended, memory: Memory) -> str | None:
     gone_back = record.direction == state.BACK or record.status == state.BROKEN
     if gone_back and act.estate.release(record.version).fault:
         mended = [host for host, one in record.hosts.items() if one.previous == one.target]
-        hosts = [host for host in act.estate.hosts if host not in mended]
+        hosts = [host for host in act.estate.hosts if host not in mended] if len(mended) < len(record.hosts) else []
         memory.setdefault("failed", set()).update((act.run.service, record.version, host) for host in hosts)
     return None
 
@@ -457,7 +464,7 @@ def _unfinished(act: Story, run: Run) -> str | None:
     if not record.finished:
         # With servers that a person has taken out there may be nothing to judge by, or too few others.
         waits = any(reason in record.reason for reason in ("nobody went on", "fewer than", " inconclusive: "))
-        waits = waits and any(_by_person(estate, run, host) for host in run.settings.hosts)
+        waits = waits and any(_by_person(estate, run, host) or _forgotten(act, run, host) for host in run.settings.hosts)
         # A version that hangs and that a later one takes the place of is drained as any other; what helps is said.
         waits |= "set its drain.on_timeout to kill" in record.reason and any(
             estate.fault(run.service, host) == "hangs" for host in record.hosts

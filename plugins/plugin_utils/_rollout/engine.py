@@ -415,10 +415,9 @@ class Engine:
     def _end_rollback(self, aborted: bool) -> None:
         """End a rollback that was asked for. When it is aborted, what serves goes on serving, with what it runs."""
         record = self.record
-        if aborted:
-            # Those of an earlier run included, which has left them in the middle of their turn.
-            self.batch = [host for host, one in record.hosts.items() if one.phase in state.UNDER_WAY]
-            self._settle(self.batch)
+        # An earlier run may have left some in the middle of their turn, whose version cannot be installed now.
+        self.batch = [host for host, one in record.hosts.items() if one.phase in state.UNDER_WAY]
+        self._settle(self.batch)
         left = [host for host, one in record.hosts.items() if one.phase != state.DONE]
         if not left:
             return self._finish()
@@ -453,9 +452,10 @@ class Engine:
         record = self.record
         self._put_back()
         drained = [host for host in hosts if record.phase(host) in (state.DRAINING, state.DRAINED)]
-        self.steps.keep_out([host for host in drained if self._was_left_out(host)])
         # A run that was killed may have switched hosts and could not say so any more.
-        switched = [host for host in hosts if record.phase(host) == state.DRAINED and self._runs_target(host)]
+        switched = [host for host in drained if record.phase(host) == state.DRAINED and self._runs_target(host)]
+        switched = [host for host in switched if not self._was_left_out(host)]
+        self.steps.keep_out([host for host in drained if host not in switched])
         record.enter(switched, state.ACTIVATED, self.world.now())
         done = [host for host in hosts if record.phase(host) in (state.ACTIVATED, state.HEALTHY, state.IN_SERVICE)]
         if not done:
