@@ -46,8 +46,9 @@ MUTATIONS = (
     Mutation(
         "an abort of a rollback takes healthy hosts out of traffic",
         ENGINE,
-        "            self._settle(self.batch)\n",
-        "            self.steps.keep_out([host for host in record.hosts if record.phase(host) != state.DONE])\n",
+        "        self._settle(self.batch)\n",
+        "        gone = [host for host in record.hosts if record.phase(host) != state.DONE]\n"
+        "        self.steps.keep_out(gone if aborted else [])\n",
     ),
     Mutation(
         "one host that fails in a rollback takes its batch out of traffic",
@@ -177,8 +178,44 @@ MUTATIONS = (
     Mutation(
         "an abort forgets hosts that an earlier run has left in the middle of their turn",
         ENGINE,
-        "            self.batch = [host for host, one in record.hosts.items() if one.phase in state.UNDER_WAY]\n",
+        "        self.batch = [host for host, one in record.hosts.items() if one.phase in state.UNDER_WAY]\n",
         "",
+    ),
+    Mutation(
+        "a rollback ends with hosts that an earlier run has drained, and whose version cannot be installed",
+        ENGINE,
+        "        self._settle(self.batch)\n",
+        "        if aborted:\n            self._settle(self.batch)\n",
+    ),
+    Mutation(
+        "an abort that waited for a run is heard when the migration has begun",
+        STEPS,
+        "        try:\n            self.checkpoint()\n        except Aborted as word:\n            for name, step in",
+        "        try:\n            pass\n        except Aborted as word:\n            for name, step in",
+    ),
+    Mutation(
+        "an abort that waited for a run goes back while the migration of an earlier one runs",
+        STEPS,
+        '                asked = step.state == "running" and step.host in self.settings.hosts\n',
+        "                asked = False\n",
+    ),
+    Mutation(
+        "a host that a person puts back while its batch is drained is not drained again",
+        STEPS,
+        "            self.checkpoint()\n            self._look_again(hosts)\n",
+        "            self.checkpoint()\n",
+    ),
+    Mutation(
+        "a rollback does not find hosts that have left the last rollout in the middle of their turn",
+        BEGIN,
+        '            previous = part_of(history[oldest], host).get("previous")\n',
+        "            previous = last.hosts[host].previous if host in last.hosts else None\n",
+    ),
+    Mutation(
+        "a rollback leaves hosts as they are that have left the last rollout with a part of their share",
+        BEGIN,
+        "if previous and (behind or (host in last.left and last.left[host].phase in state.UNDER_WAY)):\n",
+        "if previous and behind:\n",
     ),
     Mutation(
         "an abort of a rollback leaves hosts out that a killed run had switched and not recorded",

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
 from typing import Any, TypeVar
 
@@ -237,6 +237,10 @@ def whole_release(act: Ended, memory: Memory) -> str | None:
     left = [host for host in taken if act.estate.hosts[host].apps[run.service].current == version]
     if left and status == state.SUCCEEDED and "there is nothing to revert" in run.refusal:
         return f"it found nothing to revert, and {', '.join(left)} still runs {version}"
+    midway = [host for host in memory.get("left midway", {}).get(run.service, ()) if host in run.settings.hosts]
+    midway = [host for host in midway if act.estate.hosts[host].apps[run.service].current == version]
+    if midway and "so there is nothing to revert" in run.refusal:
+        return f"it found nothing to revert, and {', '.join(midway)} was left with {version} in the middle of its turn"
     if record is None or not record.finished or run.killed or run.refusal:
         return None
     if record.kind == "rollout":
@@ -245,8 +249,9 @@ def whole_release(act: Ended, memory: Memory) -> str | None:
         # One whose hosts have all left it is the last as well; one that only ends later than its successor is not.
         if (record.hosts or record.left) and run.client.number > number:
             last[run.service] = (record.version, record.status, run.client.number)
-            left_midway = [host for host, one in record.left.items() if one.phase in state.UNDER_WAY]
-            memory.setdefault("left midway", {})[run.service] = left_midway
+            under_way = {host: one for host, one in record.left.items() if one.phase in state.UNDER_WAY}
+            gone = [host for host, one in under_way.items() if one.previous not in (None, one.target)]
+            memory.setdefault("left midway", {})[run.service] = gone
         return None
     if (record.status, status) != (state.SUCCEEDED, state.SUCCEEDED) or record.resumed:
         # One that is taken up again goes on with the hosts that it began with.
@@ -388,6 +393,18 @@ def good_is_done(act: Ended, memory: Memory) -> str | None:
     return None if any(reason in said for reason in expected) else said
 
 
+@promise("no rollout is over while its migration runs", Ended)
+def migrated_to_the_end(act: Ended, memory: Memory) -> str | None:
+    """Its record is closed when nothing of it runs any more, as far as the host can be asked."""
+    run, record = act.run, act.run.record
+    if record is None or not record.finished or record.kind != "rollout":
+        return None
+    asked = [name for name, step in record.migrations.items() if step.host in run.settings.hosts]
+    ends = {name: act.estate.migrated[run.service].get((record.version, name), 0.0) for name in asked}
+    running = [name for name, end in ends.items() if end > act.at]
+    return f"{', '.join(running)} of {record.version} runs on" if running else None
+
+
 @promise("no run ends with an error that nobody expected", Ended)
 def no_defect(act: Ended, memory: Memory) -> str | None:
     """What the engine catches as a defect of its own is one."""
@@ -458,7 +475,8 @@ _ALLOWED = (
 def _unfinished(act: Story, run: Run) -> str | None:
     estate, record = act.estate, run.record
     if run.refusal:
-        return None if any(reason in run.refusal for reason in _ALLOWED) else f"refused: {run.refusal}"
+        out = _needlessly_out(act, run, run.settings.hosts) if "nothing to revert" in run.refusal else ""
+        return out or (None if any(reason in run.refusal for reason in _ALLOWED) else f"refused: {run.refusal}")
     if record is None:
         return "it has no record"
     if not record.finished:
@@ -470,15 +488,22 @@ def _unfinished(act: Story, run: Run) -> str | None:
             estate.fault(run.service, host) == "hangs" for host in record.hosts
         )
         return None if waits else f"{record.status} for ever: {record.reason}"
+    left = [host for host in record.hosts if not (host in record.advice and _left_as_found(estate, run, host))]
+    return _needlessly_out(act, run, left)
+
+
+def _needlessly_out(act: Story, run: Run, hosts: Iterable[str]) -> str | None:
+    """Hosts that are well and do not take their whole share, although nobody but runs has changed them."""
+    estate = act.estate
     out = [
         host
-        for host in record.hosts
+        for host in hosts
         if estate.well(run.service, host)
         and not estate.whole(run.service, host)
-        and not (host in record.advice and _left_as_found(estate, run, host))
         and not (_by_person(estate, run, host) or _weighed(estate, run, host) or _forgotten(act, run, host))
     ]
-    return f"{', '.join(out)} is well and out of traffic after the last command ({record.status})" if out else None
+    how = f"was {run.record.status}" if run.record else "had nothing to revert"
+    return f"{', '.join(out)} is well and out of traffic after the last command, which {how}" if out else None
 
 
 def _left_as_found(estate: Estate, run: Run, host: str) -> bool:
@@ -499,7 +524,12 @@ def _weighed(estate: Estate, run: Run, host: str) -> bool:
 
 
 def _forgotten(act: Story, run: Run, host: str) -> bool:
-    """Whether a load balancer where it is out was no part of some run, which so left it as it was, and is named now."""
+    """Whether a load balancer where it is out was no part of some run, which so left it as it was.
+
+    A run that has a record names it now; one that was refused has none.
+    """
     narrow = {name for one in act.runs for name in act.estate.balancers if name not in one.settings.balancers}
-    kept = run.record.kept_out if run.record is not None else {}
+    if run.record is None:
+        return any(not act.estate.balancers[name].takes_whole(run.service, host) for name in narrow)
+    kept = run.record.kept_out
     return any(host in hosts for name, hosts in kept.items() if name in narrow)
