@@ -127,6 +127,12 @@ KEPT: dict[str, Story] = {
         ),
         events=(Event("abort", 10.0, during=1),),
     ),
+    "a host that a person drained with a part of its share and put back kept that part when all was done": Story(
+        hosts=3,
+        services=(Wishes(batches=(1,), weights=(5, 30, 100), errors_gate="off"),),
+        commands=(Command(version="4"),),
+        events=(Event("drain", 10.0), Event("put back", 50.0)),
+    ),
     "an abort of a frozen rollout is none of the one that takes its place": Story(
         releases=(Release("4", "hangs", expand=Step(reversible=False, seconds=100.0)),),
         commands=(Command(version="4"), Command(version="2")),

@@ -188,6 +188,12 @@ MUTATIONS = (
         "        if aborted:\n            self._settle(self.batch)\n",
     ),
     Mutation(
+        "a host that a person has put back with a part of its share keeps that part when the rollout is done",
+        ENGINE,
+        "        self.steps.look_again(hosts)\n",
+        "",
+    ),
+    Mutation(
         "an abort that waited for a run is heard when the migration has begun",
         STEPS,
         "        try:\n            self.checkpoint()\n        except Aborted as word:\n            for name, step in",
@@ -202,7 +208,7 @@ MUTATIONS = (
     Mutation(
         "a host that a person puts back while its batch is drained is not drained again",
         STEPS,
-        "            self.checkpoint()\n            self._look_again(hosts)\n",
+        "            self.checkpoint()\n            self.look_again(hosts)\n",
         "            self.checkpoint()\n",
     ),
     Mutation(

@@ -249,7 +249,8 @@ def whole_release(act: Ended, memory: Memory) -> str | None:
         # One whose hosts have all left it is the last as well; one that only ends later than its successor is not.
         if (record.hosts or record.left) and run.client.number > number:
             last[run.service] = (record.version, record.status, run.client.number)
-            under_way = {host: one for host, one in record.left.items() if one.phase in state.UNDER_WAY}
+            midst = (*state.UNDER_WAY, state.FAILED)
+            under_way = {host: one for host, one in record.left.items() if one.phase in midst}
             gone = [host for host, one in under_way.items() if one.previous not in (None, one.target)]
             memory.setdefault("left midway", {})[run.service] = gone
         return None

@@ -382,6 +382,7 @@ class Engine:
         """Leave every host wholly in service, whoever changed its weight meanwhile, and old releases behind."""
         record = self.record
         hosts = list(record.hosts)
+        self.steps.look_again(hosts)
         failed = self.steps.new_trouble(self.steps.enter(hosts, 100))
         if failed and record.kind == "rollback":
             return self._end_with_down(failed)

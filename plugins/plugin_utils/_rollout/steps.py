@@ -202,8 +202,8 @@ class Steps:
                 self.event(f"{', '.join(back)} was put back into traffic at {name} by somebody else")
         return seen
 
-    def _look_again(self, hosts: Sequence[str]) -> None:
-        """Look whether somebody has put back what is out at somebody else's wish: it is drained as any other then."""
+    def look_again(self, hosts: Sequence[str]) -> None:
+        """Look whether somebody has put back what is out at somebody else's wish: it is treated as any other then."""
         if any(host in kept for kept in self.record.kept_out.values() for host in hosts):
             self._look()
 
@@ -240,7 +240,7 @@ class Steps:
         if condemned:
             deadline, policy = min(deadline, settings.condemned_deadline), "kill"
         mine = [host for host in hosts if record.hosts[host].taken_out]
-        self._look_again(hosts)
+        self.look_again(hosts)
         self.announce_drain(hosts, state.DRAINING)
         begin = self.world.clock()
         least = settings.least if least is None else least
@@ -254,7 +254,7 @@ class Steps:
             left, waited = sum(found.left.values()), self.world.clock() - begin
             self.world.tell(f"draining, {quantity(left, 'session')} left after {waited:.0f} s", hosts)
             self.checkpoint()
-            self._look_again(hosts)
+            self.look_again(hosts)
             where = self.where(hosts)
             late = waited >= deadline
             if late and policy == "kill":
