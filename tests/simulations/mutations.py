@@ -46,9 +46,8 @@ MUTATIONS = (
     Mutation(
         "an abort of a rollback takes healthy hosts out of traffic",
         ENGINE,
-        "        self._settle(self.batch)\n",
-        "        gone = [host for host in record.hosts if record.phase(host) != state.DONE]\n"
-        "        self.steps.keep_out(gone if aborted else [])\n",
+        "            self._settle(self.batch)\n",
+        "            self.steps.keep_out([host for host in record.hosts if record.phase(host) != state.DONE])\n",
     ),
     Mutation(
         "one host that fails in a rollback takes its batch out of traffic",
@@ -178,14 +177,14 @@ MUTATIONS = (
     Mutation(
         "an abort forgets hosts that an earlier run has left in the middle of their turn",
         ENGINE,
-        "        self.batch = [host for host, one in record.hosts.items() if one.phase in state.UNDER_WAY]\n",
+        "            self.batch = [host for host, one in record.hosts.items() if one.phase in state.UNDER_WAY]\n",
         "",
     ),
     Mutation(
         "a rollback ends with hosts that an earlier run has drained, and whose version cannot be installed",
         ENGINE,
-        "        self._settle(self.batch)\n",
-        "        if aborted:\n            self._settle(self.batch)\n",
+        "        self._settle(self.batch)\n        ready = ",
+        "        ready = ",
     ),
     Mutation(
         "a host that a person has put back with a part of its share keeps that part when the rollout is done",

@@ -483,7 +483,9 @@ def _unfinished(act: Story, run: Run) -> str | None:
     if not record.finished:
         # With servers that a person has taken out there may be nothing to judge by, or too few others.
         waits = any(reason in record.reason for reason in ("nobody went on", "fewer than", " inconclusive: "))
-        waits = waits and any(_by_person(estate, run, host) or _forgotten(act, run, host) for host in run.settings.hosts)
+        waits = waits and any(
+            _by_person(estate, run, host) or _forgotten(act, run, host) for host in run.settings.hosts
+        )
         # A version that hangs and that a later one takes the place of is drained as any other; what helps is said.
         waits |= "set its drain.on_timeout to kill" in record.reason and any(
             estate.fault(run.service, host) == "hangs" for host in record.hosts

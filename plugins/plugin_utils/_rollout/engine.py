@@ -406,6 +406,9 @@ class Engine:
         for host, why in missing.items():
             record.hosts[host].note = why
             self.steps.event(f"{host} stays as it is, as its version before cannot be installed: {why}")
+        # An earlier run may have left them in the middle of their turn; others need their capacity.
+        self.batch = [host for host in missing if record.phase(host) in state.UNDER_WAY]
+        self._settle(self.batch)
         ready = [host for host in hosts if host not in missing]
         record.enter([host for host in ready if record.phase(host) == state.PENDING], state.PREPARED, self.world.now())
         batches = [[host for host in record.unfinished(batch) if host in ready] for batch in record.batches]
@@ -416,9 +419,10 @@ class Engine:
     def _end_rollback(self, aborted: bool) -> None:
         """End a rollback that was asked for. When it is aborted, what serves goes on serving, with what it runs."""
         record = self.record
-        # An earlier run may have left some in the middle of their turn, whose version cannot be installed now.
-        self.batch = [host for host, one in record.hosts.items() if one.phase in state.UNDER_WAY]
-        self._settle(self.batch)
+        if aborted:
+            # Those of an earlier run included, which has left them in the middle of their turn.
+            self.batch = [host for host, one in record.hosts.items() if one.phase in state.UNDER_WAY]
+            self._settle(self.batch)
         left = [host for host, one in record.hosts.items() if one.phase != state.DONE]
         if not left:
             return self._finish()
