@@ -133,6 +133,16 @@ KEPT: dict[str, Story] = {
         commands=(Command(version="4"),),
         events=(Event("drain", 10.0), Event("put back", 50.0)),
     ),
+    "a host that left a rollout in the middle of its turn, which was then done, was not reverted with it": Story(
+        hosts=4,
+        services=(Wishes(errors_gate="off"),),
+        commands=(
+            Command(version="2", troubles=(Trouble(24, "paused after", 200.0),)),
+            Command(version="2", excluded=(0, 2, 3)),
+            Command("rollback"),
+        ),
+        events=(Event("maint", -1.0, host=1),),
+    ),
     "an abort of a frozen rollout is none of the one that takes its place": Story(
         releases=(Release("4", "hangs", expand=Step(reversible=False, seconds=100.0)),),
         commands=(Command(version="4"), Command(version="2")),

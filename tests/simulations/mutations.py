@@ -213,14 +213,20 @@ MUTATIONS = (
     Mutation(
         "a rollback does not find hosts that have left the last rollout in the middle of their turn",
         BEGIN,
-        '            previous = part_of(history[oldest], host).get("previous")\n',
+        '            previous = part_of(history[at], host).get("previous")\n',
         "            previous = last.hosts[host].previous if host in last.hosts else None\n",
     ),
     Mutation(
         "a rollback leaves hosts as they are that have left the last rollout with a part of their share",
         BEGIN,
-        "if previous and (behind or (host in last.left and last.left[host].phase in state.UNDER_WAY)):\n",
-        "if previous and behind:\n",
+        "            if previous and (midway or behind):\n",
+        "            if previous and behind:\n",
+    ),
+    Mutation(
+        "a rollback of a rollout that was done does not find hosts that have left it in the middle of their turn",
+        BEGIN,
+        "        if midway or last.status != state.SUCCEEDED:\n",
+        "        if last.status != state.SUCCEEDED:\n",
     ),
     Mutation(
         "an abort of a rollback leaves hosts out that a killed run had switched and not recorded",

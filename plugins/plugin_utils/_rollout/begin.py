@@ -228,14 +228,15 @@ def _reverted(
     """What each host goes back to, the hosts that have nothing before, and how far back in the history that lies."""
     targets: dict[str, str] = {}
     first: list[str] = []
-    oldest = next(number for number, one in enumerate(history) if one.get("id") == last.id)
+    at = oldest = next(number for number, one in enumerate(history) if one.get("id") == last.id)
     for host in settings.hosts:
         node = sight.nodes[host]
         behind = left_behind(host, history)
-        if last.status != state.SUCCEEDED:
-            # Also one that has left it in the middle of its turn, and takes part again.
-            previous = part_of(history[oldest], host).get("previous")
-            if previous and (behind or (host in last.left and last.left[host].phase in state.UNDER_WAY)):
+        # It takes part again, and whatever became of the others, nobody has judged what it runs.
+        midway = host in last.left and last.left[host].phase in (*state.UNDER_WAY, state.FAILED)
+        if midway or last.status != state.SUCCEEDED:
+            previous = part_of(history[at], host).get("previous")
+            if previous and (midway or behind):
                 targets[host] = previous
             continue
         reached = last.hosts[host].target if host in last.hosts else str(node.current)

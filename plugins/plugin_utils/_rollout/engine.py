@@ -391,6 +391,8 @@ class Engine:
         if record.kind == "rollout":
             self.world.prune(hosts, {record.version, *(one.previous for one in record.hosts.values() if one.previous)})
         record.status = state.SUCCEEDED
+        left = self._left_out() if record.kind == "rollout" else ""
+        record.advice = f"{left}Run the same command again with it to finish." if left else ""
         self.steps.event(f"{record.kind} {record.id} is done")
         self.steps.close()
 

@@ -166,6 +166,25 @@ def test_rollback_finds_a_host_that_had_left_the_last_rollout_in_the_middle_of_i
     assert all(estate.in_service(host) for host in estate.hosts)
 
 
+def test_host_that_left_a_rollout_which_was_then_done_is_named_and_reverted_with_it() -> None:
+    estate = Estate.of(2)
+
+    def killed(_number: int, name: str, moment: str) -> None:
+        if (name, moment) == ("activate", "after"):
+            raise Killed
+
+    with pytest.raises(Killed):
+        engine(estate, settings(estate), killed)[0].roll_out()
+    estate.lock = None
+    record = roll_out(estate, settings(estate, hosts=("app-2",), excluded=("app-1",), min_available=0))
+    assert record.status == state.SUCCEEDED
+    assert record.advice.startswith("app-1 has left this rollout in the middle of it and stays as it is. Run the same ")
+    assert (running(estate), out_of_traffic(estate)) == ({"app-1": "2", "app-2": "2"}, {"app-1"})
+    assert back(estate, min_available=0)[0].roll_back().status == state.SUCCEEDED
+    assert set(running(estate).values()) == {"1"}
+    assert all(estate.in_service(host) for host in estate.hosts)
+
+
 def test_one_host_that_fails_in_a_rollback_takes_no_other_with_it() -> None:
     estate = rolled_out(9)
     rollback, outside = back(estate, batches=(1, "50%"), min_available="50%")
