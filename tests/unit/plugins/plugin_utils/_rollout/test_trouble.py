@@ -252,7 +252,7 @@ def test_abort_that_waited_for_a_run_is_obeyed_before_anything_is_begun() -> Non
     record = roll_out(estate, settings(estate, migrations=LONG), noted)
     assert (record.status, record.reason) == (state.BROKEN, "aborted: by ops@desk")
     assert not {"prepare", "migrate expand", "drain"} & set(operations)
-    assert (estate.migrated, estate.control) == ([], None)
+    assert not estate.migrated and estate.control is None
 
 
 def test_abort_that_comes_while_the_release_is_installed_is_obeyed_before_its_migration_is_begun() -> None:
@@ -289,7 +289,7 @@ def test_abort_that_waited_for_a_run_closes_nothing_while_the_migration_may_run(
     record = rollout.roll_out()
     assert record.status == status
     assert ("nothing goes back meanwhile" in record.reason) == (stands != "over")
-    assert (estate.control, estate.migrated) == (None, [])
+    assert estate.control is None and not estate.migrated
 
 
 # ---------------------------------------------------------------------------------------------------------- defects
