@@ -143,6 +143,16 @@ KEPT: dict[str, Story] = {
         ),
         events=(Event("maint", -1.0, host=1),),
     ),
+    "a migration was begun after an abort that had come while the release was installed": Story(
+        releases=(Release("2", expand=Step(reversible=False)),),
+        commands=(Command(version="2", troubles=(Trouble(3, "late", 20.0),)),),
+        events=(Event("abort", 5.0),),
+    ),
+    "a rollout that could not be installed any more was over while its migration ran on": Story(
+        releases=(Release("2", expand=Step(seconds=100.0)),),
+        commands=(Command(version="2"), Command(version="2", troubles=(Trouble(3, "fails"),))),
+        events=(Event("abort", 30.0),),
+    ),
     "an abort of a frozen rollout is none of the one that takes its place": Story(
         releases=(Release("4", "hangs", expand=Step(reversible=False, seconds=100.0)),),
         commands=(Command(version="4"), Command(version="2")),

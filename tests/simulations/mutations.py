@@ -193,16 +193,16 @@ MUTATIONS = (
         "",
     ),
     Mutation(
-        "an abort that waited for a run is heard when the migration has begun",
+        "an abort that comes while a release is installed is heard when its migration has begun",
         STEPS,
-        "        try:\n            self.checkpoint()\n        except Aborted as word:\n            for name, step in",
-        "        try:\n            pass\n        except Aborted as word:\n            for name, step in",
+        "        self.checkpoint()\n        step.host = ",
+        "        step.host = ",
     ),
     Mutation(
-        "an abort that waited for a run goes back while the migration of an earlier one runs",
+        "a rollout is over although the migration of an earlier run still runs",
         STEPS,
-        '                asked = step.state == "running" and step.host in self.settings.hosts\n',
-        "                asked = False\n",
+        '            asked = step.state == "running" and step.host in self.settings.hosts\n',
+        "            asked = False\n",
     ),
     Mutation(
         "a host that a person puts back while its batch is drained is not drained again",

@@ -151,7 +151,8 @@ def aborted(act: TakenOut, memory: Memory) -> str | None:
 def aborted_migration(act: Migrates, memory: Memory) -> str | None:
     """After an abort nobody goes on waiting for a migration, and none is begun."""
     known = act.run.abort_known_at
-    if act.begun and known is not None and act.at - known > BEGINS and not act.run.troubles:
+    late = all(trouble.what == "late" for trouble in act.run.command.troubles)
+    if act.begun and known is not None and act.at - known > BEGINS and late:
         return f"{act.step} was begun {act.at - known:.0f} s after the run had heard of the abort"
     return _after_abort(act, lambda record: True)
 

@@ -90,7 +90,13 @@ class StoryWorld:
             slice_s = min(seconds, BEAT)
             self.play.clock.wait(slice_s)
             self.store.keep_alive()
+            self._note_abort()
             seconds -= slice_s
+
+    def _note_abort(self) -> None:
+        """Note since when this run knows of a person's abort."""
+        if self.control is not None and self.control.flag == "abort" and self.run.abort_known_at is None:
+            self.run.abort_known_at = self.estate.now
 
     def tell(self, text: str, hosts: Sequence[str] = ()) -> None:
         """Show a person what happens."""
@@ -102,8 +108,7 @@ class StoryWorld:
         self.run.operations.append(name)
         if number > MOST_OPERATIONS:
             raise Endless
-        if self.control is not None and self.control.flag == "abort" and self.run.abort_known_at is None:
-            self.run.abort_known_at = self.estate.now
+        self._note_abort()
         trouble = self._troubles.get(number, Trouble(number, ""))
         self.play.note(self.run, f"   [{number}] {name}{f': {trouble.what}' if trouble.what else ''}")
         if trouble.what == "killed":

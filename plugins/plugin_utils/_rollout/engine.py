@@ -155,6 +155,7 @@ class Engine:
 
     def _fail(self, failure: ReleaseFailure) -> None:
         record = self.record
+        self.steps.refuse_while_migrating(failure)
         record.reason = str(failure)
         record.condemned = record.condemned or not isinstance(failure, Aborted)
         self.steps.event(record.reason)
@@ -290,7 +291,7 @@ class Engine:
         self.steps.save()
         self.changed = True
         # What a person has asked for while nobody held the lock.
-        self.steps.hear_first()
+        self.steps.checkpoint()
         todo = [host for batch in record.batches for host in record.unfinished(batch)]
         if record.kind == "rollback":
             return self._go_back_to(todo)

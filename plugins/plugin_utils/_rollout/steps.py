@@ -347,7 +347,7 @@ class Steps:
         step = self.record.migrations.get(name)
         if step is None or step.state == "done" or not hosts:
             return
-        self.hear_first()
+        self.checkpoint()
         step.host = step.host if step.host in self.record.hosts else hosts[0]
         step.state = "running"
         self.event(f"{name} begins on {step.host}: {step.command}")
@@ -378,22 +378,19 @@ class Steps:
                 raise self._still_runs(name, step, word) from word
             self.world.sleep(MIGRATION_POLL)
 
-    def hear_first(self) -> None:
-        """Obey what a person has asked for before anything is begun; nothing goes back while a migration runs."""
-        try:
-            self.checkpoint()
-        except Aborted as word:
-            for name, step in self.record.migrations.items():
-                asked = step.state == "running" and step.host in self.settings.hosts
-                if asked and self.world.look_at_migration(step.host, self.record.version, name, step).unknown:
-                    raise self._still_runs(name, step, word) from word
-            raise
+    def refuse_while_migrating(self, failure: ReleaseFailure) -> None:
+        """Halt while a migration of an earlier run may still run: nothing goes back then, and nothing is over."""
+        for name, step in self.record.migrations.items():
+            asked = step.state == "running" and step.host in self.settings.hosts
+            if asked and self.world.look_at_migration(step.host, self.record.version, name, step).unknown:
+                raise self._still_runs(name, step, failure) from failure
 
-    def _still_runs(self, name: str, step: Migration, word: Aborted) -> Halt:
-        self.used_up()
+    def _still_runs(self, name: str, step: Migration, failure: ReleaseFailure) -> Halt:
+        if isinstance(failure, Aborted):
+            self.used_up()
         return Halt(
-            f"{word}; but {name} still runs on {step.host}, and nothing goes back meanwhile: run the rollback when it "
-            "has ended, or the same command to go on"
+            f"{failure}; but {name} still runs on {step.host}, and nothing goes back meanwhile: run the rollback when "
+            "it has ended, or the same command to go on"
         )
 
     def _bear_silence(self, name: str, step: Migration, answer: Migrated, seconds: float) -> None:

@@ -252,7 +252,8 @@ def test_abort_that_waited_for_a_run_is_obeyed_before_anything_is_begun() -> Non
     record = roll_out(estate, settings(estate, migrations=LONG), noted)
     assert (record.status, record.reason) == (state.BROKEN, "aborted: by ops@desk")
     assert not {"prepare", "migrate expand", "drain"} & set(operations)
-    assert not estate.migrated and estate.control is None
+    assert estate.migrated == []
+    assert estate.control is None, "an abort that was obeyed is used up"
 
 
 def test_abort_that_comes_while_the_release_is_installed_is_obeyed_before_its_migration_is_begun() -> None:
@@ -289,7 +290,26 @@ def test_abort_that_waited_for_a_run_closes_nothing_while_the_migration_may_run(
     record = rollout.roll_out()
     assert record.status == status
     assert ("nothing goes back meanwhile" in record.reason) == (stands != "over")
-    assert estate.control is None and not estate.migrated
+    assert estate.migrated == []
+    assert estate.control is None, "an abort that was obeyed is used up"
+
+
+def test_release_that_cannot_be_installed_any_more_is_not_over_while_its_migration_runs() -> None:
+    estate = Estate.of(2)
+    rollout, outside = engine(estate, settings(estate, migrations=LONG))
+
+    def killed(_times: int) -> world.Migrated:
+        raise Killed
+
+    migrating(outside, killed)
+    with pytest.raises(Killed):
+        rollout.roll_out()
+    estate.lock, estate.hosts["app-2"].full = None, True
+    rollout, outside = engine(estate, settings(estate, migrations=LONG))
+    outside.look_at_migration = lambda *_: world.Migrated(running=True)  # type: ignore[method-assign]
+    record = rollout.roll_out()
+    assert record.status == state.HALTED
+    assert record.reason.startswith("prepare: app-2: no room; but expand still runs on app-1")
 
 
 # ---------------------------------------------------------------------------------------------------------- defects
