@@ -397,11 +397,15 @@ def good_is_done(act: Ended, memory: Memory) -> str | None:
 
 @promise("no rollout is over while its migration runs", Ended)
 def migrated_to_the_end(act: Ended, memory: Memory) -> str | None:
-    """Its record is closed when nothing of it runs any more, as far as the host can be asked."""
+    """Its record is closed when nothing of it runs any more, as far as the host can be asked.
+
+    One of which the host has said that it failed has ended; a request that is done twice begins it anew behind that.
+    """
     run, record = act.run, act.run.record
     if record is None or not record.finished or record.kind != "rollout":
         return None
-    asked = [name for name, step in record.migrations.items() if step.host in run.settings.hosts]
+    known = {name: step for name, step in record.migrations.items() if step.state != "failed"}
+    asked = [name for name, step in known.items() if step.host in run.settings.hosts]
     ends = {name: act.estate.migrated[run.service].get((record.version, name), 0.0) for name in asked}
     running = [name for name, end in ends.items() if end > act.at]
     return f"{', '.join(running)} of {record.version} runs on" if running else None
