@@ -34,8 +34,9 @@ class Mutation:
     instead: str
 
 
-STEPS, ENGINE, BEGIN, STATE = (f"plugin_utils/_rollout/{name}.py" for name in ("steps", "engine", "begin", "state"))
-HISTORY, FILE, COORDINATOR, CONTROLLER = (
+STEPS, ENGINE, BEGIN = (f"plugin_utils/_rollout/{name}.py" for name in ("steps", "engine", "begin"))
+STATE, HISTORY, FILE, COORDINATOR, CONTROLLER = (
+    "module_utils/_record/state.py",
     "plugin_utils/_rollout/history.py",
     "module_utils/_record/file_store.py",
     "plugin_utils/_rollout/coordinator_store.py",
