@@ -153,6 +153,12 @@ KEPT: dict[str, Story] = {
         commands=(Command(version="2"), Command(version="2", troubles=(Trouble(3, "fails"),))),
         events=(Event("abort", 30.0),),
     ),
+    "the only host, which a person had kept out, was let in by a load balancer that forgot": Story(
+        hosts=1,
+        services=(Wishes(errors_gate="pause"),),
+        commands=(Command(version="2"), Command(version="3")),
+        events=(Event("maint"), Event("balancer forgets", during=1)),
+    ),
     "an abort of a frozen rollout is none of the one that takes its place": Story(
         releases=(Release("4", "hangs", expand=Step(reversible=False, seconds=100.0)),),
         commands=(Command(version="4"), Command(version="2")),

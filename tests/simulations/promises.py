@@ -489,7 +489,8 @@ def _unfinished(act: Story, run: Run) -> str | None:
         # With servers that a person has taken out there may be nothing to judge by, or too few others.
         waits = any(reason in record.reason for reason in ("nobody went on", "fewer than", " inconclusive: "))
         waits = waits and any(
-            _by_person(estate, run, host) or _forgotten(act, run, host) for host in run.settings.hosts
+            _by_person(estate, run, host) or _forgotten(act, run, host) or _let_in(estate, run, host)
+            for host in run.settings.hosts
         )
         # A version that hangs and that a later one takes the place of is drained as any other; what helps is said.
         waits |= "set its drain.on_timeout to kill" in record.reason and any(
@@ -525,6 +526,11 @@ def _left_as_found(estate: Estate, run: Run, host: str) -> bool:
 
 def _by_person(estate: Estate, run: Run, host: str) -> bool:
     return any(one.servers[run.service, host].by_person for one in estate.balancers.values())
+
+
+def _let_in(estate: Estate, run: Run, host: str) -> bool:
+    """Whether a load balancer that forgot has let it in, where it was out when the rollout counted who is there."""
+    return any((run.service, host) in one.forgotten for one in estate.balancers.values())
 
 
 def _weighed(estate: Estate, run: Run, host: str) -> bool:
