@@ -159,6 +159,11 @@ KEPT: dict[str, Story] = {
         commands=(Command(version="2"), Command(version="3")),
         events=(Event("maint"), Event("balancer forgets", during=1)),
     ),
+    "a version that fails on a host that is new has not failed where it has proved itself": Story(
+        hosts=6,
+        releases=(Release("3", "never-starts", only=5), Release("4", "never-ready")),
+        commands=(Command(version="3", hosts=5), Command(version="3"), Command(version="4")),
+    ),
     "an abort of a frozen rollout is none of the one that takes its place": Story(
         releases=(Release("4", "hangs", expand=Step(reversible=False, seconds=100.0)),),
         commands=(Command(version="4"), Command(version="2")),

@@ -314,8 +314,7 @@ def note_failed(act: Ended, memory: Memory) -> str | None:
         return None
     gone_back = record.direction == state.BACK or record.status == state.BROKEN
     if gone_back and act.estate.release(record.version).fault:
-        mended = [host for host, one in record.hosts.items() if one.previous == one.target]
-        hosts = [host for host in act.estate.hosts if host not in mended] if len(mended) < len(record.hosts) else []
+        hosts = [host for host, one in record.hosts.items() if one.previous != one.target]
         memory.setdefault("failed", set()).update((act.run.service, record.version, host) for host in hosts)
     return None
 
