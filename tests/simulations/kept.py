@@ -164,6 +164,14 @@ KEPT: dict[str, Story] = {
         releases=(Release("3", "never-starts", only=5), Release("4", "never-ready")),
         commands=(Command(version="3", hosts=5), Command(version="3"), Command(version="4")),
     ),
+    "an abort of a frozen rollout, which its rollback did not take up, is none of its successor": Story(
+        releases=(
+            Release("3", expand=Step(seconds=100.0)),
+            Release("4", "flaps", expand=Step(reversible=False, seconds=10.0)),
+        ),
+        commands=(Command(version="4"), Command("rollback"), Command(version="3")),
+        events=(Event("abort", during=1),),
+    ),
     "an abort of a frozen rollout is none of the one that takes its place": Story(
         releases=(Release("4", "hangs", expand=Step(reversible=False, seconds=100.0)),),
         commands=(Command(version="4"), Command(version="2")),

@@ -94,8 +94,10 @@ class StoryWorld:
             seconds -= slice_s
 
     def _note_abort(self) -> None:
-        """Note since when this run knows of a person's abort."""
-        if self.control is not None and self.control.flag == "abort" and self.run.abort_known_at is None:
+        """Note since when this run knows of a person's abort; one of the rollout before goes with that one's record."""
+        if self.control is None or self.control.flag != "abort":
+            self.run.abort_known_at = None
+        elif self.run.abort_known_at is None:
             self.run.abort_known_at = self.estate.now
 
     def tell(self, text: str, hosts: Sequence[str] = ()) -> None:
