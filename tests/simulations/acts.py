@@ -72,6 +72,10 @@ class Run:
     """Hosts and load balancers with which something went wrong that is not the release's fault."""
     flags: list[tuple[float, str]] = field(default_factory=list)
     """What people have asked of it, and when."""
+    abort_known_at: float | None = None
+    """Since when the store has told it of a person's abort."""
+    defect: str = ""
+    """The traceback of an error that nobody expected."""
     warned: bool = False
     """Whether it had been told that its lock is lost when it began what it does now."""
     deaf_at: float = -1.0
@@ -152,6 +156,8 @@ class Migrates(Act):
     host: str
     version: str
     step: str
+    begun: bool
+    """Whether it was begun now, and not only looked at."""
 
 
 @dataclass(frozen=True)

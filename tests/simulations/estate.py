@@ -92,6 +92,11 @@ class Balancer:
         """Whether modules can be run on it."""
         return self.alive and self.reachable
 
+    def takes_whole(self, service: str, host: str) -> bool:
+        """Whether nobody has taken it out here, or given it a part of its weight."""
+        server = self.servers[service, host]
+        return server.admin == "ready" and server.percent >= 100
+
     def forget(self) -> None:
         """Start anew without the file that keeps flags and weights: everybody is in, with the whole weight."""
         self.forgotten |= {key for key, server in self.servers.items() if server.admin != "ready"}

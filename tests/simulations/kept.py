@@ -41,6 +41,160 @@ KEPT: dict[str, Story] = {
         commands=(Command(version="2"), Command("rollback", troubles=(Trouble(13, "killed"),))),
         events=(Event("abort", 61.0, during=1),),
     ),
+    "a host that a person kept out and put back after the drain of its turn": Story(
+        hosts=1,
+        commands=(Command(version="3"),),
+        events=(Event("maint", -1.0), Event("put back", 29.1)),
+    ),
+    "a host that a person put back while its batch was drained was switched in full traffic": Story(
+        services=(Wishes(batches=("100%",), min_available=0, session=20.0),),
+        commands=(Command(version="2"),),
+        events=(Event("maint", -1.0), Event("put back", 8.0)),
+    ),
+    "a good release after one that goes down when the plan has counted it": Story(
+        releases=(Release("3", "flaps", 40.0, only=1),),
+        commands=(Command(version="3"), Command(version="2")),
+    ),
+    "a release that goes down after its migration, once it is taken up, gives way to a corrected one": Story(
+        hosts=3,
+        releases=(Release("3", "dies", 40.0, expand=Step(reversible=False, seconds=10.0)),),
+        commands=(
+            Command(version="3", troubles=(Trouble(17, "paused within", 200.0),)),
+            Command(version="4"),
+        ),
+    ),
+    "a version that had proved itself and could then not be mended is what a later rollout goes back to": Story(
+        hosts=1,
+        services=(Wishes(min_available=0, min_healthy_time=30.0),),
+        releases=(Release("2", "flaps", after=40.0), Release("3", "flaps")),
+        commands=(Command(version="2"), Command(version="2"), Command(version="3")),
+    ),
+    "an abort that waited for a halted rollback ends it, and the command has to be given again": Story(
+        hosts=5,
+        services=(Wishes(batches=(2,), min_available=2),),
+        commands=(Command(version="3"), Command("rollback", troubles=(Trouble(13, "lost"),))),
+        events=(Event("maint"), Event("abort", 127.1, during=1)),
+    ),
+    "a host that left a rollout in the middle of its turn was out, and the rollback had nothing to revert": Story(
+        commands=(
+            Command(version="3"),
+            Command(version="1", excluded=(1,), troubles=(Trouble(6, "killed after"),)),
+            Command("rollback", excluded=(0,)),
+        ),
+    ),
+    "a host that left a rollout with a version that nobody had judged was left with it by the rollback": Story(
+        hosts=8,
+        services=(Wishes(batches=(1, "50%"), session=4.0),),
+        commands=(Command(version="4"), Command("rollback", excluded=(4,))),
+        events=(Event("unlock", 43.2),),
+    ),
+    "a rollout whose controller slept after its end is not the last one": Story(
+        hosts=3,
+        services=(Wishes(batches=(2,), weights=(5, 30, 100), min_available="25%"),),
+        releases=(Release("4", contract=Step(reversible=False)),),
+        commands=(
+            Command(version="4", troubles=(Trouble(37, "paused after", 200.0),)),
+            Command(version="3", after=100.0, beside=True),
+            Command("rollback"),
+        ),
+    ),
+    "an abort that the store could not tell": Story(
+        releases=(Release("3", expand=Step(seconds=100.0, fails=True)),),
+        commands=(Command(version="3"),),
+        events=(Event("abort", 52.1), Event("store down", 54.6)),
+    ),
+    "an abort while the next run waited for the lock": Story(
+        releases=(Release("2", expand=Step(seconds=100.0)),),
+        commands=(
+            Command(version="2", troubles=(Trouble(21, "killed"),)),
+            Command(version="2", after=1.0, machine="control-2"),
+        ),
+        events=(Event("abort", 95.6),),
+    ),
+    "a migration was begun after an abort that had waited for the lock": Story(
+        releases=(Release("2", expand=Step()),),
+        commands=(
+            Command(version="2", troubles=(Trouble(3, "killed"),)),
+            Command(version="2", after=1.0, machine="control-2"),
+        ),
+        events=(Event("abort", 10.0, during=1),),
+    ),
+    "a rollout was over while its migration ran on, as an abort had waited for the lock": Story(
+        releases=(Release("2", expand=Step(seconds=100.0)),),
+        commands=(
+            Command(version="2", troubles=(Trouble(6, "killed"),)),
+            Command(version="2", after=1.0, machine="control-2"),
+        ),
+        events=(Event("abort", 10.0, during=1),),
+    ),
+    "a host that a person drained with a part of its share and put back kept that part when all was done": Story(
+        hosts=3,
+        services=(Wishes(batches=(1,), weights=(5, 30, 100), errors_gate="off"),),
+        commands=(Command(version="4"),),
+        events=(Event("drain", 10.0), Event("put back", 50.0)),
+    ),
+    "a host that left a rollout in the middle of its turn, which was then done, was not reverted with it": Story(
+        hosts=4,
+        services=(Wishes(errors_gate="off"),),
+        commands=(
+            Command(version="2", troubles=(Trouble(24, "paused after", 200.0),)),
+            Command(version="2", excluded=(0, 2, 3)),
+            Command("rollback"),
+        ),
+        events=(Event("maint", -1.0, host=1),),
+    ),
+    "a migration was begun after an abort that had come while the release was installed": Story(
+        releases=(Release("2", expand=Step(reversible=False)),),
+        commands=(Command(version="2", troubles=(Trouble(3, "late", 20.0),)),),
+        events=(Event("abort", 5.0),),
+    ),
+    "a rollout that could not be installed any more was over while its migration ran on": Story(
+        releases=(Release("2", expand=Step(seconds=100.0)),),
+        commands=(Command(version="2"), Command(version="2", troubles=(Trouble(3, "fails"),))),
+        events=(Event("abort", 30.0),),
+    ),
+    "the only host, which a person had kept out, was let in by a load balancer that forgot": Story(
+        hosts=1,
+        services=(Wishes(errors_gate="pause"),),
+        commands=(Command(version="2"), Command(version="3")),
+        events=(Event("maint"), Event("balancer forgets", during=1)),
+    ),
+    "a version that fails on a host that is new has not failed where it has proved itself": Story(
+        hosts=6,
+        releases=(Release("3", "never-starts", only=5), Release("4", "never-ready")),
+        commands=(Command(version="3", hosts=5), Command(version="3"), Command(version="4")),
+    ),
+    "an abort of a frozen rollout, which its rollback did not take up, is none of its successor": Story(
+        releases=(
+            Release("3", expand=Step(seconds=100.0)),
+            Release("4", "flaps", expand=Step(reversible=False, seconds=10.0)),
+        ),
+        commands=(Command(version="4"), Command("rollback"), Command(version="3")),
+        events=(Event("abort", during=1),),
+    ),
+    "an abort of a frozen rollout is none of the one that takes its place": Story(
+        releases=(Release("4", "hangs", expand=Step(reversible=False, seconds=100.0)),),
+        commands=(Command(version="4"), Command(version="2")),
+        events=(Event("abort", during=1),),
+    ),
+    "a host that a killed rollback had drained stayed out when its version could not be installed any more": Story(
+        hosts=3,
+        services=(Wishes(min_available="25%", drain_on_timeout="wait", session=60.0),),
+        commands=(
+            Command(version="4"),
+            Command("rollback", troubles=(Trouble(8, "paused", 200.0),)),
+            Command("rollback", troubles=(Trouble(3, "fails"),)),
+        ),
+    ),
+    "a host that is still drained at a load balancer that a run left out is missing for the way back": Story(
+        hosts=4,
+        balancers=2,
+        services=(Wishes(min_available="75%", session=20.0),),
+        commands=(
+            Command(version="2", troubles=(Trouble(25, "paused after", 200.0),)),
+            Command(version="2", balancers=(1,), troubles=(Trouble(18, "paused after", 200.0),)),
+        ),
+    ),
     "a host that was excluded in the middle of its turn never came back": Story(
         services=(Wishes(min_healthy_time=0.0),),
         commands=(

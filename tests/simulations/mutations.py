@@ -34,8 +34,9 @@ class Mutation:
     instead: str
 
 
-STEPS, ENGINE, BEGIN, STATE = (f"plugin_utils/_rollout/{name}.py" for name in ("steps", "engine", "begin", "state"))
-HISTORY, FILE, COORDINATOR, CONTROLLER = (
+STEPS, ENGINE, BEGIN = (f"plugin_utils/_rollout/{name}.py" for name in ("steps", "engine", "begin"))
+STATE, HISTORY, FILE, COORDINATOR, CONTROLLER = (
+    "module_utils/_record/state.py",
     "plugin_utils/_rollout/history.py",
     "module_utils/_record/file_store.py",
     "plugin_utils/_rollout/coordinator_store.py",
@@ -179,6 +180,54 @@ MUTATIONS = (
         ENGINE,
         "            self.batch = [host for host, one in record.hosts.items() if one.phase in state.UNDER_WAY]\n",
         "",
+    ),
+    Mutation(
+        "a rollback ends with hosts that an earlier run has drained, and whose version cannot be installed",
+        ENGINE,
+        "        self._settle(self.batch)\n        ready = ",
+        "        ready = ",
+    ),
+    Mutation(
+        "a host that a person has put back with a part of its share keeps that part when the rollout is done",
+        ENGINE,
+        "        self.steps.look_again(hosts)\n",
+        "",
+    ),
+    Mutation(
+        "an abort that comes while a release is installed is heard when its migration has begun",
+        STEPS,
+        "        self.checkpoint()\n        step.host = ",
+        "        step.host = ",
+    ),
+    Mutation(
+        "a rollout is over although the migration of an earlier run still runs",
+        STEPS,
+        '            asked = step.state == "running" and step.host in self.settings.hosts\n',
+        "            asked = False\n",
+    ),
+    Mutation(
+        "a host that a person puts back while its batch is drained is not drained again",
+        STEPS,
+        "            self.checkpoint()\n            self.look_again(hosts)\n",
+        "            self.checkpoint()\n",
+    ),
+    Mutation(
+        "a rollback does not find hosts that have left the last rollout in the middle of their turn",
+        BEGIN,
+        '            previous = part_of(history[at], host).get("previous")\n',
+        "            previous = last.hosts[host].previous if host in last.hosts else None\n",
+    ),
+    Mutation(
+        "a rollback leaves hosts as they are that have left the last rollout with a part of their share",
+        BEGIN,
+        "            if previous and (midway or behind):\n",
+        "            if previous and behind:\n",
+    ),
+    Mutation(
+        "a rollback of a rollout that was done does not find hosts that have left it in the middle of their turn",
+        BEGIN,
+        "        if midway or last.status != state.SUCCEEDED:\n",
+        "        if last.status != state.SUCCEEDED:\n",
     ),
     Mutation(
         "an abort of a rollback leaves hosts out that a killed run had switched and not recorded",

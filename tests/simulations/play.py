@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
-from ansible_collections.mesops.platform.plugins.module_utils._record import options, state, stores
+from ansible_collections.mesops.platform.plugins.module_utils._record import options, stores
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Record
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import GateSpec
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import (
@@ -225,7 +225,7 @@ class Play:
             run.killed = True
             if self._tells:
                 self.notes += traceback.format_exc().splitlines()
-        run.changed = engine.changed
+        run.changed, run.defect = engine.changed, engine.defect
         run.ended_at = self.clock.time
         said = run.refusal or (run.record and f"{run.record.status}: {run.record.reason} | {run.record.advice}")
         self.note(run, f"--- {'killed' if run.killed else said}")
@@ -242,6 +242,9 @@ class Play:
 
         def decided(sight: world.Sight, plan: Plan) -> None:
             run.decided = plan
+            if plan.fresh:
+                # A person's word goes for the rollout to which it was given, and not for the one that comes after it.
+                run.flags, run.abort_known_at = [], None
             run.planned = planned if (sight, self._happened) == (seen, happened) else None
 
         return decided
@@ -264,7 +267,7 @@ class Play:
         """Everything works again, nobody does anything, and the last command of each service is given once more."""
         self.estate.heal()
         for service, store in self.stores.items():
-            store.down = False
+            store.speak_again()
             self._speak("resume", service)
         self._note("everything works again")
         self._busy = True
@@ -279,13 +282,16 @@ class Play:
     def _finish(self, command: Command, store: MemoryStore) -> Run:
         """Give the last command once more, and when it cannot be done what the product then says has to be done."""
         run = self._until_done(command)
+        if _over(run) and run.record is not None and _obeyed_abort(run.record):
+            # It was given before the end, and what was aborted is not done: the advice is to give the command again.
+            run = self._until_done(command)
         if not _over(run):
             run = self._until_done(replace(command, what="rollback", version=""))
         if "again to finish it" in run.refusal:
             begun = str((store.read().open_record or {}).get("version"))
             run = self._until_done(replace(command, what="rollout", version=begun))
-        frozen = run.record is not None and run.record.status == state.FROZEN
-        if "roll forward to a corrected version" in run.refusal or frozen:
+        advice = run.record.advice if run.record is not None and not run.record.finished else ""
+        if "roll forward to a corrected version" in run.refusal or "or roll out a corrected version" in advice:
             run = self._until_done(replace(command, what="rollout", version=CORRECTED))
         return run
 
@@ -314,7 +320,8 @@ class Play:
         elif event.what.startswith("balancer"):
             self._balancer(event)
         elif event.what.startswith("store"):
-            self.stores[service].down = event.what == "store down"
+            store = self.stores[service]
+            store.fall_silent() if event.what == "store down" else store.speak_again()
         else:
             self._host(event, name)
 
@@ -377,6 +384,11 @@ class Play:
 
 def _over(run: Run) -> bool:
     return run.record is not None and run.record.finished and not run.refusal
+
+
+def _obeyed_abort(record: Record) -> bool:
+    again = "Give the same command again" in record.advice
+    return record.kind == "rollback" and record.reason.startswith("aborted") and again
 
 
 def settings_of(story: Story, command: Command) -> Settings:

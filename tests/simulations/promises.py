@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
 from typing import Any, TypeVar
 
@@ -23,6 +23,10 @@ NOTICED = 3.0
 """Seconds within which nobody can be blamed for not having seen what a person has just done."""
 OBEYED = 30.0
 """Seconds within which a person's flag is obeyed, steps that are under way included."""
+BEGINS = 1.0
+"""Seconds that lie between a run's last look at a person's flag and what it then does."""
+GOES_DOWN = ("never-ready", "flaps", "dies")
+"""What a release may do wrong that takes it out of traffic when it has been up for some time."""
 BLIND = 5.0
 """The longest that a run may sleep without looking at anything."""
 
@@ -145,16 +149,22 @@ def aborted(act: TakenOut, memory: Memory) -> str | None:
 
 @promise("an abort is obeyed within seconds", Migrates)
 def aborted_migration(act: Migrates, memory: Memory) -> str | None:
-    """After an abort nobody goes on waiting for a migration."""
+    """After an abort nobody goes on waiting for a migration, and none is begun."""
+    known = act.run.abort_known_at
+    late = all(trouble.what == "late" for trouble in act.run.command.troubles)
+    if act.begun and known is not None and act.at - known > BEGINS and late:
+        return f"{act.step} was begun {act.at - known:.0f} s after the run had heard of the abort"
     return _after_abort(act, lambda record: True)
 
 
 def _after_abort(act: Act, meant: Callable[[Any], bool]) -> str | None:
     run, record = act.run, act.run.record
     at = run.flag("abort")
-    if at is None or record is None or run.troubles or act.at - at < OBEYED or record.direction == state.BACK:
+    if at is None or record is None or run.troubles or record.direction == state.BACK:
         return None
-    return f"it went on {act.at - at:.0f} s after the abort" if meant(record) else None
+    # A store that gives no answer tells nobody of an abort.
+    known_s = act.at - at - run.client.silent_s(act.at - at)
+    return f"it went on {known_s:.0f} s after the abort" if known_s >= OBEYED and meant(record) else None
 
 
 @promise("an abort is obeyed within seconds", Ended)
@@ -218,23 +228,32 @@ def not_held_up(act: Ended, memory: Memory) -> str | None:
 def whole_release(act: Ended, memory: Memory) -> str | None:
     """After it no host runs that release any more, but those that are named."""
     run, record = act.run, act.run.record
-    last: dict[str, tuple[str, str]] = memory.setdefault("last rollout", {})
+    last: dict[str, tuple[str, str, int]] = memory.setdefault("last rollout", {})
     brought: set[tuple[str, str, str]] = memory.setdefault("brought", set())
     if record is not None and record.finished and run.killed:
         # Nobody knows whether the store has it.
         last.pop(run.service, None)
-    version, status = last.get(run.service, ("", ""))
+    version, status, number = last.get(run.service, ("", "", 0))
     taken = [host for host in run.settings.hosts if (run.service, version, host) in brought]
     left = [host for host in taken if act.estate.hosts[host].apps[run.service].current == version]
     if left and status == state.SUCCEEDED and "there is nothing to revert" in run.refusal:
         return f"it found nothing to revert, and {', '.join(left)} still runs {version}"
+    midway = [host for host in memory.get("left midway", {}).get(run.service, ()) if host in run.settings.hosts]
+    midway = [host for host in midway if act.estate.hosts[host].apps[run.service].current == version]
+    if midway and "so there is nothing to revert" in run.refusal:
+        return f"it found nothing to revert, and {', '.join(midway)} was left with {version} in the middle of its turn"
     if record is None or not record.finished or run.killed or run.refusal:
         return None
     if record.kind == "rollout":
         new = [host for host, one in record.hosts.items() if one.previous != one.target]
         brought.update((run.service, record.version, host) for host in new)
-        if record.hosts:
-            last[run.service] = (record.version, record.status)
+        # One whose hosts have all left it is the last as well; one that only ends later than its successor is not.
+        if (record.hosts or record.left) and run.client.number > number:
+            last[run.service] = (record.version, record.status, run.client.number)
+            midst = (*state.UNDER_WAY, state.FAILED)
+            under_way = {host: one for host, one in record.left.items() if one.phase in midst}
+            gone = [host for host, one in under_way.items() if one.previous not in (None, one.target)]
+            memory.setdefault("left midway", {})[run.service] = gone
         return None
     if (record.status, status) != (state.SUCCEEDED, state.SUCCEEDED) or record.resumed:
         # One that is taken up again goes on with the hosts that it began with.
@@ -245,10 +264,15 @@ def whole_release(act: Ended, memory: Memory) -> str | None:
 
 @promise("a rollback reverts the last release, on all hosts that run it, and nothing else", Switched)
 def nothing_else(act: Switched, memory: Memory) -> str | None:
-    """After a rollout that came to nothing there is nothing to revert on a host that serves."""
+    """After a rollout that came to nothing there is nothing to revert on a host that serves.
+
+    But on one that has left it in the middle of its turn there is.
+    """
     record = act.run.record
-    _version, status = memory.get("last rollout", {}).get(act.run.service, ("", ""))
+    _version, status, _number = memory.get("last rollout", {}).get(act.run.service, ("", "", 0))
     if record is None or record.kind != "rollback" or status != state.REVERTED or record.resumed:
+        return None
+    if act.host in memory["left midway"][act.run.service]:
         return None
     names = [name for name, host in act.run.in_traffic if host == act.host]
     sound = all(act.run.in_traffic[name, act.host] for name in names) and act.before != act.version
@@ -261,7 +285,7 @@ def never_again(act: PutIn, memory: Memory) -> str | None:
     running = act.estate.hosts[act.host].apps[act.run.service].running
     failed = memory.get("failed", set())
     asked = act.run.command.what == "rollout" and act.run.command.version == running
-    if act.percent == 100 and (act.run.service, running) in failed and not asked:
+    if act.percent == 100 and (act.run.service, running, act.host) in failed and not asked:
         return f"{act.host} got its whole share at {act.balancer} with {running}"
     return None
 
@@ -280,13 +304,18 @@ def judged_first(act: PutIn, memory: Memory) -> str | None:
 
 @promise("no version that failed is ever put into full traffic again", Ended)
 def note_failed(act: Ended, memory: Memory) -> str | None:
-    """Remember what was judged, where the judgement was right."""
+    """Remember what was judged, where the judgement was right.
+
+    Where hosts ran the version already, and were only to be mended, nothing new was judged: it has proved itself by a
+    rollout that was done, and they are not worse off with it than they were found.
+    """
     record = act.run.record
     if record is None or record.kind != "rollout" or not _judged(record.reason):
         return None
     gone_back = record.direction == state.BACK or record.status == state.BROKEN
     if gone_back and act.estate.release(record.version).fault:
-        memory.setdefault("failed", set()).add((act.run.service, record.version))
+        hosts = [host for host, one in record.hosts.items() if one.previous != one.target]
+        memory.setdefault("failed", set()).update((act.run.service, record.version, host) for host in hosts)
     return None
 
 
@@ -357,8 +386,34 @@ def good_is_done(act: Ended, memory: Memory) -> str | None:
     if not peaceful or (run.record is not None and run.record.status == state.SUCCEEDED):
         return None
     said = run.refusal or f"{run.record.status if run.record else 'nothing'}: {run.record.reason if run.record else ''}"
-    expected = ("min_available is", "unfinished", "outlived the drain deadline")
+    expected = ["min_available is", "unfinished", "outlived the drain deadline"]
+    running = [act.estate.release(host.apps[run.service].running) for host in act.estate.hosts.values()]
+    if any(release.fault in GOES_DOWN and release.after > 0 for release in running):
+        # What runs until now may go down after the plan has counted it.
+        expected.append("fewer than")
     return None if any(reason in said for reason in expected) else said
+
+
+@promise("no rollout is over while its migration runs", Ended)
+def migrated_to_the_end(act: Ended, memory: Memory) -> str | None:
+    """Its record is closed when nothing of it runs any more, as far as the host can be asked.
+
+    One of which the host has said that it failed has ended; a request that is done twice begins it anew behind that.
+    """
+    run, record = act.run, act.run.record
+    if record is None or not record.finished or record.kind != "rollout":
+        return None
+    known = {name: step for name, step in record.migrations.items() if step.state != "failed"}
+    asked = [name for name, step in known.items() if step.host in run.settings.hosts]
+    ends = {name: act.estate.migrated[run.service].get((record.version, name), 0.0) for name in asked}
+    running = [name for name, end in ends.items() if end > act.at]
+    return f"{', '.join(running)} of {record.version} runs on" if running else None
+
+
+@promise("no run ends with an error that nobody expected", Ended)
+def no_defect(act: Ended, memory: Memory) -> str | None:
+    """What the engine catches as a defect of its own is one."""
+    return act.run.defect.strip().splitlines()[-1] if act.run.defect else None
 
 
 @promise("no host ends worse than it was found, unless the report says so by name", Ended)
@@ -425,27 +480,38 @@ _ALLOWED = (
 def _unfinished(act: Story, run: Run) -> str | None:
     estate, record = act.estate, run.record
     if run.refusal:
-        return None if any(reason in run.refusal for reason in _ALLOWED) else f"refused: {run.refusal}"
+        out = _needlessly_out(act, run, run.settings.hosts) if "nothing to revert" in run.refusal else ""
+        return out or (None if any(reason in run.refusal for reason in _ALLOWED) else f"refused: {run.refusal}")
     if record is None:
         return "it has no record"
     if not record.finished:
         # With servers that a person has taken out there may be nothing to judge by, or too few others.
         waits = any(reason in record.reason for reason in ("nobody went on", "fewer than", " inconclusive: "))
-        waits = waits and any(_by_person(estate, run, host) for host in run.settings.hosts)
+        waits = waits and any(
+            _by_person(estate, run, host) or _forgotten(act, run, host) or _let_in(estate, run, host)
+            for host in run.settings.hosts
+        )
         # A version that hangs and that a later one takes the place of is drained as any other; what helps is said.
         waits |= "set its drain.on_timeout to kill" in record.reason and any(
             estate.fault(run.service, host) == "hangs" for host in record.hosts
         )
         return None if waits else f"{record.status} for ever: {record.reason}"
+    left = [host for host in record.hosts if not (host in record.advice and _left_as_found(estate, run, host))]
+    return _needlessly_out(act, run, left)
+
+
+def _needlessly_out(act: Story, run: Run, hosts: Iterable[str]) -> str | None:
+    """Hosts that are well and do not take their whole share, although nobody but runs has changed them."""
+    estate = act.estate
     out = [
         host
-        for host in record.hosts
+        for host in hosts
         if estate.well(run.service, host)
         and not estate.whole(run.service, host)
-        and not (host in record.advice and _left_as_found(estate, run, host))
         and not (_by_person(estate, run, host) or _weighed(estate, run, host) or _forgotten(act, run, host))
     ]
-    return f"{', '.join(out)} is well and out of traffic after the last command ({record.status})" if out else None
+    how = f"was {run.record.status}" if run.record else "had nothing to revert"
+    return f"{', '.join(out)} is well and out of traffic after the last command, which {how}" if out else None
 
 
 def _left_as_found(estate: Estate, run: Run, host: str) -> bool:
@@ -461,12 +527,22 @@ def _by_person(estate: Estate, run: Run, host: str) -> bool:
     return any(one.servers[run.service, host].by_person for one in estate.balancers.values())
 
 
+def _let_in(estate: Estate, run: Run, host: str) -> bool:
+    """Whether a load balancer that forgot has let it in, where it was out when the rollout counted who is there."""
+    return any((run.service, host) in one.forgotten for one in estate.balancers.values())
+
+
 def _weighed(estate: Estate, run: Run, host: str) -> bool:
     return any(one.servers[run.service, host].weighed for one in estate.balancers.values())
 
 
 def _forgotten(act: Story, run: Run, host: str) -> bool:
-    """Whether a load balancer where it is out was no part of some run, which so left it as it was, and is named now."""
+    """Whether a load balancer where it is out was no part of some run, which so left it as it was.
+
+    A run that has a record names it now; one that was refused has none.
+    """
     narrow = {name for one in act.runs for name in act.estate.balancers if name not in one.settings.balancers}
-    kept = run.record.kept_out if run.record is not None else {}
+    if run.record is None:
+        return any(not act.estate.balancers[name].takes_whole(run.service, host) for name in narrow)
+    kept = run.record.kept_out
     return any(host in hosts for name, hosts in kept.items() if name in narrow)

@@ -36,8 +36,28 @@ class MemoryStore(FileStore):
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     audit: list[dict[str, Any]] = field(default_factory=list)
     down: bool = False
+    silences: list[tuple[float, float]] = field(default_factory=list)
+    """From when to when it gave no answer, as far as that is over."""
+    _silent_since: float = 0.0
     taken: int = 0
     """How often its lock was taken."""
+
+    def fall_silent(self) -> None:
+        """Give no answer from now on."""
+        if not self.down:
+            self.down, self._silent_since = True, self.clock()
+
+    def speak_again(self) -> None:
+        """Give answers again."""
+        if self.down:
+            self.down = False
+            self.silences.append((self._silent_since, self.clock()))
+
+    def silent_s(self, seconds: float) -> float:
+        """For how many of the last seconds it gave no answer."""
+        now = self.clock()
+        silences = [*self.silences, (self._silent_since, now)] if self.down else self.silences
+        return sum(max(0.0, end - max(begin, now - seconds)) for begin, end in silences)
 
     @property
     def held(self) -> stores.Lease | None:
@@ -95,6 +115,10 @@ class Client:
         """Whether the store may not have the last record."""
         self.number = 0
         """The how manieth that took the lock this run is, as the simulation counts."""
+
+    def silent_s(self, seconds: float) -> float:
+        """For how many of the last seconds the store gave no answer."""
+        return self._store.silent_s(seconds)
 
     def _ask(self, act: Callable[[], Any]) -> Any:
         trouble, self.trouble = self.trouble, ""

@@ -33,6 +33,8 @@ EPOCH = 1.8e9
 BEAT = 5.0
 LEASE = 45.0
 MIGRATION_WAIT = 4.0
+LOOKED_AGAIN = 6.0
+"""Seconds between a run's last look at a host that a person keeps out and the switch of its process."""
 
 
 class Killed(BaseException):
@@ -88,7 +90,15 @@ class StoryWorld:
             slice_s = min(seconds, BEAT)
             self.play.clock.wait(slice_s)
             self.store.keep_alive()
+            self._note_abort()
             seconds -= slice_s
+
+    def _note_abort(self) -> None:
+        """Note since when this run knows of a person's abort; one of the rollout before goes with that one's record."""
+        if self.control is None or self.control.flag != "abort":
+            self.run.abort_known_at = None
+        elif self.run.abort_known_at is None:
+            self.run.abort_known_at = self.estate.now
 
     def tell(self, text: str, hosts: Sequence[str] = ()) -> None:
         """Show a person what happens."""
@@ -100,6 +110,7 @@ class StoryWorld:
         self.run.operations.append(name)
         if number > MOST_OPERATIONS:
             raise Endless
+        self._note_abort()
         trouble = self._troubles.get(number, Trouble(number, ""))
         self.play.note(self.run, f"   [{number}] {name}{f': {trouble.what}' if trouble.what else ''}")
         if trouble.what == "killed":
@@ -155,8 +166,15 @@ class StoryWorld:
 
     def open(self) -> world.Opened:
         """Take the lock and read what is there."""
-        found: world.Opened = self._operation("open", lambda _what: self.store.open())
-        return found
+
+        def act(_what: str) -> world.Opened:
+            found = self.store.open()
+            # Whoever waits for the lock does not act, so what is asked of it counts from here on.
+            self.run.flags = [(self.estate.now, self.control.flag)] if self.control is not None else []
+            return found
+
+        opened: world.Opened = self._operation("open", act)
+        return opened
 
     def save(self, record: Record) -> None:
         """Write the record."""
@@ -369,7 +387,9 @@ class StoryWorld:
         """Whether a person has put it back, or the load balancer has forgotten, since the run took it out."""
         one = self.estate.balancers[balancer]
         drained_at = self.run.drained_at.get(host, float("inf"))
-        by_person = one.servers[self.service, host].person_at > drained_at - NOTICED
+        person_at = one.servers[self.service, host].person_at
+        # A drain that had nothing to do, as a person kept the host out, is looked at again every few seconds.
+        by_person = person_at > drained_at - NOTICED or self.estate.now - person_at < LOOKED_AGAIN
         return by_person or (self.service, host) in one.forgotten
 
     def _await_ready(self, hosts: Sequence[str]) -> None:
@@ -419,9 +439,10 @@ class StoryWorld:
         release = self.estate.release(version)
         step = (release.expand if name == "expand" else release.contract) or Step()
         begun = self.estate.migrated[self.service]
-        if (version, name) not in begun:
+        new = (version, name) not in begun
+        if new:
             begun[version, name] = self.estate.now + step.seconds
-        self.play.watch(Migrates(self.run, self.estate, self.estate.now, host, version, name))
+        self.play.watch(Migrates(self.run, self.estate, self.estate.now, host, version, name, new))
         left = begun[version, name] - self.estate.now
         if left > 0:
             self._wait(min(left, MIGRATION_WAIT))

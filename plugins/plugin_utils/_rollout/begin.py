@@ -24,6 +24,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.history i
     left_behind,
     left_behind_at,
     left_out,
+    part_of,
     proved,
     record_of,
     way_closed,
@@ -227,14 +228,16 @@ def _reverted(
     """What each host goes back to, the hosts that have nothing before, and how far back in the history that lies."""
     targets: dict[str, str] = {}
     first: list[str] = []
-    oldest = next(number for number, one in enumerate(history) if one.get("id") == last.id)
+    at = oldest = next(number for number, one in enumerate(history) if one.get("id") == last.id)
     for host in settings.hosts:
         node = sight.nodes[host]
         behind = left_behind(host, history)
-        if last.status != state.SUCCEEDED:
-            seen = last.hosts.get(host)
-            if behind and seen is not None and seen.previous:
-                targets[host] = seen.previous
+        # It takes part again, and whatever became of the others, nobody has judged what it runs.
+        midway = host in last.left and last.left[host].phase in (*state.UNDER_WAY, state.FAILED)
+        if midway or last.status != state.SUCCEEDED:
+            previous = part_of(history[at], host).get("previous")
+            if previous and (midway or behind):
+                targets[host] = previous
             continue
         reached = last.hosts[host].target if host in last.hosts else str(node.current)
         number, before = _ran_before(host, reached, history)

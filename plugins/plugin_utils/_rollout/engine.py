@@ -155,6 +155,7 @@ class Engine:
 
     def _fail(self, failure: ReleaseFailure) -> None:
         record = self.record
+        self.steps.refuse_while_migrating(failure)
         record.reason = str(failure)
         record.condemned = record.condemned or not isinstance(failure, Aborted)
         self.steps.event(record.reason)
@@ -289,6 +290,8 @@ class Engine:
         record.status = state.RUNNING
         self.steps.save()
         self.changed = True
+        # What a person has asked for while nobody held the lock.
+        self.steps.checkpoint()
         todo = [host for batch in record.batches for host in record.unfinished(batch)]
         if record.kind == "rollback":
             return self._go_back_to(todo)
@@ -380,6 +383,7 @@ class Engine:
         """Leave every host wholly in service, whoever changed its weight meanwhile, and old releases behind."""
         record = self.record
         hosts = list(record.hosts)
+        self.steps.look_again(hosts)
         failed = self.steps.new_trouble(self.steps.enter(hosts, 100))
         if failed and record.kind == "rollback":
             return self._end_with_down(failed)
@@ -388,6 +392,8 @@ class Engine:
         if record.kind == "rollout":
             self.world.prune(hosts, {record.version, *(one.previous for one in record.hosts.values() if one.previous)})
         record.status = state.SUCCEEDED
+        left = self._left_out() if record.kind == "rollout" else ""
+        record.advice = f"{left}Run the same command again with it to finish." if left else ""
         self.steps.event(f"{record.kind} {record.id} is done")
         self.steps.close()
 
@@ -403,6 +409,9 @@ class Engine:
         for host, why in missing.items():
             record.hosts[host].note = why
             self.steps.event(f"{host} stays as it is, as its version before cannot be installed: {why}")
+        # An earlier run may have left them in the middle of their turn; others need their capacity.
+        self.batch = [host for host in missing if record.phase(host) in state.UNDER_WAY]
+        self._settle(self.batch)
         ready = [host for host in hosts if host not in missing]
         record.enter([host for host in ready if record.phase(host) == state.PENDING], state.PREPARED, self.world.now())
         batches = [[host for host in record.unfinished(batch) if host in ready] for batch in record.batches]
@@ -451,9 +460,10 @@ class Engine:
         record = self.record
         self._put_back()
         drained = [host for host in hosts if record.phase(host) in (state.DRAINING, state.DRAINED)]
-        self.steps.keep_out([host for host in drained if self._was_left_out(host)])
         # A run that was killed may have switched hosts and could not say so any more.
-        switched = [host for host in hosts if record.phase(host) == state.DRAINED and self._runs_target(host)]
+        switched = [host for host in drained if record.phase(host) == state.DRAINED and self._runs_target(host)]
+        switched = [host for host in switched if not self._was_left_out(host)]
+        self.steps.keep_out([host for host in drained if host not in switched])
         record.enter(switched, state.ACTIVATED, self.world.now())
         done = [host for host in hosts if record.phase(host) in (state.ACTIVATED, state.HEALTHY, state.IN_SERVICE)]
         if not done:

@@ -32,7 +32,7 @@ def proved(host: str, history: History) -> tuple[str | None, set[str]]:
     failed: set[str] = set()
     before: str | None = None
     for one in history:
-        seen = _part_of(one, host)
+        seen = part_of(one, host)
         if not seen:
             continue
         forward = one.get("kind") == "rollout"
@@ -50,10 +50,10 @@ def proved(host: str, history: History) -> tuple[str | None, set[str]]:
 
 def last_of(host: str, history: History) -> Mapping[str, Any]:
     """What the last rollout in which a host took part says of it; empty when there is none."""
-    return next((seen for one in history if (seen := _part_of(one, host))), {})
+    return next((seen for one in history if (seen := part_of(one, host))), {})
 
 
-def _part_of(one: Mapping[str, Any], host: str) -> Mapping[str, Any]:
+def part_of(one: Mapping[str, Any], host: str) -> Mapping[str, Any]:
     """What a record says of a host, those that have left it included."""
     found: Mapping[str, Any] = one.get("hosts", {}).get(host) or {}
     gone: Mapping[str, Any] = one.get("left", {}).get(host) or {}
@@ -79,7 +79,7 @@ def left_behind_at(host: str, balancer: str, history: History) -> bool:
     A host that could not be mended may have been taken out there by somebody else before, and a load balancer may have
     been no part of that rollout.
     """
-    last: Mapping[str, Any] = next((one for one in history if _part_of(one, host)), {})
+    last: Mapping[str, Any] = next((one for one in history if part_of(one, host)), {})
     seen = last_of(host, history)
     kept = host in last.get("kept_out", {}).get(balancer, ())
     kept = kept or balancer in (*seen.get("kept_at", ()), *seen.get("let_in_at", ()))

@@ -202,6 +202,11 @@ class Steps:
                 self.event(f"{', '.join(back)} was put back into traffic at {name} by somebody else")
         return seen
 
+    def look_again(self, hosts: Sequence[str]) -> None:
+        """Look whether somebody has put back what is out at somebody else's wish: it is treated as any other then."""
+        if any(host in kept for kept in self.record.kept_out.values() for host in hosts):
+            self._look()
+
     def keep_out(self, hosts: Sequence[str]) -> None:
         """Take hosts out of traffic at once, as far as enough others are there, and do not wait for their sessions."""
         if not hosts:
@@ -235,14 +240,12 @@ class Steps:
         if condemned:
             deadline, policy = min(deadline, settings.condemned_deadline), "kill"
         mine = [host for host in hosts if record.hosts[host].taken_out]
-        if any(host in kept for kept in record.kept_out.values() for host in hosts):
-            self._look()
+        self.look_again(hosts)
         self.announce_drain(hosts, state.DRAINING)
         begin = self.world.clock()
         least = settings.least if least is None else least
         found = self.world.drain(self.where(hosts), patience=min(DRAIN_SLICE, deadline), least=least, mine=mine)
         self._others_took(found.kept)
-        where = self.where(hosts)
         for host in hosts:
             record.hosts[host].sessions = found.begun.get(host, 0)
         spent = 0.0
@@ -251,6 +254,8 @@ class Steps:
             left, waited = sum(found.left.values()), self.world.clock() - begin
             self.world.tell(f"draining, {quantity(left, 'session')} left after {waited:.0f} s", hosts)
             self.checkpoint()
+            self.look_again(hosts)
+            where = self.where(hosts)
             late = waited >= deadline
             if late and policy == "kill":
                 found = self.world.drain(where, patience=DRAIN_SLICE, least=least, mine=hosts, kill=True)
@@ -342,6 +347,7 @@ class Steps:
         step = self.record.migrations.get(name)
         if step is None or step.state == "done" or not hosts:
             return
+        self.checkpoint()
         step.host = step.host if step.host in self.record.hosts else hosts[0]
         step.state = "running"
         self.event(f"{name} begins on {step.host}: {step.command}")
@@ -369,12 +375,23 @@ class Steps:
             try:
                 self.checkpoint()
             except Aborted as word:
-                self.used_up()
-                raise Halt(
-                    f"{word}; but {name} still runs on {step.host}, and nothing goes back meanwhile: run the rollback "
-                    "when it has ended, or the same command to go on"
-                ) from word
+                raise self._still_runs(name, step, word) from word
             self.world.sleep(MIGRATION_POLL)
+
+    def refuse_while_migrating(self, failure: ReleaseFailure) -> None:
+        """Halt while a migration of an earlier run may still run: nothing goes back then, and nothing is over."""
+        for name, step in self.record.migrations.items():
+            asked = step.state == "running" and step.host in self.settings.hosts
+            if asked and self.world.look_at_migration(step.host, self.record.version, name, step).unknown:
+                raise self._still_runs(name, step, failure) from failure
+
+    def _still_runs(self, name: str, step: Migration, failure: ReleaseFailure) -> Halt:
+        if isinstance(failure, Aborted):
+            self.used_up()
+        return Halt(
+            f"{failure}; but {name} still runs on {step.host}, and nothing goes back meanwhile: run the rollback when "
+            "it has ended, or the same command to go on"
+        )
 
     def _bear_silence(self, name: str, step: Migration, answer: Migrated, seconds: float) -> None:
         """A host that cannot be asked says nothing of its migration, neither that it failed nor that it ended."""

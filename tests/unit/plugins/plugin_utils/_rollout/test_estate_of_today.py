@@ -225,6 +225,43 @@ def test_server_that_a_person_puts_back_between_two_runs_takes_part_again() -> N
     assert all(estate.in_service(host) for host in estate.hosts)
 
 
+def test_server_that_a_person_puts_back_while_its_batch_is_drained_is_drained_again() -> None:
+    estate = Estate.of(2)
+    take_out(estate, "app-1")
+    for found in estate.balancers.values():
+        found["app-2"].sessions = 1
+    seen: list[int] = []
+
+    def trouble(number: int, name: str, moment: str) -> None:
+        if (name, moment) == ("drain", "after"):
+            seen.append(number)
+            for found in estate.balancers.values():
+                # The one is put back at once, the sessions of the other have ended at the third look.
+                found["app-1"].admin = "ready" if len(seen) == 1 else found["app-1"].admin
+                found["app-2"].sessions = int(len(seen) < 3)
+        if (name, moment) == ("activate", "before"):
+            assert (admins(estate, "app-1"), admins(estate, "app-2")) == ({"drain"}, {"drain"})
+
+    record = roll_out(estate, settings(estate, batches=("100%",), min_available=0), trouble)
+    assert (record.status, record.kept_out) == (state.SUCCEEDED, {"lb-1": [], "lb-2": []})
+    assert all(estate.in_service(host) for host in estate.hosts)
+
+
+def test_server_that_a_person_puts_back_with_a_part_of_its_share_gets_the_whole_at_the_end() -> None:
+    estate = Estate.of(3)
+
+    def trouble(_number: int, name: str, moment: str) -> None:
+        if (name, moment) == ("enter 10", "after") and estate.hosts["app-2"].running == "1":
+            take_out(estate, "app-1")
+        if (name, moment) == ("drain", "after") and estate.hosts["app-2"].running == "2":
+            for found in estate.balancers.values():
+                found["app-1"].admin = "ready"
+
+    record = roll_out(estate, settings(estate), trouble)
+    assert (record.status, record.kept_out) == (state.SUCCEEDED, {"lb-1": [], "lb-2": []})
+    assert all(estate.in_service(host) for host in estate.hosts)
+
+
 @pytest.mark.parametrize("operation", range(30))
 @pytest.mark.parametrize("bad", [False, True])
 def test_what_the_rollout_itself_took_out_is_never_taken_for_somebody_elses(operation: int, bad: bool) -> None:

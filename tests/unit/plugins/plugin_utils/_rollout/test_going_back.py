@@ -111,6 +111,80 @@ def test_abort_of_a_rollback_lets_in_a_host_that_the_killed_run_had_switched_and
     assert ("app-1 stays out of traffic" in record.advice) == (not comes_up)
 
 
+@pytest.mark.parametrize("up", [True, False])
+def test_rollback_lets_in_what_a_killed_one_had_drained_where_its_version_cannot_be_installed_any_more(
+    up: bool,
+) -> None:
+    estate = rolled_out(2 if up else 3)
+
+    def killed(_number: int, name: str, moment: str) -> None:
+        if (name, moment) == ("drain", "after"):
+            raise Killed
+
+    with pytest.raises(Killed):
+        engine(estate, settings(estate, ""), killed)[0].roll_back()
+    assert out_of_traffic(estate) == {"app-1"}
+    estate.lock = None
+    estate.hosts["app-1"].full, estate.hosts["app-1"].running = True, "2" if up else None
+    record = back(estate)[0].roll_back()
+    assert (record.status, record.reason) == (state.BROKEN, "app-1 could not be brought back")
+    assert out_of_traffic(estate) == (set() if up else {"app-1"})
+    assert record.phase("app-1") == (state.PREPARED if up else state.FAILED)
+    assert ("app-1 stays out of traffic" in record.advice) == (not up)
+
+
+@pytest.mark.parametrize(
+    ("operation", "left"), [("activate", state.DRAINED), ("enter 10", state.IN_SERVICE), ("enter 100", state.DONE)]
+)
+def test_rollback_finds_a_host_that_had_left_the_last_rollout_in_the_middle_of_its_turn(
+    operation: str, left: str
+) -> None:
+    estate = Estate.of(2)
+    seen: list[str] = []
+
+    def killed(_number: int, name: str, moment: str) -> None:
+        seen.extend([name] if moment == "before" else [])
+        # Once it is on record how far it came.
+        if operation in seen and (name, moment) == ("drain" if left == state.DONE else "sample", "after"):
+            raise Killed
+        if operation == name == "activate" and moment == "after":
+            raise Killed
+
+    with pytest.raises(Killed):
+        engine(estate, settings(estate), killed)[0].roll_out()
+    estate.lock = None
+    record = back(estate, hosts=("app-2",), excluded=("app-1",))[0].roll_back()
+    assert (record.status, record.left["app-1"].phase) == (state.REVERTED, left)
+    rollback, _outside = back(estate)
+    if left == state.DONE:
+        # It was judged and serves.
+        with pytest.raises(PlanError, match="there is nothing to revert"):
+            rollback.roll_back()
+        return
+    assert rollback.roll_back().status == state.SUCCEEDED
+    assert set(running(estate).values()) == {"1"}
+    assert all(estate.in_service(host) for host in estate.hosts)
+
+
+def test_host_that_left_a_rollout_which_was_then_done_is_named_and_reverted_with_it() -> None:
+    estate = Estate.of(2)
+
+    def killed(_number: int, name: str, moment: str) -> None:
+        if (name, moment) == ("activate", "after"):
+            raise Killed
+
+    with pytest.raises(Killed):
+        engine(estate, settings(estate), killed)[0].roll_out()
+    estate.lock = None
+    record = roll_out(estate, settings(estate, hosts=("app-2",), excluded=("app-1",), min_available=0))
+    assert record.status == state.SUCCEEDED
+    assert record.advice.startswith("app-1 has left this rollout in the middle of it and stays as it is. Run the same ")
+    assert (running(estate), out_of_traffic(estate)) == ({"app-1": "2", "app-2": "2"}, {"app-1"})
+    assert back(estate, min_available=0)[0].roll_back().status == state.SUCCEEDED
+    assert set(running(estate).values()) == {"1"}
+    assert all(estate.in_service(host) for host in estate.hosts)
+
+
 def test_one_host_that_fails_in_a_rollback_takes_no_other_with_it() -> None:
     estate = rolled_out(9)
     rollback, outside = back(estate, batches=(1, "50%"), min_available="50%")

@@ -13,7 +13,7 @@ from ansible_collections.mesops.platform.plugins.module_utils._record.state impo
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import world
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import PlanError
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.steps import MIGRATION_SILENCE
-from rollout_simulation import Estate, World, engine, roll_out, settings
+from rollout_simulation import Estate, Killed, World, engine, roll_out, settings
 
 LONG = {"expand": {"command": "bin/migrate", "reversible": True, "timeout": 86400.0}}
 CONTRACT = {"contract": {"command": "bin/contract", "reversible": True, "timeout": 86400.0}}
@@ -230,6 +230,86 @@ def test_abort_is_used_up_by_the_run_that_obeys_it() -> None:
     outside._trouble = trouble
     assert rollout.roll_out().status == state.REVERTED
     assert operations == ["cleared"]
+
+
+def test_abort_that_waited_for_a_run_is_obeyed_before_anything_is_begun() -> None:
+    estate = Estate.of(3)
+    rollout, outside = engine(estate, settings(estate, migrations=LONG))
+
+    def killed(_number: int, name: str, moment: str) -> None:
+        if (name, moment) == ("prepare", "before"):
+            raise Killed
+
+    outside._trouble = killed
+    with pytest.raises(Killed):
+        rollout.roll_out()
+    estate.lock, estate.control = None, world.Control("abort", "ops@desk")
+    operations: list[str] = []
+
+    def noted(_number: int, name: str, _moment: str) -> None:
+        operations.append(name)
+
+    record = roll_out(estate, settings(estate, migrations=LONG), noted)
+    assert (record.status, record.reason) == (state.BROKEN, "aborted: by ops@desk")
+    assert not {"prepare", "migrate expand", "drain"} & set(operations)
+    assert estate.migrated == []
+    assert estate.control is None, "an abort that was obeyed is used up"
+
+
+def test_abort_that_comes_while_the_release_is_installed_is_obeyed_before_its_migration_is_begun() -> None:
+    estate = Estate.of(3)
+    rollout, outside = engine(estate, settings(estate, migrations=LONG))
+
+    def trouble(_number: int, name: str, moment: str) -> None:
+        if (name, moment) == ("prepare", "after"):
+            estate.control = outside.control = world.Control("abort", "ops@desk")
+
+    outside._trouble = trouble
+    record = rollout.roll_out()
+    assert (record.status, record.reason) == (state.BROKEN, "aborted: by ops@desk")
+    assert estate.migrated == []
+
+
+@pytest.mark.parametrize(
+    ("stands", "status"), [("running", state.HALTED), ("lost", state.HALTED), ("over", state.BROKEN)]
+)
+def test_abort_that_waited_for_a_run_closes_nothing_while_the_migration_may_run(stands: str, status: str) -> None:
+    estate = Estate.of(2)
+    rollout, outside = engine(estate, settings(estate, migrations=LONG))
+
+    def killed(_times: int) -> world.Migrated:
+        raise Killed
+
+    migrating(outside, killed)
+    with pytest.raises(Killed):
+        rollout.roll_out()
+    estate.lock, estate.control = None, world.Control("abort", "ops@desk")
+    rollout, outside = engine(estate, settings(estate, migrations=LONG))
+    answer = world.Migrated(running=stands == "running", lost="no route to host" if stands == "lost" else "")
+    outside.look_at_migration = lambda *_: answer  # type: ignore[method-assign]
+    record = rollout.roll_out()
+    assert record.status == status
+    assert ("nothing goes back meanwhile" in record.reason) == (stands != "over")
+    assert estate.migrated == []
+    assert estate.control is None, "an abort that was obeyed is used up"
+
+
+def test_release_that_cannot_be_installed_any_more_is_not_over_while_its_migration_runs() -> None:
+    estate = Estate.of(2)
+    rollout, outside = engine(estate, settings(estate, migrations=LONG))
+
+    def killed(_times: int) -> world.Migrated:
+        raise Killed
+
+    migrating(outside, killed)
+    with pytest.raises(Killed):
+        rollout.roll_out()
+    estate.lock, estate.hosts["app-2"].full = None, True
+    rollout, outside = engine(estate, settings(estate, migrations=LONG))
+    outside.look_at_migration = lambda *_: world.Migrated(running=True)  # type: ignore[method-assign]
+    record = rollout.roll_out()
+    assert record.status == state.HALTED
+    assert record.reason.startswith("prepare: app-2: no room; but expand still runs on app-1")
 
 
 # ---------------------------------------------------------------------------------------------------------- defects
