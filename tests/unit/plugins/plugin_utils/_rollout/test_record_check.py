@@ -135,7 +135,7 @@ def test_a_forged_or_damaged_record_is_refused_by_name_and_changes_nothing(
 ) -> None:
     estate, _record = killed(migrations=BURNT)
     estate.open_record = placed(written, path, value)
-    before = deepcopy(estate.hosts), deepcopy(estate.balancers), deepcopy(estate.open_record)
+    before = deepcopy((estate.hosts, estate.balancers)), repr(estate.open_record)
     for act in ("roll_out", "roll_back"):
         rollout, _outside = engine(estate, settings(estate, "2", migrations=BURNT))
         with pytest.raises(PlanError) as why:
@@ -148,7 +148,8 @@ def test_a_forged_or_damaged_record_is_refused_by_name_and_changes_nothing(
         assert "take its mark open out of the store" in text
         assert text.isprintable()
         assert estate.lock is None
-    assert repr(before) == repr((estate.hosts, estate.balancers, estate.open_record))
+    # As text: a damaged record may hold what does not equal itself.
+    assert before == ((estate.hosts, estate.balancers), repr(estate.open_record))
 
 
 def test_what_a_rollout_has_written_is_taken_up(written: dict[str, Any]) -> None:
