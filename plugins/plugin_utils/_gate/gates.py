@@ -123,6 +123,8 @@ class GateSpec:
     enabled: bool = True
     failure_window: int = 0
     """Of how many of the last samples ``failure_limit`` counts the failures; 0: of all. Not to be set by a user."""
+    passive: bool = False
+    """Whether it holds up nobody: it ends undecided when all others of its stage have. Not to be set by a user."""
 
     @classmethod
     def parse(cls, name: str, raw: Mapping[str, Any], place: str) -> GateSpec:
@@ -156,6 +158,7 @@ class GateSpec:
             both=raw.get("both", False),
             enabled=raw.get("enabled", True),
             failure_window=0,
+            passive=False,
             **words,
         )
         earliest = spec.initial_delay + spec.interval * max(spec.count - 1, math.ceil(spec.hold / spec.interval))
@@ -304,6 +307,11 @@ class Gate:
             self._end(Verdict.INCONCLUSIVE, now, f"{what} and {limit}", text)
         elif counted is Phase.SUCCESS and self.successes >= spec.count and self._held + _HAIR >= spec.hold:
             self._end(Verdict.PASSED, now, self._progress(), text)
+
+    @property
+    def sampled(self) -> bool:
+        """Whether it has taken a sample."""
+        return any(self._samples.values())
 
     @property
     def successes(self) -> int:

@@ -46,8 +46,8 @@ class _Gate:
     """One gate that compares."""
 
     process: ErrorProcess | LatencyProcess
-    blames: bool = True
-    """Whether a few bad requests without a proof speak against the release."""
+    objects: bool = True
+    """Whether it may object although nothing is proven."""
     canary: Seen = field(default_factory=Seen)
     """All that was seen of the batch."""
     baseline: Seen = field(default_factory=Seen)
@@ -92,7 +92,7 @@ class Evidence:
         self._gates = {
             name: _Gate(
                 _process(one, one.alpha / (1 if isinstance(one, AnswerLimits) else sharing), state.get(name)),
-                blames=not isinstance(one, AnswerLimits),
+                objects=not isinstance(one, AnswerLimits),
             )
             for name, one in comparing.items()
         }
@@ -126,10 +126,10 @@ class Evidence:
     def objection(self, name: str) -> Objection | None:
         """What speaks against going on when a gate cannot say anything and would let it pass."""
         gate = self._gates.get(name)
-        if gate is None:
+        if gate is None or not gate.objects:
             return None
         seen = gate.canary
-        if gate.blames and seen.sent and (seen.bad > seen.good or not seen.good):
+        if seen.sent and (seen.bad > seen.good or not seen.good):
             return Objection(
                 f"only {seen.good:,} of {quantity(max(seen.sent, seen.total), 'request')} got a good answer", True
             )

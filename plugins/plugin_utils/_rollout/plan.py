@@ -395,7 +395,8 @@ def check_gates(value: Any, service: Service, where: str = "rollout_gates") -> d
             if spec.enabled:
                 filled = probes.fill(spec.probe, example_names(service), f"{place}.probe")
                 limits_of(probes.check(filled, f"{place}.probe"))
-                found[name] = replace(spec, probe=probes.given_keys(spec.probe))
+                passive = spec.probe.get("measure") == "answers"
+                found[name] = replace(spec, probe=probes.given_keys(spec.probe), passive=passive)
                 _check_window(found[name], place)
         except (GateError, probes.ProbeError) as why:
             raise PlanError(str(why)) from why

@@ -101,7 +101,10 @@ class Watch:
         save: Record | None = self.record
         while gates:
             self._take_out_decided(gates)
-            if not gates:
+            if all(gate.spec.passive and gate.sampled for gate in gates.values()):
+                # What they have seen is kept for the next share of traffic, and for the observation.
+                for key, gate in gates.items():
+                    self._report(key, gate)
                 break
             if self._promoted():
                 names = ", ".join(sorted({name for name, _host in gates}))
@@ -263,7 +266,7 @@ class Watch:
 
     def _lacks_traffic(self, key: Key, gate: Gate) -> str:
         """Why a gate knows next to nothing, where more traffic would help: others are busy, or what came has failed."""
-        if gate.successes:
+        if gate.successes or gate.spec.passive:
             return ""
         hosts = ", ".join(self._batch)
         if self.evidence.lacks_traffic(key[0]):

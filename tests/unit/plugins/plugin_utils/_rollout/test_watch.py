@@ -169,6 +169,32 @@ def test_the_first_few_requests_that_fail_are_no_verdict_while_more_may_come(
         assert "only 0 of 3 requests got a good answer" in record.reason
 
 
+@pytest.mark.parametrize("busy", [0, 500])
+def test_the_gate_for_answers_holds_up_nobody(busy: int) -> None:
+    """Who has taken away the gate `errors` does not want to wait for traffic."""
+    gates = {"errors": {"enabled": False}}
+    nothing = of_gate("answers", counted(Seen(), Seen(sent=busy, good=busy)))
+    record, outside = run(Estate.of(2), nothing, gates=gates)
+    assert record.status == state.SUCCEEDED
+    assert outside.clock() - record.started_at < 60
+    judged = [(gate["name"], gate["verdict"]) for gate in record.gates if gate["name"] == "answers"]
+    assert judged[0] == ("answers", None)
+
+
+def test_what_the_gate_for_answers_has_seen_at_the_first_share_counts_at_the_next() -> None:
+    first, later = Seen(sent=3, good=3, other=3).answers, Seen(sent=4, good=4, other=4).answers
+    beside = Seen(sent=60, good=60).answers
+    gates = {
+        "errors": {"enabled": False},
+        "answers": {"probe": {"type": "haproxy", "measure": "answers", "min_samples": 5}},
+    }
+    answer = of_gate("answers", counted(first, beside), counted(later, beside))
+    record, _outside = run(Estate.of(2), answer, gates=gates)
+    assert record.status == state.REVERTED
+    assert "gate answers failed" in record.reason
+    assert "7 of 7 requests were answered 3xx or 4xx" in record.reason
+
+
 # ------------------------------------------------------------------------------------------------------ a bad baseline
 
 HOLD = Taken(Phase.HOLD, "the others fail as well")
