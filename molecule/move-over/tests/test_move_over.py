@@ -86,19 +86,21 @@ def test_no_order_is_lost_on_the_way(folder: Path, shell: typed.Shell) -> None:
             return shell.type(command.text)
         return 0, estate.on(HOSTS[command.host], command.text)
 
-    options = {"rate": 20, "reads": 0.3, "duration": 1800, "retry": "safe", "deadline": 120}
+    # However long the database's move takes on this machine, the clients wait for it, all of them.
+    patience = {"deadline": 600, "max_in_flight": 20_000}
+    options = {"rate": 20, "reads": 0.3, "duration": 1800, "retry": "safe", **patience}
     steps = typed.follow(TUTORIAL, folder, estate.BUILD / "move-over-transcript.txt", run)
     with estate.load_on((OLD,), **options) as before:
         before.wait_for_acknowledged(50)
         for command in steps:
             if EDGE in command.text:
                 break
-        before.stop(timeout=150)
+        before.stop(timeout=650)
     # From here on the service's name points to the balancer.
     with estate.load_on((EDGE,), **options) as after:
         after.wait_for_acknowledged(50)
         assert len(list(steps)) > 10
-        after.stop(timeout=150)
+        after.stop(timeout=650)
     for load in (before, after):
         verdict = estate.audit(load, database=NEW_DATABASE)
         print(load.report.table(), verdict.table(), sep="\n")
