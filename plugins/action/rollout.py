@@ -23,7 +23,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import re
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.begin import Decision
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.engine import Engine
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.estate_world import EstateWorld
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import PlanError, limits_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.screen import show_at_once
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.watch import fill_probe, place_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import (
@@ -168,7 +168,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         requests = []
         for name, spec in world.settings.gates.items():
             place = place_of(spec.probe)
-            if spec.probe.get("measure") in ("answers", "errors", "latency"):
+            if limits_of(spec.probe) is not None:
                 continue
             for host in hosts[:1] if place == "node" else [""]:
                 filled = fill_probe(

@@ -70,9 +70,9 @@ notes:
     requests are needed. With C(methods), a list of HTTP methods, only those are counted, from the access log of the
     last C(seconds) (60), after C(since) (seconds since the epoch) if given. V(answers) compares the share of 3xx and
     4xx among the answers that are no 5xx; C(max_ratio) (0.25) is tolerated on top of what those in C(baseline) have,
-    C(alpha) is 0.001. V(latency) compares the access log in the
-    same way, by its C(percentile) (95) and its median; C(max_ratio) (1.5), C(max_ms), C(alpha) (0.01), C(min_samples)
-    (50), C(tolerance_ms) (5), and C(methods) limits it to some HTTP methods."
+    C(alpha) is 0.001. With C(methods) it comes from the access log as well, where 304 counts as good. V(latency)
+    compares the access log in the same way, by its C(percentile) (95) and its median; C(max_ratio) (1.5), C(max_ms),
+    C(alpha) (0.01), C(min_samples) (50), C(tolerance_ms) (5), and C(methods) limits it to some HTTP methods."
   - "A probe of C(type: promql) has C(url) of a Prometheus server, C(query), and C(min), C(max), or C(baseline) (a
     second query) and C(max_ratio), with an absolute C(tolerance). Every value that the query gives has to be good.
     C(headers), C(username), C(password), C(timeout) (10). With C(range) and C(step) (seconds) the values of that time,
@@ -163,8 +163,8 @@ class Balancer:
         backends = tuple(str(one) for one in probe.get("backend") or ())
         if measure == "latency":
             return self._latency(probe, backends)
-        if measure == "errors" and probe.get("methods"):
-            return self._errors_by_method(probe, backends)
+        if measure in ("errors", "answers") and probe.get("methods"):
+            return self._by_method(probe, backends)
         if backends not in self._looks:
             self._looks[backends] = runtime.look_at_traffic(self._ask, backends, self._now)
         view, traffic = self._looks[backends]
@@ -189,13 +189,14 @@ class Balancer:
         text = quantity(sum(map(len, data.values())), "request")
         return {"phase": probes.RAW, "text": text, "data": {"ms": data, "until": self._now}}
 
-    def _errors_by_method(self, probe: Mapping[str, Any], backends: Sequence[str]) -> probes.Sample:
+    def _by_method(self, probe: Mapping[str, Any], backends: Sequence[str]) -> probes.Sample:
         counted: dict[str, list[int]] = {}
+        answers = probe["measure"] == "answers"
         for one in self._requests(probe, backends):
-            failed_and_all = counted.setdefault(one.server, [0, 0])
-            failed_and_all[0] += one.failed
-            failed_and_all[1] += 1
-        data = {"failed_and_all": counted, "until": self._now}
+            bad_and_all = counted.setdefault(one.server, [0, 0])
+            bad_and_all[0] += one.other if answers else one.failed
+            bad_and_all[1] += one.answered if answers else 1
+        data = {"bad_and_all": counted, "until": self._now}
         return {"phase": probes.RAW, "text": "requests by method", "data": data}
 
 

@@ -49,6 +49,16 @@ class Request:
         """Whether the server is to blame: it answered 5xx, or gave up; a client that left is no failure."""
         return self.status >= 500 or self.termination[:1] in ("S", "s")
 
+    @property
+    def answered(self) -> bool:
+        """Whether the server has answered to the end, and not 5xx."""
+        return self.status > 0 and not self.failed
+
+    @property
+    def other(self) -> bool:
+        """Whether it was answered 3xx or 4xx; that nothing has changed (304) is as good as 200."""
+        return self.answered and 300 <= self.status != 304
+
 
 def _time(line: Mapping[str, Any], name: str) -> int:
     """Return one of HAProxy's timers; -1, for what the request never came to, counts as nothing."""

@@ -76,7 +76,7 @@ LONGEST_TIMEOUT = 3600
 _LIMITS_OF_MEASURE: dict[str, tuple[str, ...]] = {
     "state": (),
     "errors": ("methods", "max_ratio", "alpha", "min_samples"),
-    "answers": ("max_ratio", "alpha", "min_samples"),
+    "answers": ("methods", "max_ratio", "alpha", "min_samples"),
     "latency": ("methods", "max_ratio", "max_ms", "alpha", "min_samples", "percentile", "tolerance_ms"),
 }
 

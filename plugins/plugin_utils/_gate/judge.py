@@ -90,10 +90,6 @@ class ErrorLimits:
     """The chance that a good release is ever called worse, for the whole rollout and all its gates that compare."""
     min_samples: int = 20
     """Requests below which a side is not judged."""
-    on_top: ClassVar[bool] = False
-    """Whether ``max_ratio`` is tolerated on top of what the hosts beside it have, whatever that is."""
-    said: ClassVar[str] = "failed"
-    """What is said of a bad request."""
 
     def __post_init__(self) -> None:
         _demand(
@@ -113,8 +109,6 @@ class AnswerLimits(ErrorLimits):
     max_ratio: float = 0.25
     """The share that is tolerated on top of what the hosts beside it have."""
     alpha: float = 0.001
-    on_top: ClassVar[bool] = True
-    said: ClassVar[str] = "were answered 3xx or 4xx"
 
 
 @dataclass(frozen=True)
@@ -359,6 +353,9 @@ class ErrorProcess:
     - No data: fewer than ``min_samples`` requests, none of them bad. Inconclusive: all else.
     """
 
+    said: ClassVar[str] = "failed"
+    """What is said of a bad request."""
+
     def __init__(self, limits: ErrorLimits, alpha: float, state: Mapping[str, Any] | None = None) -> None:
         _check_common(alpha, limits.min_samples)
         given = state or {}
@@ -391,24 +388,33 @@ class ErrorProcess:
         """What ``look`` does, without the words."""
         known = self._known(usual)
         held = self._hold.on
-        allowed = min(MOST_SHARE, self._tolerated(known))
+        allowed = self._allowed(known)
         self._track.note(canary, baseline)
-        if baseline is not None and not self._limits.on_top:
-            self._hold.look(baseline, _too_bad(known, self._limits.max_ratio))
+        if baseline is not None:
+            self._look_for_fire(baseline, known)
         before = self._track.worse.state() if self._hold.on else None
-        table = None if baseline is None else (canary, baseline)
-        if not held and not (table is None and known is None and self._limits.on_top):
+        if not held and self._comparable(known):
+            table = None if baseline is None else (canary, baseline)
             self._track.weigh(canary, table, allowed, self._limits.min_samples, excused=True)
         if before is not None:
             self._track.forgo(before)
         return self._phase(known)
 
-    def _tolerated(self, known: Counts | None) -> float:
-        """The share of bad requests that is tolerated by what was seen so far."""
-        if not self._limits.on_top:
-            return _allowed(known, self._limits.max_ratio)
-        beside = self._track.baseline.ratio if self._track.baseline.total else known.ratio if known else 0.0
-        return beside + self._limits.max_ratio
+    def _look_for_fire(self, baseline: Counts, known: Counts | None) -> None:
+        self._hold.look(baseline, _too_bad(known, self._limits.max_ratio))
+
+    def _comparable(self, known: Counts | None) -> bool:
+        """Whether there is anything to judge by; ``max_ratio`` alone is enough."""
+        return True
+
+    def _allowed(self, known: Counts | None) -> float:
+        """The share of bad requests that a canary without a baseline may have."""
+        before = (known.bad + 1) / (known.total + 2) if known is not None else 0.0
+        return max(LEAST_SHARE, self._limits.max_ratio, before)
+
+    def _most(self, known: Counts | None) -> float:
+        """The share of bad requests up to which nothing is ever held against the canary."""
+        return self._limits.max_ratio
 
     def _known(self, usual: Counts | None) -> Counts | None:
         """What was usual, if there is enough of it."""
@@ -418,8 +424,7 @@ class ErrorProcess:
         seen = self._track.canary
         if self._hold.on:
             return Phase.HOLD
-        most = self._tolerated(known) if self._limits.on_top else self._limits.max_ratio
-        if self._track.condemned(self._alpha, most, CLEARLY):
+        if self._track.condemned(self._alpha, self._most(known), CLEARLY):
             return Phase.FAILURE
         if seen.total < self._limits.min_samples:
             return Phase.INCONCLUSIVE if seen.bad else Phase.NO_DATA
@@ -428,16 +433,18 @@ class ErrorProcess:
     def _text(self, phase: Phase, usual: Counts | None) -> str:
         """For instance "12 of 240 requests failed (5.0 %), baseline 1 of 2,310 (0.04 %), p = 3.1e-05"."""
         seen, others = self._track.canary, self._track.baseline
-        parts = [_of(self._limits.said, seen) if seen.total else "no request"]
+        parts = [_of(self.said, seen) if seen.total else "no request"]
         if others.total:
             parts.append(f"baseline {_of('', others)}")
         if usual is not None and phase is Phase.HOLD:
             parts.append(f"before the rollout {_percent(usual.ratio)}")
         if not others.total or phase is Phase.SUCCESS:
-            more = " more" if self._limits.on_top else ""
-            parts.append(f"tolerated {_percent(self._limits.max_ratio)}{more}")
+            parts.append(f"tolerated {self._tolerance()}")
         parts.append(_conclusion(phase, self._track.p, self._limits.min_samples))
         return ", ".join(parts)
+
+    def _tolerance(self) -> str:
+        return _percent(self._limits.max_ratio)
 
     def _evidence(self, usual: Counts | None) -> Evidence:
         seen, others = self._track.canary, self._track.baseline
@@ -454,6 +461,32 @@ class ErrorProcess:
             "alpha": self._alpha,
             "p": self._track.p,
         }
+
+
+class AnswerProcess(ErrorProcess):
+    """Judges the share of answers 3xx and 4xx in the same way, where what clients ask for decides what is usual.
+
+    ``max_ratio`` is tolerated on top of what the hosts beside the canary have had, or of what was usual; where neither
+    is known nothing is said. A baseline that has many is none on fire.
+    """
+
+    said = "were answered 3xx or 4xx"
+
+    def _look_for_fire(self, baseline: Counts, known: Counts | None) -> None:
+        """What all hosts are asked is no fire."""
+
+    def _comparable(self, known: Counts | None) -> bool:
+        return known is not None or self._track.baseline.total > 0
+
+    def _allowed(self, known: Counts | None) -> float:
+        return min(MOST_SHARE, self._most(known))
+
+    def _most(self, known: Counts | None) -> float:
+        beside = self._track.baseline.ratio if self._track.baseline.total else known.ratio if known else 0.0
+        return beside + self._limits.max_ratio
+
+    def _tolerance(self) -> str:
+        return f"{super()._tolerance()} more"
 
 
 class _Hold:
@@ -476,12 +509,6 @@ class _Hold:
 
     def look(self, baseline: Counts, too_bad: float) -> None:
         self._wager.look(bets_on_one(baseline.bad, baseline.total, too_bad, WORSE))
-
-
-def _allowed(usual: Counts | None, max_ratio: float) -> float:
-    """The share of bad requests that a canary without a baseline may have."""
-    before = (usual.bad + 1) / (usual.total + 2) if usual is not None else 0.0
-    return max(LEAST_SHARE, max_ratio, before)
 
 
 def _too_bad(usual: Counts | None, max_ratio: float) -> float:

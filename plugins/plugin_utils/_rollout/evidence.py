@@ -18,6 +18,7 @@ from ansible_collections.mesops.platform.plugins.module_utils._core.quantity imp
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import GateSpec
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import (
     AnswerLimits,
+    AnswerProcess,
     Counts,
     ErrorLimits,
     ErrorProcess,
@@ -88,11 +89,12 @@ class Evidence:
         self._state = state
         limits = {name: limits_of(spec.probe) for name, spec in gates.items()}
         comparing = {name: one for name, one in limits.items() if one is not None}
-        sharing = sum(not isinstance(one, AnswerLimits) for one in comparing.values())
+        # Answers have a small budget of their own, and without a proof they are no objection.
+        strong = [name for name, one in comparing.items() if not isinstance(one, AnswerLimits)]
         self._gates = {
             name: _Gate(
-                _process(one, one.alpha / (1 if isinstance(one, AnswerLimits) else sharing), state.get(name)),
-                objects=not isinstance(one, AnswerLimits),
+                _process(one, one.alpha / (len(strong) if name in strong else 1), state.get(name)),
+                objects=name in strong,
             )
             for name, one in comparing.items()
         }
@@ -141,6 +143,9 @@ class Evidence:
         return None
 
 
+_PROCESSES = {ErrorLimits: ErrorProcess, AnswerLimits: AnswerProcess, LatencyLimits: LatencyProcess}
+
+
 def _process(
     limits: ErrorLimits | LatencyLimits, alpha: float, state: Mapping[str, Any] | None
 ) -> ErrorProcess | LatencyProcess:
@@ -148,7 +153,7 @@ def _process(
 
     What is not of its kind, because the gate has changed meanwhile or somebody else has written it, is not known.
     """
-    kind: Any = ErrorProcess if isinstance(limits, ErrorLimits) else LatencyProcess
+    kind: Any = _PROCESSES[type(limits)]
     known = isinstance(state, Mapping) and state.get("judge") == kind.__name__
     found: ErrorProcess | LatencyProcess
     try:

@@ -394,8 +394,7 @@ def check_gates(value: Any, service: Service, where: str = "rollout_gates") -> d
             spec = GateSpec.parse(name, gate, place)
             if spec.enabled:
                 filled = probes.fill(spec.probe, example_names(service), f"{place}.probe")
-                limits_of(probes.check(filled, f"{place}.probe"))
-                passive = spec.probe.get("measure") == "answers"
+                passive = isinstance(limits_of(probes.check(filled, f"{place}.probe")), AnswerLimits)
                 found[name] = replace(spec, probe=probes.given_keys(spec.probe), passive=passive)
                 _check_window(found[name], place)
         except (GateError, probes.ProbeError) as why:

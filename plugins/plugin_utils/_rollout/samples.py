@@ -107,10 +107,12 @@ class Samples:
         for host, data in raw.items():
             if "until" in data:
                 self._until.setdefault(request.key, {})[host] = float(data["until"])
-        if isinstance(limits, AnswerLimits):
-            return Taken(Phase.INCONCLUSIVE, "", figures=_answers(self._counted(request, raw)))
         if isinstance(limits, ErrorLimits):
-            return Taken(Phase.INCONCLUSIVE, "", figures=self._counted(request, raw))
+            if any("bad_and_all" in data for data in raw.values()):
+                return Taken(Phase.INCONCLUSIVE, "", figures=_logged(request, raw))
+            counted = self._counted(request, raw)
+            figures = _answers(counted) if isinstance(limits, AnswerLimits) else counted
+            return Taken(Phase.INCONCLUSIVE, "", figures=figures)
         if isinstance(limits, LatencyLimits):
             return Taken(Phase.INCONCLUSIVE, "", figures=self._timed(request, raw))
         return Taken(Phase.ERROR, f"a probe of type {request.probe.get('type')} gave numbers that nobody judges")
@@ -126,9 +128,6 @@ class Samples:
         return found
 
     def _counted(self, request: SampleRequest, raw: Raw) -> Counted:
-        if any("failed_and_all" in data for data in raw.values()):
-            canary, baseline = (_logged(raw, servers) for servers in (request.canary, request.baseline))
-            return Counted(canary, baseline if request.baseline and baseline.total else None)
         new = self._look(request.key, raw)
         ours, theirs = [], []
         for balancer, servers in new.items():
@@ -245,11 +244,16 @@ def _phase(word: str) -> Phase:
     return next((one for one in WORST_FIRST if one.value == word), Phase.ERROR)
 
 
-def _logged(raw: Raw, servers: Collection[str]) -> Seen:
-    """Failed requests and all requests of some servers in the logs of all load balancers."""
-    pairs = [data["failed_and_all"][one] for data in raw.values() for one in servers if one in data["failed_and_all"]]
-    failed, total = sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)
-    return Seen(sent=total, good=total - failed, failed=failed)
+def _logged(request: SampleRequest, raw: Raw) -> Counted:
+    """What the logs of all load balancers have of the requests that a gate counts."""
+
+    def seen(servers: Collection[str]) -> Seen:
+        pairs = [data["bad_and_all"][one] for data in raw.values() for one in servers if one in data["bad_and_all"]]
+        bad, total = sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)
+        return Seen(sent=total, good=total - bad, failed=bad)
+
+    baseline = seen(request.baseline)
+    return Counted(seen(request.canary), baseline if request.baseline and baseline.total else None)
 
 
 def _trouble(traffic: Traffic, new: Mapping[str, Seen], servers: Sequence[str]) -> list[str]:

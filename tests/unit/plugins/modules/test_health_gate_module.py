@@ -41,17 +41,23 @@ def sample_of(log: AccessLog, **more: float | str) -> dict[str, Any]:
 
 def test_errors_of_some_methods_are_counted_per_server() -> None:
     log = logged(line("POST", 500), line("POST", 201), line("GET", 500), line("POST", 201, server="app-2"))
-    assert sample_of(log)["failed_and_all"] == {"app-1": [1, 2], "app-2": [0, 1]}
+    assert sample_of(log)["bad_and_all"] == {"app-1": [1, 2], "app-2": [0, 1]}
+
+
+def test_answers_of_some_methods_are_counted_per_server() -> None:
+    told = [line("POST", status) for status in (201, 302, 304, 404, 500, -1)]
+    log = logged(*told, line("GET", 404), line("POST", 201, server="app-2"))
+    assert sample_of(log, measure="answers")["bad_and_all"] == {"app-1": [2, 4], "app-2": [0, 1]}
 
 
 def test_only_the_last_seconds_count() -> None:
     log = logged(line("POST", 500, age=30), line("POST", 201, age=2))
-    assert sample_of(log, seconds=10)["failed_and_all"] == {"app-1": [0, 1]}
-    assert sample_of(log)["failed_and_all"] == {"app-1": [1, 2]}
+    assert sample_of(log, seconds=10)["bad_and_all"] == {"app-1": [0, 1]}
+    assert sample_of(log)["bad_and_all"] == {"app-1": [1, 2]}
 
 
 def test_what_an_earlier_look_has_seen_does_not_count_again() -> None:
     log = logged(line("POST", 500, age=30), line("POST", 201, age=2))
-    assert sample_of(log, since=time.time() - 10)["failed_and_all"] == {"app-1": [0, 1]}
+    assert sample_of(log, since=time.time() - 10)["bad_and_all"] == {"app-1": [0, 1]}
     found = sample_of(log, since=time.time() - 10, measure="latency")["ms"]
     assert found == {"app-1": [0]}

@@ -77,6 +77,7 @@ def phase_and_text(sample: Mapping[str, Any]) -> tuple[str, str]:
         {"type": "haproxy"},
         {"type": "haproxy", "measure": "errors", "backend": ["catalog"], "servers": ["app-1"], "baseline": ["app-2"]},
         {"type": "haproxy", "measure": "errors", "methods": ["POST"], "seconds": 30, "max_ratio": 0.005},
+        {"type": "haproxy", "measure": "answers", "methods": ["POST"], "max_ratio": 0.1},
         {"type": "haproxy", "measure": "latency", "methods": ["GET"], "percentile": 99, "seconds": 30, "max_ms": 200},
         {**PROMQL, "min": -5, "max": 0},
         {**RATIO, "tolerance": 0.1, "timeout": 3},

@@ -146,6 +146,19 @@ def test_where_no_other_host_is_left_what_was_usual_decides_and_nothing_without_
     assert Phase.FAILURE in {answers(known, (40, 40), None, (100, 5000)).phase for _look in range(3)}
 
 
+def test_one_client_that_sticks_to_the_canary_is_compared_with_nobody() -> None:
+    """The others get no request at all, and HAProxy has begun anew: nobody knows what this client is usually told."""
+    evidence = Evidence(gates(), {})
+    phases = {answers(evidence, (20, 50), (0, 0), None).phase for _look in range(40)}
+    assert phases == {Phase.INCONCLUSIVE}
+
+
+def test_a_baseline_that_is_lost_meanwhile_is_remembered() -> None:
+    evidence = Evidence(gates(), {})
+    answers(evidence, (2, 40), (2, 40))
+    assert Phase.FAILURE in {answers(evidence, (40, 40), None, None).phase for _look in range(3)}
+
+
 def test_a_few_of_them_are_no_objection() -> None:
     evidence = Evidence(gates(), {})
     answers(evidence, (4, 4), (0, 9))

@@ -340,12 +340,13 @@ def test_values_of_a_query_are_those_of_both_sides() -> None:
     assert figures == Timed([0.5], [0.1, 0.2])
 
 
-def test_requests_counted_in_the_log_are_those_of_all_load_balancers() -> None:
+@pytest.mark.parametrize("measure", ["errors", "answers"])
+def test_requests_counted_in_the_log_are_those_of_all_load_balancers(measure: str) -> None:
     def logged(**pairs: list[int]) -> dict[str, Any]:
-        data = {"failed_and_all": {name.replace("_", "-"): pair for name, pair in pairs.items()}, "until": 1.0}
+        data = {"bad_and_all": {name.replace("_", "-"): pair for name, pair in pairs.items()}, "until": 1.0}
         return {"phase": "raw", "text": "requests by method", "data": data}
 
-    probe = {**ERRORS, "methods": ["POST"]}
+    probe = {**ERRORS, "measure": measure, "methods": ["POST"]}
     figures = taken(probe, {"lb-1": logged(app_1=[6, 50], app_2=[0, 50]), "lb-2": logged(app_1=[4, 50])}).figures
     assert isinstance(figures, Counted)
     assert (figures.canary.failed, figures.canary.total) == (10, 100)

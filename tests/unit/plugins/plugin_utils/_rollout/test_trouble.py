@@ -270,10 +270,8 @@ def test_abort_that_comes_while_the_release_is_installed_is_obeyed_before_its_mi
     assert estate.migrated == []
 
 
-@pytest.mark.parametrize(
-    ("stands", "status"), [("running", state.HALTED), ("lost", state.HALTED), ("over", state.BROKEN)]
-)
-def test_abort_that_waited_for_a_run_closes_nothing_while_the_migration_may_run(stands: str, status: str) -> None:
+def killed_while_migrating() -> Estate:
+    """What a run leaves behind that was killed while its migration ran."""
     estate = Estate.of(2)
     rollout, outside = engine(estate, settings(estate, migrations=LONG))
 
@@ -283,7 +281,16 @@ def test_abort_that_waited_for_a_run_closes_nothing_while_the_migration_may_run(
     migrating(outside, killed)
     with pytest.raises(Killed):
         rollout.roll_out()
-    estate.lock, estate.control = None, world.Control("abort", "ops@desk")
+    estate.lock = None
+    return estate
+
+
+@pytest.mark.parametrize(
+    ("stands", "status"), [("running", state.HALTED), ("lost", state.HALTED), ("over", state.BROKEN)]
+)
+def test_abort_that_waited_for_a_run_closes_nothing_while_the_migration_may_run(stands: str, status: str) -> None:
+    estate = killed_while_migrating()
+    estate.control = world.Control("abort", "ops@desk")
     rollout, outside = engine(estate, settings(estate, migrations=LONG))
     answer = world.Migrated(running=stands == "running", lost="no route to host" if stands == "lost" else "")
     outside.look_at_migration = lambda *_: answer  # type: ignore[method-assign]
@@ -295,16 +302,8 @@ def test_abort_that_waited_for_a_run_closes_nothing_while_the_migration_may_run(
 
 
 def test_release_that_cannot_be_installed_any_more_is_not_over_while_its_migration_runs() -> None:
-    estate = Estate.of(2)
-    rollout, outside = engine(estate, settings(estate, migrations=LONG))
-
-    def killed(_times: int) -> world.Migrated:
-        raise Killed
-
-    migrating(outside, killed)
-    with pytest.raises(Killed):
-        rollout.roll_out()
-    estate.lock, estate.hosts["app-2"].full = None, True
+    estate = killed_while_migrating()
+    estate.hosts["app-2"].full = True
     rollout, outside = engine(estate, settings(estate, migrations=LONG))
     outside.look_at_migration = lambda *_: world.Migrated(running=True)  # type: ignore[method-assign]
     record = rollout.roll_out()
