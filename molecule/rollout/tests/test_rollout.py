@@ -114,7 +114,7 @@ BAD: dict[str, tuple[list[str], dict[str, Any], str]] = {
         {"rollout_min_healthy_time": 20},
         r"gate errors failed: .* of \S+ requests failed",
     ),
-    "has lost its routes": (["answers 404"], {}, r"gate answers failed: .* of \S+ requests were answered 3xx or 4xx"),
+    "has lost its routes": (["answers 404"], {}, r"gate answers failed: .* of \S+ requests got 3xx or 4xx"),
     "wrong version": (
         [f"version {LIE}"],
         {

@@ -470,7 +470,7 @@ class AnswerProcess(ErrorProcess):
     is known nothing is said. A baseline that has many is none on fire.
     """
 
-    said = "were answered 3xx or 4xx"
+    said = "got 3xx or 4xx"
 
     def _look_for_fire(self, baseline: Counts, known: Counts | None) -> None:
         """What all hosts are asked is no fire."""

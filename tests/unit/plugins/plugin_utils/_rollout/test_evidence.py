@@ -118,7 +118,7 @@ def answers(evidence: Evidence, canary: tuple[int, int], *more: tuple[int, int] 
 def test_a_release_that_has_lost_its_routes_is_condemned() -> None:
     taken = answers(Evidence(gates(), {}), (30, 30), (15, 300))
     assert taken.phase is Phase.FAILURE
-    assert taken.text.startswith("30 of 30 requests were answered 3xx or 4xx (100.0 %), baseline 15 of 300 (5.0 %)")
+    assert taken.text.startswith("30 of 30 requests got 3xx or 4xx (100.0 %), baseline 15 of 300 (5.0 %)")
 
 
 @pytest.mark.parametrize("beside", [0, 40, 90])

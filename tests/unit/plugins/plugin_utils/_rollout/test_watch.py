@@ -192,7 +192,7 @@ def test_what_the_gate_for_answers_has_seen_at_the_first_share_counts_at_the_nex
     record, _outside = run(Estate.of(2), answer, gates=gates)
     assert record.status == state.REVERTED
     assert "gate answers failed" in record.reason
-    assert "7 of 7 requests were answered 3xx or 4xx" in record.reason
+    assert "7 of 7 requests got 3xx or 4xx" in record.reason
 
 
 # ------------------------------------------------------------------------------------------------------ a bad baseline
