@@ -216,6 +216,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from ansible_collections.mesops.platform.plugins.module_utils._core import systemd
 from ansible_collections.mesops.platform.plugins.module_utils._core.quiet_module import QuietModule
 from ansible_collections.mesops.platform.plugins.module_utils._daemon import layout, units
 
@@ -334,11 +335,7 @@ def run_unit(module: QuietModule, result: dict[str, Any]) -> None:
 
     def read() -> units.Unit:
         boot_time = time.time() - time.clock_gettime(time.CLOCK_MONOTONIC)
-        return units.parse_unit(name, systemctl("show", name, "--property", ",".join(units.PROPERTIES)), boot_time)
-
-    def journal() -> str:
-        command = ["journalctl", "--unit", name, "--lines", str(units.JOURNAL_LINES), "--no-pager", "--output", "cat"]
-        return str(module.run_command(command)[1]).strip()
+        return units.unit_of(name, systemd.show(module.run_command, name, units.PROPERTIES), boot_time)
 
     def changed_at(paths: Sequence[str]) -> float:
         # What a dry run would have written is newer than whatever runs.
@@ -387,8 +384,9 @@ def run_unit(module: QuietModule, result: dict[str, Any]) -> None:
                     sleep=time.sleep,
                 )
             after = read().summary()
-    except units.DaemonError as error:
-        module.fail_json(msg=f"{error}. Its last log lines:\n{journal()}", **result)
+    except (units.DaemonError, systemd.Unanswered) as error:
+        words = systemd.journal(module.run_command, name, units.JOURNAL_LINES)
+        module.fail_json(msg=f"{error}. Its last log lines:\n{words}", **result)
     result["after"] = after
     if plan.changed:
         result["diff"].append(

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -74,9 +74,8 @@ class Unit:
         return {"active": self.active_state, "enabled": self.enabled, "exists": self.exists}
 
 
-def parse_unit(name: str, text: str, boot_time: float) -> Unit:
-    """Read the output of ``systemctl show``; ``boot_time`` turns its monotonic microseconds into epoch seconds."""
-    values = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+def unit_of(name: str, values: Mapping[str, str], boot_time: float) -> Unit:
+    """A unit from its properties; ``boot_time`` turns their monotonic microseconds into epoch seconds."""
 
     def epoch(key: str) -> float:
         microseconds = int(values.get(key) or 0)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.mesops.platform.plugins.module_utils._core import files
+from ansible_collections.mesops.platform.plugins.module_utils._core import files, systemd
 from ansible_collections.mesops.platform.plugins.module_utils._core.command import Run
 from ansible_collections.mesops.platform.plugins.module_utils._haproxy import state
 
@@ -27,6 +27,7 @@ DIGEST_NAME = "MESOPS_CONFIG_SHA256"
 MASK = "********"
 RUNNING = {"active", "reloading", "refreshing"}
 POLL = 0.1
+JOURNAL_LINES = 40
 
 
 class DeployError(Exception):
@@ -165,8 +166,10 @@ def mask(text: str, secrets: Sequence[str]) -> str:
 
 def read_unit(machine: Machine, unit: str) -> Unit:
     """Ask systemd about the unit."""
-    _rc, out, _err = machine.run(["systemctl", "show", unit, "--property=ActiveState,UnitFileState,NeedDaemonReload"])
-    values = dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
+    try:
+        values = systemd.show(machine.run, unit, ("ActiveState", "UnitFileState", "NeedDaemonReload"))
+    except systemd.Unanswered:
+        values = {}
     return Unit(
         values.get("ActiveState", "") in RUNNING,
         values.get("UnitFileState", "") == "enabled",
@@ -403,10 +406,8 @@ class Deployment:
             self.machine.sleep(POLL)
 
     def _journal_reason(self) -> str:
-        _rc, out, _err = self.machine.run(
-            ["journalctl", "--unit", self.wanted.unit, "--output=cat", "--no-pager", "--lines=40"]
-        )
-        last = out.rsplit("haproxy version is", 1)[-1]
+        told = systemd.journal(self.machine.run, self.wanted.unit, JOURNAL_LINES)
+        last = told.rsplit("haproxy version is", 1)[-1]
         return explain(last, self.config.content, self.config.path, self.wanted.secrets)
 
     def _restore(self, loaded: str) -> None:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.mesops.platform.plugins.module_utils._core import systemd
 from ansible_collections.mesops.platform.plugins.module_utils._core.command import Run
 from ansible_collections.mesops.platform.plugins.module_utils._core.quantity import quantity
 from ansible_collections.mesops.platform.plugins.module_utils._probe import readiness
@@ -228,10 +229,10 @@ def _tcp(probe: Mapping[str, Any], tools: Tools) -> Sample:
 def _systemd(probe: Mapping[str, Any], tools: Tools) -> Sample:
     unit = str(probe["unit"])
     names = ("LoadState", "ActiveState", "SubState", "NRestarts")
-    rc, out, err = tools.run(["systemctl", "show", "--property", ",".join(names), "--", unit])
-    found = dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
-    if rc != 0 or not found.get("ActiveState"):
-        return _sample(ERROR, f"systemctl show {unit} failed: {err or out or f'exit status {rc}'}")
+    try:
+        found = systemd.show(tools.run, unit, names)
+    except systemd.Unanswered as error:
+        return _sample(ERROR, str(error))
     if found.get("LoadState") == "not-found":
         return _sample(FAILURE, f"there is no unit {unit}")
     # Only services are restarted; sockets, timers and mounts have no such property.

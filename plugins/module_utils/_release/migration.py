@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.mesops.platform.plugins.module_utils._core import systemd
 from ansible_collections.mesops.platform.plugins.module_utils._core.command import Run
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
 from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import DIGEST, environment_file
@@ -210,9 +211,13 @@ class Runner:
 
     def state(self) -> dict[str, str]:
         """What systemd says of the step's unit; nothing when it does not say."""
-        names = "LoadState,ActiveState,Result,ExecMainStatus,Job"
-        rc, out, _err = self.run(["systemctl", "show", "-p", names, "--", self.step.own_unit])
-        return dict(line.split("=", 1) for line in out.splitlines() if "=" in line) if rc == 0 else {}
+        return self._show("LoadState", "ActiveState", "Result", "ExecMainStatus", "Job")
+
+    def _show(self, *properties: str) -> dict[str, str]:
+        try:
+            return systemd.show(self.run, self.step.own_unit, properties)
+        except systemd.Unanswered:
+            return {}
 
     def _ask(self, deadline: float) -> dict[str, str]:
         """The state, as soon as systemd says it: silence means nothing about the step, which may well go on."""
@@ -283,11 +288,8 @@ class Runner:
                 raise Refused(f"systemctl {' '.join(command)} failed: {' '.join((err or out).split())}")
 
     def _output(self) -> str:
-        unit = self.step.own_unit
-        _rc, identity, _err = self.run(["systemctl", "show", "-p", "InvocationID", "--value", "--", unit])
-        which = [f"_SYSTEMD_INVOCATION_ID={identity.strip()}"] if identity.strip() else ["-u", unit]
-        _rc, out, _err = self.run(["journalctl", *which, "-o", "cat", "--no-pager", "-n", str(OUTPUT_LINES)])
-        return out.strip()
+        start = self._show("InvocationID").get("InvocationID", "")
+        return systemd.journal(self.run, self.step.own_unit, OUTPUT_LINES, start)
 
     def _forget(self) -> None:
         """Leave nothing behind: the record knows the outcome, and another rollout may have to run it again."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.mesops.platform.plugins.module_utils._core import systemd
 from ansible_collections.mesops.platform.plugins.module_utils._core.command import Run
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
 from ansible_collections.mesops.platform.plugins.module_utils._core.quantity import quantity
@@ -78,9 +79,8 @@ class Unit:
         return told or (in_force if changed_at <= self.started_at else "")
 
 
-def parse_unit(text: str) -> Unit:
-    """Read the output of ``systemctl show``."""
-    found = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+def unit_of(found: Mapping[str, str]) -> Unit:
+    """A unit from its properties."""
 
     def number(key: str) -> int:
         value = found.get(key, "")
@@ -144,8 +144,10 @@ class Runner:
 
     def read(self) -> Unit:
         """Ask systemd; a host without systemd has no unit."""
-        rc, out, _err = self.machine.run(["systemctl", "show", "-p", ",".join(PROPERTIES), "--", self.name])
-        return parse_unit(out) if rc == 0 else Unit()
+        try:
+            return unit_of(systemd.show(self.machine.run, self.name, PROPERTIES))
+        except systemd.Unanswered:
+            return Unit()
 
     def restart(self, unit: Unit, version: str, started: Started) -> None:
         """Let the unit run the current release."""
@@ -225,7 +227,6 @@ class Runner:
 
     def journal(self) -> str:
         """The last words of the unit."""
-        command = ["journalctl", "-u", self.name, "-o", "cat", "--no-pager", "-n", str(JOURNAL_LINES)]
-        rc, out, _err = self.machine.run(command)
-        words = " | ".join(line.strip()[:200] for line in out.splitlines() if line.strip()) if rc == 0 else ""
+        told = systemd.journal(self.machine.run, self.name, JOURNAL_LINES)
+        words = " | ".join(line.strip()[:200] for line in told.splitlines() if line.strip())
         return f"Its journal ends with: {words}" if words else ""

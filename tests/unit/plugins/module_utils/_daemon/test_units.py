@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from ansible_collections.mesops.platform.plugins.module_utils._core.systemd import properties_of
 from ansible_collections.mesops.platform.plugins.module_utils._daemon import units
 from http_server import certificate, served
 from hypothesis import given
@@ -44,16 +45,16 @@ def planned(unit: units.Unit = UNIT, **options: object) -> units.Plan:
     return units.plan(unit, **{**defaults, **options})  # type: ignore[arg-type]
 
 
-def test_parse_unit_turns_monotonic_microseconds_into_epoch_seconds() -> None:
-    unit = units.parse_unit("catalog.service", SHOWN, boot_time=100.0)
+def test_unit_of_turns_monotonic_microseconds_into_epoch_seconds() -> None:
+    unit = units.unit_of("catalog.service", properties_of(SHOWN), boot_time=100.0)
     assert (unit.started_at, unit.changed_at) == (105.0, 107.5)
     assert unit.running
     assert unit.enabled
     assert unit.exists
 
 
-def test_parse_unit_that_does_not_exist() -> None:
-    unit = units.parse_unit("x.service", "LoadState=not-found\nActiveState=inactive\n", boot_time=100.0)
+def test_unit_of_that_does_not_exist() -> None:
+    unit = units.unit_of("x.service", properties_of("LoadState=not-found\nActiveState=inactive\n"), boot_time=100.0)
     assert not unit.exists
     assert not unit.running
     assert unit.started_at == 0.0
@@ -111,12 +112,14 @@ def test_unknown_unit_makes_systemd_read_its_files_first() -> None:
 def test_a_file_that_systemd_has_not_read_makes_it_read_its_files(mine: str, property_name: str) -> None:
     """It runs with the package's unit and says that no reload is needed, while one in /etc takes precedence."""
     files = ["/etc/default/catalog", mine, "/etc/systemd/system/catalog.service.d/missing.conf"]
-    packaged = units.parse_unit(UNIT.name, f"{SHOWN}FragmentPath=/usr/lib/systemd/system/{UNIT.name}\n", boot_time=0)
+    packaged = units.unit_of(
+        UNIT.name, properties_of(f"{SHOWN}FragmentPath=/usr/lib/systemd/system/{UNIT.name}\n"), boot_time=0
+    )
     unread = units.unread_files(packaged, files, lambda path: "missing" not in path)
     assert unread == [mine]
     assert planned(unread=unread).commands == (("daemon-reload",), ("restart", UNIT.name))
     assert planned(unread=unread, on_change="none").commands == (("daemon-reload",),)
-    known = units.parse_unit(UNIT.name, f"{SHOWN}{property_name}={mine}\n", boot_time=0)
+    known = units.unit_of(UNIT.name, properties_of(f"{SHOWN}{property_name}={mine}\n"), boot_time=0)
     assert units.unread_files(known, files, lambda path: "missing" not in path) == []
 
 

@@ -360,7 +360,7 @@ class Systemd:
         if command[0] == "journalctl":
             return 0, self.output, ""
         if "InvocationID" in command:
-            return 0, "0123456789abcdef\n" if self.starts else "\n", ""
+            return 0, f"InvocationID={'0123456789abcdef' if self.starts else ''}\n", ""
         action: Callable[[], tuple[int, str, str]] = {
             "show": self.show,
             "start": self.start,
@@ -561,4 +561,4 @@ def test_systemd_that_does_not_start_it(systemd: Systemd) -> None:
 def test_output_without_an_invocation_is_looked_for_by_unit(systemd: Systemd) -> None:
     systemd.active = "active"
     systemd.runner().carry_out(5)
-    assert systemd.commands[2][:3] == ["journalctl", "-u", systemd.step.own_unit]
+    assert systemd.commands[2][:3] == ["journalctl", "--unit", systemd.step.own_unit]

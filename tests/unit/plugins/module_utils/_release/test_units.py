@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
+from ansible_collections.mesops.platform.plugins.module_utils._core.systemd import properties_of
 from ansible_collections.mesops.platform.plugins.module_utils._release import units
 from ansible_collections.mesops.platform.plugins.module_utils._release.units import (
     Machine,
@@ -173,25 +174,25 @@ TimeoutStopUSec=30s
 """
 
 
-def test_parse_unit() -> None:
-    assert units.parse_unit(SHOWN) == Unit(True, 4711, "active", "running", "success", 2, 0, 7.5, 5.0)
+def test_unit_of() -> None:
+    assert units.unit_of(properties_of(SHOWN)) == Unit(True, 4711, "active", "running", "success", 2, 0, 7.5, 5.0)
 
 
-def test_parse_unit_that_has_never_run() -> None:
-    assert units.parse_unit("LoadState=loaded\nMainPID=\nNRestarts=[not set]\n") == Unit(exists=True)
-    assert units.parse_unit("Result=a=b\n").result == "a=b"
+def test_unit_of_that_has_never_run() -> None:
+    assert units.unit_of(properties_of("LoadState=loaded\nMainPID=\nNRestarts=[not set]\n")) == Unit(exists=True)
+    assert units.unit_of(properties_of("Result=a=b\n")).result == "a=b"
     nothing = Unit()
     assert (nothing.exists, nothing.restarts, nothing.status, nothing.pid) == (False, 0, 0, 0)
 
 
 @pytest.mark.parametrize("state", ["not-found", "masked", "error", "bad-setting"])
 def test_unit_that_cannot_be_started_does_not_exist(state: str) -> None:
-    assert not units.parse_unit(SHOWN.replace("loaded", state)).exists
+    assert not units.unit_of(properties_of(SHOWN.replace("loaded", state))).exists
 
 
 @given(st.text(max_size=80))
-def test_parse_unit_of_anything(text: str) -> None:
-    assert not units.parse_unit(text).exists
+def test_unit_of_of_anything(text: str) -> None:
+    assert not units.unit_of(properties_of(text)).exists
 
 
 def test_host_without_systemd_has_no_unit() -> None:
