@@ -8,6 +8,15 @@ from __future__ import annotations
 import os
 
 
+def sync(path: str) -> None:
+    """Bring to the disk what was made, renamed or removed in a directory, or a file's content."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def make(path: str, mode: int = 0o755, gid: int | None = None) -> None:
     """Make a directory and the parents that are missing, all with this very mode; what is there stays as it is.
 

@@ -13,17 +13,16 @@ The memory outlives a reboot, because a controller may sleep longer than a host 
 
 from __future__ import annotations
 
-import fcntl
 import json
+import math
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.mesops.platform.plugins.module_utils._core import directories
+from ansible_collections.mesops.platform.plugins.module_utils._core import directories, locks
 
 DIRECTORY = "/var/lib/mesops/fences"
 ARGUMENTS: dict[str, Any] = {
@@ -83,7 +82,7 @@ class Fence:
             return
         directories.make(self.directory)
         # Two that come at once must not leave the lower number behind.
-        with _alone(self.directory):
+        with locks.directory(self.directory, math.inf):
             self.check()
             _write(self._path, Seen(self.store, self.number))
 
@@ -154,14 +153,3 @@ def _write(path: str, seen: Seen) -> None:
     except BaseException:
         os.unlink(beside)
         raise
-
-
-@contextmanager
-def _alone(directory: str) -> Iterator[None]:
-    """Hold the directory's own lock, for the moment that a file takes."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

@@ -20,17 +20,17 @@ forward, it ends a lease early, which token and number make harmless; set back, 
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import secrets
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from ansible_collections.mesops.platform.plugins.module_utils._core import directories, locks
 from ansible_collections.mesops.platform.plugins.module_utils._record import stores
 from ansible_collections.mesops.platform.plugins.module_utils._record.stores import (
     Change,
@@ -47,7 +47,6 @@ from ansible_collections.mesops.platform.plugins.module_utils._record.stores imp
 DIRECTORY = "/var/lib/mesops/rollouts"
 AUDIT_BYTES = 256 << 10
 """How much of the audit file's end is read."""
-_WAIT = 0.05
 _OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _NOT_ALLOWED = (errno.EACCES, errno.EPERM)
 
@@ -334,7 +333,7 @@ class FileStore:
         self.step(f"show {name}")
         os.rename(beside, path)
         self.step(f"keep {name}")
-        _sync(os.path.dirname(path))
+        directories.sync(os.path.dirname(path))
 
     def _remove(self, name: str) -> None:
         path = os.path.join(self.base, name)
@@ -344,7 +343,7 @@ class FileStore:
         except FileNotFoundError:
             return
         self.step(f"forget {name}")
-        _sync(os.path.dirname(path))
+        directories.sync(os.path.dirname(path))
 
     def _append_audit(self, entry: Mapping[str, Any]) -> None:
         path = os.path.join(self.base, "audit.jsonl")
@@ -358,7 +357,7 @@ class FileStore:
             self.step("flush audit")
             os.fsync(handle.fileno())
         if end == 0:
-            _sync(self.base)
+            directories.sync(self.base)
 
     # --------------------------------------------------------------------------------------------------- one at a time
 
@@ -368,34 +367,23 @@ class FileStore:
         try:
             if create:
                 self._create()
-            try:
-                descriptor = os.open(self.base, os.O_RDONLY | os.O_DIRECTORY)
-            except FileNotFoundError:
-                yield False
-                return
-            try:
-                self._flock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
-                yield True
-            finally:
-                os.close(descriptor)
+            with ExitStack() as held:
+                yield self._lock(held, shared)
         except OSError as error:
             raise StoreError(self._explain(error)) from error
 
-    def _flock(self, descriptor: int, kind: int) -> None:
-        deadline = self.timer() + self.timeout
-        while True:
-            try:
-                fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-                return
-            except OSError as error:
-                if error.errno not in (errno.EWOULDBLOCK, errno.EINTR):
-                    raise
-            if self.timer() >= deadline:
-                raise StoreError(
-                    f"{self.base} has been in use by another process for {self.timeout:g} s; look for it with fuser -v "
-                    f"{self.base}, and end it if it hangs"
-                )
-            self.sleep(_WAIT)
+    def _lock(self, held: ExitStack, shared: bool) -> bool:
+        lock = locks.directory(self.base, self.timeout, shared=shared, clock=self.timer, sleep=self.sleep)
+        try:
+            held.enter_context(lock)
+        except FileNotFoundError:
+            return False
+        except locks.Held as error:
+            raise StoreError(
+                f"{self.base} has been in use by another process for {self.timeout:g} s; look for it with fuser -v "
+                f"{self.base}, and end it if it hangs"
+            ) from error
+        return True
 
     def _create(self) -> None:
         missing = []
@@ -410,7 +398,7 @@ class FileStore:
             except FileExistsError:
                 # Another process was faster.
                 continue
-            _sync(os.path.dirname(folder))
+            directories.sync(os.path.dirname(folder))
 
     def _explain(self, error: OSError) -> str:
         where = error.filename or self.base
@@ -443,11 +431,3 @@ def _record_file(name: str) -> str:
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW, 0o640)
-
-
-def _sync(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

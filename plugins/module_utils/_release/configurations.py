@@ -28,6 +28,8 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
+from ansible_collections.mesops.platform.plugins.module_utils._core import directories
+
 ENVIRONMENT, UNIT = "environment", "unit"
 KEY = ".key"
 BESIDE = ".beside-"
@@ -297,10 +299,10 @@ class Shelf:
         os.chown(beside, self.uid, self.gid)
         for kind, text in ((ENVIRONMENT, configuration.environment), (UNIT, configuration.unit)):
             self._write(os.path.join(beside, kind), _bytes(text), *self.modes[kind])
-        _sync(beside)
+        directories.sync(beside)
         self.step("show configuration")
         os.rename(beside, self.path(digest))
-        _sync(self.base)
+        directories.sync(self.base)
 
     def enforce(self, digest: str) -> None:
         """Let a configuration that is kept be the one in force. The marked environment comes last: it proves both."""
@@ -330,7 +332,7 @@ class Shelf:
             os.unlink(beside)
         self._write(beside, content, mode, group)
         os.rename(beside, path)
-        _sync(os.path.dirname(path))
+        directories.sync(os.path.dirname(path))
 
     def _write(self, path: str, content: bytes, mode: int, group: int) -> None:
         """Never readable for others, not even while it is written."""
@@ -357,11 +359,3 @@ def _read(path: str) -> str:
 
 def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
-
-
-def _sync(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -17,18 +17,17 @@ happened the new first line counts for nothing. Its lines are names of ``configu
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import os
 import re
 import shutil
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Callable
 
+from ansible_collections.mesops.platform.plugins.module_utils._core import directories, locks
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
 from ansible_collections.mesops.platform.plugins.module_utils._release import archives
 from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import (
@@ -461,29 +460,18 @@ class Store:
     @contextmanager
     def locked(self, wait: float, clock: Callable[[], float], sleep: Callable[[float], None]) -> Iterator[None]:
         """Hold the lock of the root directory, so that two runs never change releases at once; no file is left."""
-        try:
-            descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
-        except OSError as error:
-            raise Refused(
-                f"root {self.root} is no directory that can be opened ({error.strerror}); create it"
-            ) from error
-        try:
-            deadline = clock() + wait
-            while True:
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except OSError as error:
-                    if error.errno not in (errno.EWOULDBLOCK, errno.EINTR):
-                        raise
-                if clock() >= deadline:
-                    raise Refused(
-                        f"another run has been changing releases below {self.root} for {wait:.0f} s; wait for it to end"
-                    )
-                sleep(0.2)
+        with ExitStack() as held:
+            try:
+                held.enter_context(locks.directory(self.root, wait, clock=clock, sleep=sleep))
+            except locks.Held as error:
+                raise Refused(
+                    f"another run has been changing releases below {self.root} for {wait:.0f} s; wait for it to end"
+                ) from error
+            except OSError as error:
+                raise Refused(
+                    f"root {self.root} is no directory that can be opened ({error.strerror}); create it"
+                ) from error
             yield
-        finally:
-            os.close(descriptor)
 
     def read(self) -> Snapshot:
         """See what is there; a half-done step of a killed run shows up as a leftover."""
@@ -669,7 +657,7 @@ class Store:
                 self._remove(version)
             self.step("show")
             os.rename(beside, self.path(version))
-            _sync(self.releases)
+            directories.sync(self.releases)
         except Exception:
             shutil.rmtree(beside, ignore_errors=True)
             raise
@@ -681,7 +669,7 @@ class Store:
         _write_file(beside, json.dumps({"versions": list(history)}) + "\n")
         self.step("show history")
         os.rename(beside, self._history)
-        _sync(self.base)
+        directories.sync(self.base)
 
     def _swap(self, version: str) -> None:
         self.step("link")
@@ -690,7 +678,7 @@ class Store:
         os.symlink(os.path.join("releases", version), beside)
         self.step("swap")
         os.rename(beside, self.current)
-        _sync(self.base)
+        directories.sync(self.base)
 
     def _remove(self, version: str) -> None:
         self.step(f"hide {version}")
@@ -731,14 +719,6 @@ def _write_file(path: str, text: str) -> None:
         os.fsync(handle.fileno())
 
 
-def _sync(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _flush(path: str) -> None:
     """Bring a release to the disk before it becomes visible, so that no power cut leaves empty files in it.
 
@@ -747,8 +727,8 @@ def _flush(path: str) -> None:
     for directory, _directories, files in os.walk(path):
         for one in (os.path.join(directory, name) for name in files):
             if not os.path.islink(one):
-                _sync(one)
-        _sync(directory)
+                directories.sync(one)
+        directories.sync(directory)
 
 
 def utc_now(clock: Callable[[], float] = time.time) -> str:
