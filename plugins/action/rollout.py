@@ -16,6 +16,7 @@ from typing import Any
 from ansible import constants as C
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible_collections.mesops.platform.plugins.module_utils._core.replacing import write_atomically
 from ansible_collections.mesops.platform.plugins.module_utils._record import state
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Record
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import ControllerGone
@@ -242,8 +243,4 @@ def _brief(record: Record) -> dict[str, Any]:
 def _write(path: str, record: Record) -> None:
     """Replace the report in one step."""
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    beside = f"{path}.part"
-    with open(beside, "w", encoding="utf-8") as stream:
-        json.dump(record.to_dict(), stream, indent=2)
-        stream.write("\n")
-    os.replace(beside, path)
+    write_atomically(path, json.dumps(record.to_dict(), indent=2) + "\n", None)

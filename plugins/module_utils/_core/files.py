@@ -9,9 +9,7 @@ import os
 from dataclasses import dataclass
 
 from ansible_collections.mesops.platform.plugins.module_utils._core import directories
-from ansible_collections.mesops.platform.plugins.module_utils._haproxy.state import read_text, write_atomically
-
-__all__ = ["File", "differs", "read_text", "write", "write_atomically"]
+from ansible_collections.mesops.platform.plugins.module_utils._core.replacing import write_atomically
 
 
 @dataclass(frozen=True)
@@ -41,4 +39,4 @@ def differs(wanted: File) -> bool:
 def write(wanted: File) -> None:
     """Install one file, its directory included."""
     directories.make(os.path.dirname(wanted.path))
-    write_atomically(wanted.path, wanted.content, wanted.mode, wanted.gid)
+    write_atomically(wanted.path, wanted.content, wanted.mode, None if wanted.gid is None else (0, wanted.gid))

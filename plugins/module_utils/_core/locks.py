@@ -15,7 +15,7 @@ PAUSE = 0.05
 """Seconds between two tries."""
 
 
-class Held(Exception):
+class Held(OSError):
     """Another process has the lock for longer than one may wait."""
 
 
@@ -34,15 +34,43 @@ def directory(
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        deadline = clock() + wait
-        while True:
-            try:
-                fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if clock() >= deadline:
-                    raise Held(path) from None
-            sleep(PAUSE)
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        _lock(descriptor, path, kind, wait=wait, clock=clock, sleep=sleep)
         yield
     finally:
         os.close(descriptor)
+
+
+def take_lock(
+    path: str,
+    wait: float,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+    *,
+    mode: int = 0o600,
+) -> int:
+    """Take an exclusive lock on a file, which is made for it, and return its descriptor, whose end is the lock's.
+
+    Held after ``wait`` seconds, as above; ``mode`` is the file's, less the umask.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
+    try:
+        _lock(descriptor, path, fcntl.LOCK_EX, wait=wait, clock=clock, sleep=sleep)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _lock(
+    descriptor: int, path: str, kind: int, *, wait: float, clock: Callable[[], float], sleep: Callable[[float], None]
+) -> None:
+    deadline = clock() + wait
+    while True:
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if clock() >= deadline:
+                raise Held(f"lock {path} is held by somebody else for {wait:g} s") from None
+        sleep(PAUSE)

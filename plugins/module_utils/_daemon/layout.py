@@ -14,6 +14,7 @@ from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils._core import directories, files
 from ansible_collections.mesops.platform.plugins.module_utils._core.command import Run
+from ansible_collections.mesops.platform.plugins.module_utils._core.replacing import read_text, write_atomically
 
 CHECKED = "%s"
 """What stands for the path of the file in the command that checks it."""
@@ -120,7 +121,7 @@ def _prove(wanted: File, run: Run, scratch: str) -> None:
         return
     candidate = os.path.join(scratch, os.path.basename(wanted.path))
     try:
-        files.write_atomically(candidate, wanted.content)
+        write_atomically(candidate, wanted.content)
         command = checked(wanted.check, candidate)
         status, out, err = run(command)
     finally:
@@ -154,7 +155,7 @@ def _difference(path: str, before: Any, after: Any) -> dict[str, Any]:
 
 def _differences(wanted: File) -> list[dict[str, Any]]:
     found = []
-    before = files.read_text(wanted.path)
+    before = read_text(wanted.path)
     if before != wanted.content:
         found.append(
             {"prepared": f"{wanted.path} differs; it holds secrets, which are not shown.\n"}

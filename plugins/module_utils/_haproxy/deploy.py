@@ -21,6 +21,8 @@ from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils._core import files, systemd
 from ansible_collections.mesops.platform.plugins.module_utils._core.command import Run
+from ansible_collections.mesops.platform.plugins.module_utils._core.locks import Held, take_lock
+from ansible_collections.mesops.platform.plugins.module_utils._core.replacing import read_text, write_atomically
 from ansible_collections.mesops.platform.plugins.module_utils._haproxy import state
 
 DIGEST_NAME = "MESOPS_CONFIG_SHA256"
@@ -201,7 +203,7 @@ class Deployment:
         write_config = files.differs(self.config)
         loaded = self._loaded() if unit.running else ""
         # Another text on disk may have been loaded by hand, digest and all.
-        edited = state.read_text(self.config.path) != self.config.content
+        edited = read_text(self.config.path) != self.config.content
         outdated = unit.running and (edited or loaded != outcome.sha256 or os.path.exists(self.pending))
         self._plan(unit, write_config, stale, extra, outdated)
         self._describe(stale + ([self.config] if write_config else []), extra)
@@ -243,7 +245,7 @@ class Deployment:
 
     def _describe(self, written: list[File], removed: list[str]) -> None:
         for one in written:
-            before, after = state.read_text(one.path), one.content
+            before, after = read_text(one.path), one.content
             if one.loaded and one.path != self.config.path:
                 # Keys and certificates are shown by their digests only; units and scripts hold no secret.
                 before = f"sha256 {hashlib.sha256(before.encode()).hexdigest()}\n" if before else ""
@@ -267,10 +269,10 @@ class Deployment:
             for number, one in enumerate(sorted(self.wanted.files, key=lambda item: len(item.path), reverse=True)):
                 if one.loaded:
                     staged = os.path.join(directory, f"{number}-{os.path.basename(one.path)}")
-                    state.write_atomically(staged, one.content)
+                    write_atomically(staged, one.content)
                     text = text.replace(one.path, staged)
             candidate = os.path.join(directory, "candidate.cfg")
-            state.write_atomically(candidate, text)
+            write_atomically(candidate, text)
             rc, out, err = self.machine.run([self.wanted.binary, "-c", "-f", candidate])
             output = f"{out}\n{err}"
             if rc != 0:
@@ -308,7 +310,7 @@ class Deployment:
             return None
         now = os.stat(wanted.path)
         gid = None if wanted.gid is None else now.st_gid
-        return File(wanted.path, state.read_text(wanted.path), now.st_mode & 0o7777, gid, wanted.loaded)
+        return File(wanted.path, read_text(wanted.path), now.st_mode & 0o7777, gid, wanted.loaded)
 
     def _wrote_units(self) -> bool:
         return any(path.startswith("/etc/systemd/") for path in self.previous)
@@ -319,12 +321,12 @@ class Deployment:
             raise DeployError(f"systemctl {' '.join(arguments)} failed: {(err or out).strip()}.")
 
     def _start(self) -> None:
-        saved = state.read_text(self.wanted.state_file)
+        saved = read_text(self.wanted.state_file)
         # Nobody is healthy until it has been checked: the unit's own "before-start" does that, or else HAProxy.
         kept = state.before_start(self.config.content, saved, {})
         if state.FRESH_MARK in saved and state.FRESH_MARK not in kept:
             kept += f"{state.FRESH_MARK}\n"
-        state.write_atomically(self.wanted.state_file, kept)
+        write_atomically(self.wanted.state_file, kept)
         self.machine.run(["systemctl", "reset-failed", self.wanted.unit])
         rc, _out, _err = self.machine.run(["systemctl", "start", self.wanted.unit])
         if rc != 0:
@@ -347,8 +349,8 @@ class Deployment:
     def _take_lock(self, loaded: str) -> int:
         path = os.path.join(self.wanted.run_dir, os.path.basename(state.LOCK))
         try:
-            return state.take_lock(path, state.LOCK_TIMEOUT, self.machine.clock, self.machine.sleep)
-        except TimeoutError as error:
+            return take_lock(path, state.LOCK_TIMEOUT, self.machine.clock, self.machine.sleep)
+        except Held as error:
             self._restore(loaded)
             raise DeployError(f"HAProxy was not reloaded ({error}); run again when they have finished.") from error
 
@@ -357,7 +359,7 @@ class Deployment:
         worker = state.current_worker(before)
         running = self._ask(f"@!{worker.pid} show servers state") if worker else ""
         text = state.next_state(self.config.content, running)
-        state.write_atomically(self.wanted.state_file, state.keep_mark(text, state.read_text(self.wanted.state_file)))
+        write_atomically(self.wanted.state_file, state.keep_mark(text, read_text(self.wanted.state_file)))
         try:
             reply = self.machine.ask("reload")
         except OSError:
@@ -417,8 +419,8 @@ class Deployment:
                 files.write(before)
             elif path != self.config.path:
                 os.unlink(path)
-        good = state.read_text(self.last_good)
-        if loaded and digest_in(good) == loaded and digest_in(state.read_text(self.config.path)) != loaded:
+        good = read_text(self.last_good)
+        if loaded and digest_in(good) == loaded and digest_in(read_text(self.config.path)) != loaded:
             files.write(File(self.config.path, good, self.config.mode, self.config.gid))
         if self._wrote_units():
             self.machine.run(["systemctl", "daemon-reload"])

@@ -30,7 +30,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from ansible_collections.mesops.platform.plugins.module_utils._core.locks import Held, take_lock
 from ansible_collections.mesops.platform.plugins.module_utils._core.quantity import quantity
+from ansible_collections.mesops.platform.plugins.module_utils._core.replacing import read_text, write_atomically
 from ansible_collections.mesops.platform.plugins.module_utils._haproxy import state, traffic
 
 READY, DRAIN, MAINT = "ready", "drain", "maint"
@@ -896,8 +898,8 @@ def file_lock(
 ) -> Iterator[None]:
     """Hold an exclusive lock on a file; it ends with the process that holds it."""
     try:
-        handle = state.take_lock(path, timeout, clock, sleep)
-    except TimeoutError:
+        handle = take_lock(path, timeout, clock, sleep)
+    except Held:
         raise RuntimeFailure(
             f"Somebody else has been changing HAProxy's servers for {timeout:g} s (lock {path}); "
             "run again when they have finished."
@@ -913,4 +915,4 @@ def save(ask: Ask, config: str, state_file: str) -> None:
     running = state.running_state(lambda command: _whole(ask, command))
     if "# be_id" not in running:
         raise NoAnswer("no worker tells its state")
-    state.write_atomically(state_file, state.next_state(state.read_text(config), running) + f"{state.FRESH_MARK}\n")
+    write_atomically(state_file, state.next_state(read_text(config), running) + f"{state.FRESH_MARK}\n")

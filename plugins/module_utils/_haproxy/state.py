@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """HAProxy's runtime state: read it from the master socket, keep it across reloads and starts.
 
-One file, standard library only, no imports of its siblings: the haproxy role also installs it on the load balancer,
-where the systemd unit calls it, so that a plain "systemctl reload haproxy" keeps drained servers drained as well.
+The haproxy role also installs it on the load balancer, as one file with what it imports from the kernel, where the
+systemd unit calls it, so that a plain "systemctl reload haproxy" keeps drained servers drained as well.
 
 The server state file is HAProxy's own way to carry runtime state over, with traps that this file removes:
 the file overrides a port, check port or TLS flag that the configuration has just changed (so these always come from
@@ -20,7 +20,6 @@ same checks and no frontends. Nobody can connect meanwhile.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import re
@@ -31,6 +30,9 @@ import tempfile
 import time
 from dataclasses import dataclass
 from typing import Callable
+
+from ansible_collections.mesops.platform.plugins.module_utils._core.locks import take_lock
+from ansible_collections.mesops.platform.plugins.module_utils._core.replacing import read_text, write_atomically
 
 MASTER_SOCKET = "/run/haproxy-master.sock"
 CONFIG = "/etc/haproxy/haproxy.cfg"
@@ -298,55 +300,6 @@ def running_state(asker: Callable[[str], str]) -> str:
     """Return the current worker's "show servers state", or nothing where no worker runs."""
     worker = current_worker(parse_processes(asker("show proc")))
     return asker(f"@!{worker.pid} show servers state") if worker else ""
-
-
-def write_atomically(path: str, text: str, mode: int = 0o600, gid: int | None = None) -> None:
-    """Replace a file by rename: nobody reads half of it, or reads it before mode and group (of root) are set."""
-    handle, name = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".mesops-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        if gid is not None:
-            os.chown(name, 0, gid)
-        os.chmod(name, mode)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
-
-
-def take_lock(
-    path: str,
-    timeout: float,
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
-) -> int:
-    """Take an exclusive lock on a file and return its descriptor, whose end is the lock's; ``TimeoutError``."""
-    deadline = clock() + timeout
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return handle
-            except BlockingIOError:
-                if clock() >= deadline:
-                    raise TimeoutError(f"lock {path} is held by somebody else for {timeout:g} s") from None
-            sleep(0.05)
-    except BaseException:
-        os.close(handle)
-        raise
-
-
-def read_text(path: str) -> str:
-    """Read a file that may be absent."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as stream:
-            return stream.read()
-    except FileNotFoundError:
-        return ""
 
 
 def administrative(text: str) -> dict[tuple[str, str], tuple[int, str]]:

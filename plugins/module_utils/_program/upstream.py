@@ -11,10 +11,9 @@ top, in the format of ``sha256sum``, says what was in it when it was filled.
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import math
 import os
 import shutil
-import tempfile
 import urllib.error
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,8 @@ from typing import IO
 
 from ansible.module_utils import urls
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
+from ansible_collections.mesops.platform.plugins.module_utils._core.locks import take_lock
+from ansible_collections.mesops.platform.plugins.module_utils._core.replacing import replacing
 from ansible_collections.mesops.platform.plugins.module_utils._program.catalog import Archive
 from ansible_collections.mesops.platform.plugins.module_utils._program.programs import listed_checksum
 from ansible_collections.mesops.platform.plugins.module_utils._release import archives
@@ -59,29 +60,23 @@ def open_url(address: str) -> IO[bytes]:
 def _alone(directory: Path) -> Iterator[None]:
     """Hosts are worked on side by side: one of them fetches, the others wait and find it in the cache."""
     directory.mkdir(parents=True, exist_ok=True)
-    with (directory / ".lock").open("w", encoding="utf-8") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    handle = take_lock(str(directory / ".lock"), math.inf, mode=0o666)
+    try:
         yield
+    finally:
+        os.close(handle)
 
 
 def _fetch(origin: str, file: str, directory: Path, opener: Opener) -> Path:
     """Copy one file into the cache; it is there whole or not at all."""
     target = directory / file
-    descriptor, name = tempfile.mkstemp(prefix=".fetch-", dir=directory)
-    try:
-        with os.fdopen(descriptor, "wb") as sink:
-            if "://" in origin:
-                with opener(f"{origin}/{file}") as source:
-                    shutil.copyfileobj(source, sink, archives.CHUNK)
-            else:
-                with (Path(origin).expanduser() / file).open("rb") as source:
-                    shutil.copyfileobj(source, sink, archives.CHUNK)
-        os.chmod(name, 0o644)
-        os.replace(name, target)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
-        raise
+    with replacing(str(target), 0o644) as sink:
+        if "://" in origin:
+            with opener(f"{origin}/{file}") as source:
+                shutil.copyfileobj(source, sink, archives.CHUNK)
+        else:
+            with (Path(origin).expanduser() / file).open("rb") as source:
+                shutil.copyfileobj(source, sink, archives.CHUNK)
     return target
 
 

@@ -17,12 +17,12 @@ import json
 import math
 import os
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils._core import directories, locks
+from ansible_collections.mesops.platform.plugins.module_utils._core.replacing import write_atomically
 
 DIRECTORY = "/var/lib/mesops/fences"
 ARGUMENTS: dict[str, Any] = {
@@ -143,13 +143,4 @@ def _read(path: str) -> Seen:
 
 
 def _write(path: str, seen: Seen) -> None:
-    descriptor, beside = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".new-")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            json.dump({"store": seen.store, "number": seen.number}, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(beside, path)
-    except BaseException:
-        os.unlink(beside)
-        raise
+    write_atomically(path, json.dumps({"store": seen.store, "number": seen.number}))

@@ -31,6 +31,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils._core import directories, locks
+from ansible_collections.mesops.platform.plugins.module_utils._core.replacing import replacing
 from ansible_collections.mesops.platform.plugins.module_utils._record import stores
 from ansible_collections.mesops.platform.plugins.module_utils._record.stores import (
     Change,
@@ -321,19 +322,9 @@ class FileStore:
     def _write(self, name: str, value: Mapping[str, Any]) -> None:
         """Replace a file by one rename."""
         beside, path = os.path.join(self.base, ".new"), os.path.join(self.base, name)
-        self.step(f"begin {name}")
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o640)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
-            self.step(f"write {name}")
-            json.dump(value, handle, sort_keys=True)
-            handle.write("\n")
-            handle.flush()
-            self.step(f"flush {name}")
-            os.fsync(handle.fileno())
-        self.step(f"show {name}")
-        os.rename(beside, path)
-        self.step(f"keep {name}")
-        directories.sync(os.path.dirname(path))
+        content = json.dumps(value, sort_keys=True) + "\n"
+        with replacing(path, 0o640, beside=beside, durable=True, step=lambda what: self.step(f"{what} {name}")) as file:
+            file.write(content.encode())
 
     def _remove(self, name: str) -> None:
         path = os.path.join(self.base, name)

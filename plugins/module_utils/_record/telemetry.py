@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from typing import Any
+
+from ansible_collections.mesops.platform.plugins.module_utils._core.replacing import write_atomically
 
 IDENTIFIER = "mesops-rollout"
 """The name under which the line stands in the journal, and so the unit that dashboards look for."""
@@ -58,13 +59,5 @@ def write(directory: str, found: Mapping[str, Any]) -> bool:
     path = os.path.join(directory, f"{IDENTIFIER}-{found['service']}.prom")
     if not found["ended_at"] and _has_ended(path, str(found["id"])):
         return True
-    descriptor, beside = tempfile.mkstemp(prefix=f".{IDENTIFIER}-", dir=directory)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(figures(found))
-        os.chmod(beside, 0o644)
-        os.replace(beside, path)
-    except BaseException:
-        os.unlink(beside)
-        raise
+    write_atomically(path, figures(found), 0o644)
     return True

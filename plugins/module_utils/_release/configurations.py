@@ -29,6 +29,7 @@ from hashlib import sha256
 from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils._core import directories
+from ansible_collections.mesops.platform.plugins.module_utils._core.replacing import replacing, write_atomically
 
 ENVIRONMENT, UNIT = "environment", "unit"
 KEY = ".key"
@@ -298,7 +299,8 @@ class Shelf:
         os.mkdir(beside, 0o750)
         os.chown(beside, self.uid, self.gid)
         for kind, text in ((ENVIRONMENT, configuration.environment), (UNIT, configuration.unit)):
-            self._write(os.path.join(beside, kind), _bytes(text), *self.modes[kind])
+            mode, group = self.modes[kind]
+            write_atomically(os.path.join(beside, kind), _bytes(text), mode, (self.uid, group))
         directories.sync(beside)
         self.step("show configuration")
         os.rename(beside, self.path(digest))
@@ -328,21 +330,8 @@ class Shelf:
 
     def _replace(self, path: str, content: bytes, mode: int, group: int) -> None:
         beside = os.path.join(os.path.dirname(path), f"{BESIDE}{os.path.basename(path)}")
-        if os.path.lexists(beside):
-            os.unlink(beside)
-        self._write(beside, content, mode, group)
-        os.rename(beside, path)
-        directories.sync(os.path.dirname(path))
-
-    def _write(self, path: str, content: bytes, mode: int, group: int) -> None:
-        """Never readable for others, not even while it is written."""
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "wb") as handle:
-            os.fchown(descriptor, self.uid, group)
-            os.fchmod(descriptor, mode)
-            handle.write(content)
-            handle.flush()
-            os.fsync(descriptor)
+        with replacing(path, mode, (self.uid, group), beside=beside, durable=True) as file:
+            file.write(content)
 
 
 def _listed(path: str) -> list[str]:

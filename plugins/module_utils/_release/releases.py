@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from ansible_collections.mesops.platform.plugins.module_utils._core import directories, locks
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
+from ansible_collections.mesops.platform.plugins.module_utils._core.replacing import replacing, write_atomically
 from ansible_collections.mesops.platform.plugins.module_utils._release import archives
 from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import (
     Configuration,
@@ -646,10 +647,11 @@ class Store:
             self.step("own")
             archives.own(tree, beside, self.uid, self.gid, self.private)
             self.step("mark")
-            _write_file(
+            write_atomically(
                 os.path.join(beside, MARKER),
                 f"SERVICE_VERSION={version}\nSERVICE_CHECKSUM={release.checksum}\n"
                 f"SERVICE_INSTALLED_AT={release.installed_at}\n",
+                0o644,
             )
             self.step("flush")
             _flush(beside)
@@ -663,13 +665,12 @@ class Store:
             raise
 
     def _write_history(self, history: tuple[str, ...]) -> None:
-        self.step("write history")
         beside = os.path.join(self.base, f"{SWAPPING}history")
-        _delete(beside)
-        _write_file(beside, json.dumps({"versions": list(history)}) + "\n")
-        self.step("show history")
-        os.rename(beside, self._history)
-        directories.sync(self.base)
+        content = json.dumps({"versions": list(history)}) + "\n"
+        with replacing(
+            self._history, 0o644, beside=beside, durable=True, step=lambda what: self.step(f"{what} history")
+        ) as file:
+            file.write(content.encode())
 
     def _swap(self, version: str) -> None:
         self.step("link")
@@ -708,15 +709,6 @@ def _delete(path: str) -> None:
         shutil.rmtree(path)
     elif os.path.lexists(path):
         os.unlink(path)
-
-
-def _write_file(path: str, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
-        os.fchmod(handle.fileno(), 0o644)
-        handle.write(text)
-        handle.flush()
-        os.fsync(handle.fileno())
 
 
 def _flush(path: str) -> None:

@@ -99,7 +99,7 @@ def _read(kind: str, name: str) -> str:
     return (PLUGINS / kind / f"{name}.py").read_text(encoding="utf-8")
 
 
-def _read_relative(full: str) -> str | None:
+def read_relative(full: str) -> str | None:
     """The source of a module in ``module_utils``, or in a package of it."""
     package, _dot, name = full.rpartition(".")
     inside = package.removeprefix(imports.PACKAGE).replace(".", "/")
@@ -118,7 +118,7 @@ def packed_sources(module: str) -> str:
         "mesops_server": _read("plugin_utils/_remote", "fork_server"),
     }
     for source in list(sources.values()):
-        sources.update(imports.closure(f"modules/{module}.py", source, _read_relative))
+        sources.update(imports.closure(f"modules/{module}.py", source, read_relative))
     # The next rollout is to find the same fork server, in whatever order the imports stand.
     return _packed(dict(sorted(sources.items())))
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.mesops.platform.plugins.module_utils._core.locks import Held, take_lock
 from ansible_collections.mesops.platform.plugins.module_utils._haproxy import deploy, state
 
 CONFIG = "global\n    maxconn 10\nbackend catalog\n    server one 10.0.0.1:8001 check\n"
@@ -401,7 +402,7 @@ def test_a_reload_waits_for_whoever_changes_servers_and_gives_up_in_time(haproxy
     put(haproxy, tmp_path)
     lock = tmp_path / Path(state.LOCK).name
     before = haproxy.config.read_text()
-    held = state.take_lock(str(lock), 1)
+    held = take_lock(str(lock), 1)
     text = refusal(haproxy, tmp_path, CONFIG.replace("10\n", "11\n"))
     assert "was not reloaded" in text
     assert "reload" not in haproxy.commands
@@ -420,9 +421,9 @@ def test_nobody_changes_servers_between_the_state_that_a_reload_hands_over_and_t
 
     def ask(command: str) -> str:
         try:
-            os.close(state.take_lock(lock, 0))
+            os.close(take_lock(lock, 0))
             seen.append("free")
-        except TimeoutError:
+        except Held:
             seen.append(command.rpartition(" ")[2])
         return original(command)
 

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+from ansible_collections.mesops.platform.plugins.module_utils._core.locks import take_lock
 from ansible_collections.mesops.platform.plugins.module_utils._haproxy import state
 from hypothesis import given
 from hypothesis import strategies as st
@@ -354,15 +355,6 @@ def test_a_start_without_a_checking_haproxy_begins_with_all_servers_down(
     assert capsys.readouterr().err == ""
 
 
-def test_the_lock_is_given_up_in_time_and_ends_with_its_descriptor(tmp_path: Path) -> None:
-    path = str(tmp_path / "lock")
-    held = state.take_lock(path, 1)
-    with pytest.raises(TimeoutError, match=r"held by somebody else for 0\.1 s"):
-        state.take_lock(path, 0.1)
-    os.close(held)
-    os.close(state.take_lock(path, 0.1))
-
-
 def test_columns_are_found_by_their_names() -> None:
     text = f"1\n{HEADER} srv_more\n3 catalog 1 one 10.0.0.1 2 8 1 5 100 6 3 4 6 0 0 0 - 8001 - 0 0 - - 0 new\n"
     assert rows(text)["one"]["srv_admin_state"] == "8"
@@ -446,7 +438,7 @@ def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     before = file.read_text()
     # Whoever changes servers and saves that is waited for, or what has been saved would be lost.
     monkeypatch.setattr(state, "LOCK_TIMEOUT", 0.1)
-    held = state.take_lock(state.LOCK, 1)
+    held = take_lock(state.LOCK, 1)
     assert state.main(["before-reload"]) == 1
     assert "held by somebody else" in capsys.readouterr().err
     assert state.main(["before-start"]) == 0

@@ -377,7 +377,7 @@ def test_damaged_file_is_named_with_the_way_out(store: FileStore, name: str, con
         (errno.EIO, r"cannot be used \(Input/output error\); mend it, or name another directory"),
     ],
 )
-@pytest.mark.parametrize("call", ["fsync", "rename", "open"])
+@pytest.mark.parametrize("call", ["fsync", "replace", "open"])
 def test_trouble_with_the_disk_is_one_sentence_and_leaves_what_was_there(
     store: FileStore, monkeypatch: pytest.MonkeyPatch, call: str, number: int, says: str
 ) -> None:
