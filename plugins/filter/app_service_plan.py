@@ -10,6 +10,7 @@ import re
 import shlex
 from typing import Any, Callable
 
+from ansible_collections.mesops.platform.plugins.module_utils._core import scalars
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
 from ansible_collections.mesops.platform.plugins.module_utils._probe import spec
 from ansible_collections.mesops.platform.plugins.module_utils._release import configurations, releases
@@ -222,23 +223,6 @@ DEFAULTS: dict[str, Any] = {
 REQUIRED = ("port", "command")
 LIMITS = {"memory_max": "MemoryMax", "cpu_quota": "CPUQuota", "tasks_max": "TasksMax", "nofile": "LimitNOFILE"}
 DEFAULT_LIMITS = {"tasks_max": 4096, "nofile": 65536}
-NAME = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
-
-
-def _number(value: Any, least: int, most: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
-
-
-def _url_path(value: Any) -> bool:
-    return isinstance(value, str) and re.fullmatch(r"/[!-~]*", value) is not None
-
-
-def _host(value: Any) -> bool:
-    """Whether a text is a host, with or without a port, as a header carries it."""
-    return (
-        isinstance(value, str)
-        and re.fullmatch(r"[A-Za-z0-9_.-]+(:\d{1,5})?|\[[0-9a-fA-F:.]+\](:\d{1,5})?", value) is not None
-    )
 
 
 def _status(value: Any) -> bool:
@@ -263,42 +247,41 @@ def _word(value: Any) -> bool:
     )
 
 
-CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "group": (lambda value: isinstance(value, str) and value != "", "give the name of an inventory group"),
-    "port": (lambda value: _number(value, 1, 65535), "give a TCP port from 1 to 65535"),
-    "command": (
-        _word,
-        "give a start command whose first word is a plain path relative to the release, such as bin/start",
+def _mapping(wanted: str) -> scalars.Rule[Any]:
+    return scalars.when(lambda value: isinstance(value, dict), wanted)
+
+
+CHECKS: dict[str, scalars.Rule[Any]] = {
+    "group": scalars.matching(r"(?s).+", "the name of an inventory group"),
+    "port": scalars.PORT,
+    "command": scalars.when(
+        _word, "a start command whose first word is a plain path relative to the release, such as bin/start"
     ),
-    "environment": (lambda value: isinstance(value, dict), "give a mapping of variable names to values"),
-    "liveness_path": (_url_path, "give a path that begins with /"),
-    "readiness_path": (_url_path, "give a path that begins with /"),
-    "readiness_host": (_host, "give a host name, such as www.example.com"),
-    "readiness_status": (_status, "give a status such as 200, or ranges such as 200-299,304"),
-    "readiness_within": (lambda value: _number(value, 1, 60), "give seconds from 1 to 60"),
-    "metrics_path": (
-        lambda value: value == "" or _url_path(value),
-        "give a path that begins with /, or nothing when the service has no metrics",
+    "environment": _mapping("a mapping of variable names to values"),
+    "liveness_path": scalars.URL_PATH,
+    "readiness_path": scalars.URL_PATH,
+    "readiness_host": scalars.HOST,
+    "readiness_status": scalars.when(_status, "a status such as 200, or ranges such as 200-299,304"),
+    "readiness_within": scalars.integer(1, 60, "seconds"),
+    "metrics_path": scalars.when(
+        lambda value: value == "" or scalars.URL_PATH.fits(value),
+        f"{scalars.URL_PATH.wanted}, or nothing when the service has no metrics",
     ),
-    "ready_timeout": (lambda value: _number(value, 1, 86400), "give seconds from 1 to 86400"),
-    "stop_timeout": (lambda value: _number(value, 1, 86400), "give seconds from 1 to 86400"),
-    "packages": (
+    "ready_timeout": scalars.integer(1, 86400, "seconds"),
+    "stop_timeout": scalars.integer(1, 86400, "seconds"),
+    "packages": scalars.when(
         lambda value: isinstance(value, list) and all(isinstance(one, str) and one for one in value),
-        "give a list of distribution packages",
+        "a list of distribution packages",
     ),
-    "user": (
-        lambda value: isinstance(value, str) and NAME.fullmatch(value) is not None and value != "root",
-        "give the name of an unprivileged user",
+    "user": scalars.matching(r"(?!root$)[a-z_][a-z0-9_-]{0,30}", "the name of an unprivileged user"),
+    "limits": _mapping(f"a mapping with any of {', '.join(LIMITS)}"),
+    "writable_paths": scalars.when(lambda value: isinstance(value, list), "a list of absolute paths"),
+    "sandbox": _mapping("a mapping of systemd directives to values"),
+    "keep": scalars.integer(1, 1000, "a number"),
+    "release": scalars.when(
+        lambda value: value is None or isinstance(value, dict), "a mapping with version, artifact and checksum"
     ),
-    "limits": (lambda value: isinstance(value, dict), f"give a mapping with any of {', '.join(LIMITS)}"),
-    "writable_paths": (lambda value: isinstance(value, list), "give a list of absolute paths"),
-    "sandbox": (lambda value: isinstance(value, dict), "give a mapping of systemd directives to values"),
-    "keep": (lambda value: _number(value, 1, 1000), "give a number from 1 to 1000"),
-    "release": (
-        lambda value: value is None or isinstance(value, dict),
-        "give a mapping with version, artifact and checksum",
-    ),
-    "rollout": (lambda value: isinstance(value, dict), f"give a mapping with any of {', '.join(plan.POLICY)}"),
+    "rollout": _mapping(f"a mapping with any of {', '.join(plan.POLICY)}"),
 }
 
 
@@ -313,13 +296,13 @@ def service_errors(name: str, given: Any) -> list[str]:
         return [f"{where} has a name that Debian or this collection uses for something else; choose another name."]
     if not isinstance(given, dict):
         return [f"{where} is no mapping; give it at least {' and '.join(REQUIRED)}."]
-    errors = [f"{where}.{key} is missing; {CHECKS[key][1]}." for key in REQUIRED if key not in given]
+    errors = [f"{where}.{key} is missing; give {CHECKS[key].wanted}." for key in REQUIRED if key not in given]
     unknown = sorted(str(key) for key in given if key not in CHECKS)
     if unknown:
         errors.append(f"{where} has unknown keys {', '.join(unknown)}; known are {', '.join(CHECKS)}.")
-    for key, (good, advice) in CHECKS.items():
-        if key in given and not good(given[key]):
-            errors.append(f"{where}.{key} is {_brief(key, given[key])}; {advice}.")
+    for key, rule in CHECKS.items():
+        if key in given and not rule.fits(given[key]):
+            errors.append(scalars.refusal(f"{where}.{key}", _brief(key, given[key]), rule.wanted))
     if errors:
         return errors
     service = {**DEFAULTS, **given}

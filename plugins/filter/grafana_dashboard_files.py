@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.mesops.platform.plugins.module_utils._core import scalars
 
 DOCUMENTATION = r"""
 name: grafana_dashboard_files
@@ -169,12 +170,8 @@ def _panel(where: str, panel: Any) -> dict[str, Any]:
     for key, value, known in (("type", kind, _OPTIONS), ("source", source, SOURCES)):
         if value not in known:
             raise AnsibleFilterError(f"{where} has the {key} {value!r}; known are {', '.join(known)}.")
-    width = panel.get("width", 8)
-    if isinstance(width, bool) or not isinstance(width, int) or not 1 <= width <= COLUMNS:
-        raise AnsibleFilterError(f"{where} has the width {width!r}; give columns from 1 to {COLUMNS}.")
-    height = panel.get("height", 7)
-    if isinstance(height, bool) or not isinstance(height, int) or height < 1:
-        raise AnsibleFilterError(f"{where} has the height {height!r}; give lines, at least 1.")
+    width = scalars.integer(1, COLUMNS, "columns").of(panel.get("width", 8), f"{where}: width", AnsibleFilterError)
+    height = scalars.integer(1, what="lines").of(panel.get("height", 7), f"{where}: height", AnsibleFilterError)
     found: dict[str, Any] = {
         "title": panel["title"],
         "description": panel["description"],

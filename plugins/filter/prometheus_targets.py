@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.mesops.platform.plugins.module_utils._core import scalars
 from ansible_collections.mesops.platform.plugins.plugin_utils._model.address import host_address
 
 DOCUMENTATION = r"""
@@ -79,9 +80,7 @@ def _check(name: str, job: Any, hostvars: Mapping[str, Any]) -> None:
     unknown = sorted(str(key) for key in job if key not in KEYS)
     if unknown:
         raise AnsibleFilterError(f"{where} has unknown keys {', '.join(unknown)}; known are {', '.join(KEYS)}.")
-    port = job.get("port")
-    if isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= 65535:
-        raise AnsibleFilterError(f"{where}.port is {port!r}; give a TCP port from 1 to 65535.")
+    scalars.PORT.of(job.get("port"), f"{where}.port", AnsibleFilterError)
     hosts = job.get("hosts")
     if not isinstance(hosts, (list, tuple)):
         raise AnsibleFilterError(f"{where}.hosts is {hosts!r}; give a list of inventory names.")

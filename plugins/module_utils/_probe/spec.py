@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-import math
 import re
 import string
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from ansible_collections.mesops.platform.plugins.module_utils._core import scalars
 
 
 class ProbeError(ValueError):
@@ -81,72 +82,44 @@ _LIMITS_OF_MEASURE: dict[str, tuple[str, ...]] = {
 }
 
 
-def _number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _not_negative(value: Any) -> bool:
-    return _number(value) and value >= 0
-
-
-def _above_zero(value: Any) -> bool:
-    return _number(value) and value > 0
-
-
-def _whole(value: Any) -> bool:
-    return _not_negative(value) and value == int(value)
-
-
-def _timeout(value: Any) -> bool:
-    return _above_zero(value) and value <= LONGEST_TIMEOUT
-
-
-def _text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _scalar(value: Any) -> bool:
-    return isinstance(value, (str, int, float))
-
-
 def _url(value: Any) -> bool:
     # Access data in a URL would be shown with it, and no HTTP client of Python's library makes use of them.
     return isinstance(value, str) and re.fullmatch(r"(?i)https?://[^\s/?#@]+([/?#]\S*)?", value) is not None
 
 
-def _one_line(value: Any) -> bool:
-    return _scalar(value) and str(value).isprintable()
-
-
 def _headers(value: Any) -> bool:
-    return isinstance(value, Mapping) and all(_one_line(key) and _one_line(one) for key, one in value.items())
+    fits = scalars.ONE_LINE.fits
+    return isinstance(value, Mapping) and all(fits(key) and fits(one) for key, one in value.items())
 
 
-Rule = tuple[Callable[[Any], bool], str]
-_NOT_NEGATIVE: Rule = (_not_negative, "it must be a number that is not negative")
-_ABOVE_ZERO: Rule = (_above_zero, "it must be a number above 0")
-_WHOLE: Rule = (_whole, "it must be a whole number that is not negative")
-_NUMBER: Rule = (_number, "it must be a number")
 _SECRET = ("headers", "username", "password")
 """Keys whose values are never shown."""
-_RULES: dict[str, Rule] = {
-    "url": (
-        _url,
-        "it must begin with http:// or https:// and a host, and have no user or password; there are keys for those",
-    ),
-    "query": (_text, "it must be a text"),
-    "host": (_one_line, "it must be the name that the Host header is to have"),
-    "unit": (_one_line, "it must be the name of a systemd unit"),
-    "method": (lambda value: _text(value) and value.isalpha(), "it must be an HTTP method such as GET"),
-    "headers": (_headers, "it must be a mapping of header names to texts of one line"),
-    "json": (lambda value: isinstance(value, Mapping), "it must be a mapping of dotted paths to wanted values"),
-    "contains": (_scalar, "it must be a text"),
-    "username": (_scalar, "it must be a text"),
-    "password": (_scalar, "it must be a text"),
-    "synchronous": (lambda value: isinstance(value, bool), "it must be true or false"),
-    "timeout": (_timeout, f"it must be a number of seconds above 0 and at most {LONGEST_TIMEOUT}"),
-    "min": _NUMBER,
-    "max": _NUMBER,
+_WHOLE = scalars.integer(0)
+_ABOVE_ZERO = scalars.number(0, above=True)
+_SCALAR = scalars.when(lambda value: isinstance(value, (str, int, float)), "a text")
+_URL = scalars.when(
+    _url,
+    "an address that begins with http:// or https:// and a host, and has no user or password; there are keys for those",
+)
+_TEXTS = scalars.when(
+    lambda value: isinstance(value, (list, tuple)) and all(map(scalars.TEXT.fits, value)), "a list of texts"
+)
+_URLS = scalars.when(lambda value: all(map(_url, value)), "addresses such as http://pg-1:8008, one for each member")
+_RULES: dict[str, scalars.Rule[Any]] = {
+    "url": _URL,
+    "query": scalars.TEXT,
+    "host": scalars.when(scalars.ONE_LINE.fits, "the name that the Host header is to have"),
+    "unit": scalars.when(scalars.ONE_LINE.fits, "the name of a systemd unit"),
+    "method": scalars.when(lambda value: isinstance(value, str) and value.isalpha(), "an HTTP method such as GET"),
+    "headers": scalars.when(_headers, "a mapping of header names to texts of one line"),
+    "json": scalars.when(lambda value: isinstance(value, Mapping), "a mapping of dotted paths to wanted values"),
+    "contains": _SCALAR,
+    "username": _SCALAR,
+    "password": _SCALAR,
+    "synchronous": scalars.BOOLEAN,
+    "timeout": scalars.number(0, LONGEST_TIMEOUT, "a number of seconds", above=True),
+    "min": scalars.NUMBER,
+    "max": scalars.NUMBER,
     "range": _ABOVE_ZERO,
     "step": _ABOVE_ZERO,
     "max_restarts": _WHOLE,
@@ -164,7 +137,7 @@ _RULES: dict[str, Rule] = {
             "since",
             "max_lag_mb",
         ),
-        _NOT_NEGATIVE,
+        scalars.NOT_NEGATIVE,
     ),
 }
 
@@ -181,7 +154,7 @@ def check(probe: Any, place: str) -> dict[str, Any]:
     given = given_keys(probe)
     kind = KINDS.get(str(given.get("type")))
     if kind is None:
-        raise ProbeError(f"{place}.type is {given.get('type')!r}; it must be one of {', '.join(KINDS)}.")
+        raise ProbeError(scalars.refusal(f"{place}.type", repr(given.get("type")), f"one of {', '.join(KINDS)}"))
     _check_keys(given, kind, place)
     _check_values(given, kind, place)
     if given["type"] in ("http", "readiness"):
@@ -216,32 +189,27 @@ def _check_keys(given: Mapping[str, Any], kind: Kind, place: str) -> None:
     for key in kind.required:
         if not given.get(key):
             raise ProbeError(f"{place} has no {key}; a probe of type {given['type']} needs {', '.join(kind.required)}.")
-    if given.get("from", "node") not in PLACES:
-        raise ProbeError(f"{place}.from is {given['from']!r}; it must be one of {', '.join(PLACES)}.")
+    scalars.choice(PLACES).of(given.get("from", "node"), f"{place}.from", ProbeError)
 
 
 def _check_values(given: Mapping[str, Any], kind: Kind, place: str) -> None:
     for key, value in given.items():
-        if key in kind.lists:
-            good = isinstance(value, (list, tuple)) and all(isinstance(one, str) for one in value)
-            advice = "it must be a list of texts"
-            if key == "endpoints" and good:
-                good, advice = all(_url(one) for one in value), "each must be a URL such as http://pg-1:8008"
-        elif given["type"] == "promql" and key == "baseline":
-            good, advice = _text(value), "it must be a second query"
-        elif key in _RULES:
-            good, advice = _RULES[key][0](value), _RULES[key][1]
-        else:
-            continue
-        if not good:
-            told = "not usable" if key in _SECRET else repr(value)
-            raise ProbeError(f"{place}.{key} is {told}; {advice}.")
+        for rule in _rules(given["type"], key, kind):
+            if not rule.fits(value):
+                told = "not usable" if key in _SECRET else repr(value)
+                raise ProbeError(scalars.refusal(f"{place}.{key}", told, rule.wanted))
+
+
+def _rules(kind_name: str, key: str, kind: Kind) -> Sequence[scalars.Rule[Any]]:
+    if key in kind.lists:
+        return (_TEXTS, _URLS) if key == "endpoints" else (_TEXTS,)
+    if kind_name == "promql" and key == "baseline":
+        return (scalars.when(scalars.TEXT.fits, "a second query"),)
+    return (_RULES[key],) if key in _RULES else ()
 
 
 def _check_haproxy(given: Mapping[str, Any], place: str) -> None:
-    measure = given.get("measure", "state")
-    if measure not in MEASURES:
-        raise ProbeError(f"{place}.measure is {measure!r}; it must be one of {', '.join(MEASURES)}.")
+    measure = scalars.choice(MEASURES).of(given.get("measure", "state"), f"{place}.measure", ProbeError)
     limits = {one for some in _LIMITS_OF_MEASURE.values() for one in some}
     for key in given:
         if key in limits and key not in _LIMITS_OF_MEASURE[measure]:
@@ -271,11 +239,11 @@ def _check_promql(given: Mapping[str, Any], place: str) -> None:
 
 _QUOTED = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|`[^`]*`""")
 _DURATION = re.compile(r"(\d+)(ms|[smhdwy])")
-_SECONDS_PER = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "y": 31536000}
+_SECONDS_PER_UNIT = {**scalars.SECONDS_PER_UNIT, "w": 604800, "y": 31536000}
 
 
 def _duration(text: str) -> float:
-    return sum(int(amount) * _SECONDS_PER[unit] for amount, unit in _DURATION.findall(text))
+    return sum(int(amount) * _SECONDS_PER_UNIT[unit] for amount, unit in _DURATION.findall(text))
 
 
 def lookback(query: str) -> float:
@@ -335,7 +303,4 @@ def statuses(value: Any, place: str) -> list[tuple[int, int]]:
 
 def address(value: Any, place: str) -> tuple[str, int]:
     """Host and port."""
-    found = re.fullmatch(r"(\[[^\s\[\]]+\]|[^\s\[\]]+):(\d{1,5})", str(value), re.ASCII)
-    if found is None or not 0 < int(found.group(2)) < 65536:
-        raise ProbeError(f"{place}.address is {value!r}; give host:port.")
-    return found.group(1).strip("[]"), int(found.group(2))
+    return scalars.ADDRESS.of(value, f"{place}.address", ProbeError)

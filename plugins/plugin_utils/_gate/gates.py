@@ -18,10 +18,11 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
+from ansible_collections.mesops.platform.plugins.module_utils._core import scalars
 from ansible_collections.mesops.platform.plugins.module_utils._core.quantity import quantity
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import Phase
 
@@ -139,10 +140,10 @@ class GateSpec:
                 raise GateError(f"{place} has the unknown key {key!r}; a gate has {', '.join(_KEYS)}.")
         probe = raw.get("probe")
         if not isinstance(probe, Mapping) or not isinstance(probe.get("type"), str):
-            raise GateError(f"{place}.probe is {probe!r}; it must be a mapping with a type, for instance type: http.")
+            wanted = "a mapping with a type, for instance type: http"
+            raise GateError(scalars.refusal(f"{place}.probe", repr(probe), wanted))
         for key in ("enabled", "both"):
-            if not isinstance(raw.get(key, True), bool):
-                raise GateError(f"{place}.{key} is {raw[key]!r}; it must be true or false.")
+            scalars.BOOLEAN.of(raw.get(key, True), f"{place}.{key}", GateError)
         words = {key: _word(raw, key, place) for key in _CHOICES}
         spec = cls(
             name=name,
@@ -173,27 +174,18 @@ class GateSpec:
 
 def _word(raw: Mapping[str, Any], key: str, place: str) -> str:
     choices = _CHOICES[key]
-    value = raw.get(key, choices[0])
-    if value not in choices:
-        raise GateError(f"{place}.{key} is {value!r}; it must be one of {', '.join(choices)}.")
-    return str(value)
+    return scalars.choice(choices).of(raw.get(key, choices[0]), f"{place}.{key}", GateError)
 
 
 def _seconds(raw: Mapping[str, Any], key: str, default: float, place: str, above: bool = False) -> float:
-    value = raw.get(key, default)
-    good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not good or value < 0 or value > _MOST or (above and value == 0):
-        rule = "above 0" if above else "not negative"
-        raise GateError(f"{place}.{key} is {value!r}; it must be a number of seconds that is {rule} (at most {_MOST}).")
-    return float(value)
+    rule = scalars.number(0, _MOST, "a number of seconds", above=above)
+    return rule.of(raw.get(key, default), f"{place}.{key}", GateError)
 
 
 def _whole(raw: Mapping[str, Any], key: str, default: int, place: str, least: int = -1) -> int:
-    value = raw.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= _MOST:
-        hint = "; -1 means no limit" if least < 0 else ""
-        raise GateError(f"{place}.{key} is {value!r}; it must be a whole number from {least} to {_MOST}{hint}.")
-    return value
+    rule = scalars.integer(least, _MOST)
+    hint = "; -1 means no limit" if least < 0 else ""
+    return replace(rule, wanted=rule.wanted + hint).of(raw.get(key, default), f"{place}.{key}", GateError)
 
 
 class Gate:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.mesops.platform.plugins.module_utils._core import scalars
 from ansible_collections.mesops.platform.plugins.plugin_utils._model.address import host_address
 
 CERTIFICATES = "/etc/haproxy/certs"
@@ -81,9 +82,14 @@ RETRY_ON = [
     "504",
 ]
 ON_MARKED_DOWN = ["shutdown-sessions"]
-MS_PER_UNIT = {"us": 0.001, "ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,62}")
 RESERVED = {"stats", "unrouted"}
+
+_TIME = scalars.matching(r"0|[0-9]{1,9}(us|ms|s|m|h|d)", "a number with a unit (us, ms, s, m, h, d), such as 30s")
+_WORD = scalars.matching(r"[^\s\"'\\#{}$]+", "one word without quotes, '#', '$', braces or backslashes")
+_STATUS = scalars.matching(r"[1-5]\d\d([-,][1-5]\d\d)*", "a status such as 200, or a range such as 200-399")
+_ROUTED_HOST = scalars.matching(r"(\*\.)?[a-z0-9_.-]+", "a host name without port, or one like *.example.com")
+_PATH = scalars.when(lambda value: value.startswith("/"), "a path that begins with /")
 
 Hostvars = Mapping[str, Mapping[str, Any]]
 
@@ -124,42 +130,33 @@ def one_or_many(value: Any, place: str) -> list[Any]:
 
 def choice(value: Any, place: str, allowed: Sequence[str]) -> str:
     """Return one of the allowed words, or refuse."""
-    if str(value) not in allowed:
-        raise ModelError(f"{place} is '{value}'; it must be one of {', '.join(allowed)}.")
-    return str(value)
+    return scalars.choice(allowed).of(str(value), place, ModelError)
 
 
 def number(value: Any, place: str, low: int, high: int) -> int:
     """Return a whole number in a range, or refuse."""
-    text = str(value)
-    if isinstance(value, bool) or not re.fullmatch(r"\d{1,10}", text) or not low <= int(text) <= high:
-        raise ModelError(f"{place} is '{value}'; it must be a whole number from {low} to {high}.")
-    return int(text)
+    return scalars.integer(low, high, text=True).of(value, place, ModelError)
 
 
 def port(value: Any, place: str) -> int:
     """Return a TCP port, or refuse."""
-    return number(value, place, 1, 65535)
+    return scalars.integer(1, 65535, "a TCP port", text=True).of(value, place, ModelError)
 
 
 def boolean(value: Any, place: str) -> bool:
     """Return a boolean, or refuse."""
-    if not isinstance(value, bool):
-        raise ModelError(f"{place} is '{value}'; it must be true or false.")
-    return value
+    return scalars.BOOLEAN.of(value, place, ModelError)
 
 
 def time(value: Any, place: str) -> str:
     """Return a time with HAProxy's unit; without one HAProxy would silently take milliseconds."""
-    if isinstance(value, bool) or not re.fullmatch(r"0|\d{1,9}(us|ms|s|m|h|d)", str(value)):
-        raise ModelError(f"{place} is '{value}'; it must be a number with a unit (us, ms, s, m, h, d), such as 30s.")
-    return str(value)
+    return _TIME.of(str(value), place, ModelError)
 
 
 def milliseconds(value: str) -> float:
     """Return a checked time in milliseconds."""
     found = re.fullmatch(r"(\d+)([a-z]*)", value)
-    return int(found.group(1)) * MS_PER_UNIT[found.group(2) or "ms"] if found else 0
+    return 1000 * int(found.group(1)) * scalars.SECONDS_PER_UNIT[found.group(2) or "ms"] if found else 0
 
 
 def name(value: Any, place: str) -> str:
@@ -174,9 +171,7 @@ def name(value: Any, place: str) -> str:
 
 def word(value: Any, place: str) -> str:
     """Return a text that stays one word in the configuration, or refuse."""
-    if not _is_text(value) or not re.fullmatch(r"[^\s\"'\\#{}$]+", value):
-        raise ModelError(f"{place} is '{value}'; it must be one word without quotes, '#', '$', braces or backslashes.")
-    return str(value)
+    return _WORD.of(value, place, ModelError)
 
 
 def quote(value: Any) -> str:
@@ -218,12 +213,10 @@ def _check(value: Any, place: str, mode: str, app: Mapping[str, Any]) -> dict[st
     if value is False:
         return None
     given = _asked(mapping({} if value is True else value, place, CHECK_KEYS), app if mode == "http" else {})
-    status = str(given.get("status", "200"))
-    if not re.fullmatch(r"[1-5]\d\d([-,][1-5]\d\d)*", status):
-        raise ModelError(f"{place}.status is '{status}'; it must be a status such as 200, or a range such as 200-399.")
+    status = _STATUS.of(str(given.get("status", "200")), f"{place}.status", ModelError)
     path = given.get("path")
-    if path is not None and not word(path, f"{place}.path").startswith("/"):
-        raise ModelError(f"{place}.path is '{path}'; it must start with '/'.")
+    if path is not None:
+        _PATH.of(word(path, f"{place}.path"), f"{place}.path", ModelError)
     if path is None and ({"status", "host", "method"} & set(given)):
         raise ModelError(f"{place} has an HTTP setting but no path; add the path, such as /readyz.")
     interval = time(given.get("interval", "1s"), f"{place}.interval")
@@ -437,12 +430,10 @@ def _route(value: Any, place: str, services: Mapping[str, Any]) -> dict[str, Any
         raise ModelError(f"{place} has no service; name the one that it leads to.")
     hosts = [word(one, f"{place}.host").lower() for one in one_or_many(given.get("host", []), f"{place}.host")]
     for host in hosts:
-        if not re.fullmatch(r"(\*\.)?[a-z0-9_.-]+", host):
-            raise ModelError(f"{place}.host is '{host}'; it must be a host name without port, or like *.example.com.")
+        _ROUTED_HOST.of(host, f"{place}.host", ModelError)
     paths = [word(one, f"{place}.path") for one in one_or_many(given.get("path", []), f"{place}.path")]
     for path in paths:
-        if not path.startswith("/"):
-            raise ModelError(f"{place}.path is '{path}'; it must start with '/'.")
+        _PATH.of(path, f"{place}.path", ModelError)
     return {
         "hosts": [one for one in hosts if not one.startswith("*.")],
         "host_ends": [one[1:] for one in hosts if one.startswith("*.")],

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Union
 
+from ansible_collections.mesops.platform.plugins.module_utils._core import scalars
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
 from ansible_collections.mesops.platform.plugins.module_utils._core.quantity import quantity
 from ansible_collections.mesops.platform.plugins.module_utils._probe import probes
@@ -33,8 +34,6 @@ STATIC = ("static-rr", "first", "source", "uri", "url_param", "hdr", "rdp-cookie
 """How HAProxy names what balances without a regard to a share of a server's weight, or refuses one."""
 ON_TIMEOUT = ("wait", "kill", "fail")
 MIGRATIONS = ("expand", "contract")
-TRUTHS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
-SECONDS_PER_UNIT = {"us": 1e-6, "ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class PlanError(Exception):
@@ -141,34 +140,22 @@ def check_share(value: Any, place: str, least: int) -> Share:
         return text
     if not isinstance(value, bool) and re.fullmatch(r"\d{1,6}", text) and int(text) >= least:
         return int(text)
-    raise PlanError(f"{place} is {value!r}; give a whole number from {least}, or a percentage such as 25%.")
+    raise PlanError(scalars.refusal(place, repr(value), f"a whole number from {least}, or a percentage such as 25%"))
 
 
 def check_number(value: Any, place: str, low: float, high: float) -> float:
     """A number in a range, or one sentence."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if isinstance(value, bool) or not low <= number <= high:
-        raise PlanError(f"{place} is {value!r}; give a number from {low:g} to {high:g}.")
-    return number
+    return scalars.number(low, high, text=True).of(value, place, PlanError)
 
 
 def seconds(value: Any, place: str) -> float:
     """A time as HAProxy writes it (30s, 5m) or a number of seconds, in seconds."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)(us|ms|s|m|h|d)?", str(value).strip())
-    if isinstance(value, bool) or found is None:
-        raise PlanError(f"{place} is {value!r}; give a time such as 30s or 5m.")
-    return float(found.group(1)) * SECONDS_PER_UNIT[found.group(2) or "s"]
+    return scalars.DURATION.of(value, place, PlanError)
 
 
 def check_truth(value: Any, place: str) -> bool:
     """True or false, also as the text that ``-e`` brings, or one sentence."""
-    found = TRUTHS.get(str(value).lower())
-    if found is None:
-        raise PlanError(f"{place} is {value!r}; it must be true or false.")
-    return found
+    return scalars.TRUTH.of(value, place, PlanError)
 
 
 def listed(value: Any) -> list[Any]:
@@ -199,7 +186,7 @@ def check_weights(value: Any, place: str = "rollout_weights") -> tuple[int, ...]
     steps = listed(value)
     if isinstance(value, str) and all(re.fullmatch(r"[0-9]{1,3}", one) for one in steps):
         steps = [int(one) for one in steps]
-    good = bool(steps) and all(isinstance(one, int) and not isinstance(one, bool) and 1 <= one <= 100 for one in steps)
+    good = bool(steps) and all(map(scalars.integer(1, 100).fits, steps))
     if not good or steps != sorted(set(steps)) or steps[-1] != 100:
         raise PlanError(
             f"{place} is {value!r}; give rising whole percentages from 1 that end in 100, such as [10, 100]."
@@ -215,9 +202,7 @@ def check_drain(value: Any, place: str) -> tuple[float, str, float]:
     unknown = sorted(str(key) for key in value if key not in known)
     if unknown:
         raise PlanError(f"{place} has the unknown keys {', '.join(unknown)}; known are {', '.join(known)}.")
-    on_timeout = str(value.get("on_timeout", "fail"))
-    if on_timeout not in ON_TIMEOUT:
-        raise PlanError(f"{place}.on_timeout is {on_timeout!r}; it must be one of {', '.join(ON_TIMEOUT)}.")
+    on_timeout = scalars.choice(ON_TIMEOUT).of(value.get("on_timeout", "fail"), f"{place}.on_timeout", PlanError)
     deadline = seconds(value.get("deadline", "60s"), f"{place}.deadline")
     return deadline, on_timeout, seconds(value.get("condemned", "10s"), f"{place}.condemned")
 
@@ -267,8 +252,7 @@ def check_migrations(value: Any, place: str) -> dict[str, dict[str, Any]]:
                 f"{where}.command is {command!r}; give one line that begins with a path in the release, such as "
                 "bin/migrate."
             )
-        if not isinstance(step.get("reversible", True), bool):
-            raise PlanError(f"{where}.reversible is {step['reversible']!r}; it must be true or false.")
+        scalars.BOOLEAN.of(step.get("reversible", True), f"{where}.reversible", PlanError)
         found[str(name)] = {
             "command": str(command).strip(),
             # Expanding only adds; contracting takes away what the version before still needs.

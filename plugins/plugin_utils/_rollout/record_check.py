@@ -11,12 +11,13 @@ migrations; users, units, addresses and backends are of the inventory alone. Tex
 from __future__ import annotations
 
 import json
-import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.mesops.platform.plugins.module_utils._core import scalars
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
+from ansible_collections.mesops.platform.plugins.module_utils._core.scalars import when
 from ansible_collections.mesops.platform.plugins.module_utils._record import state
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Record
 from ansible_collections.mesops.platform.plugins.module_utils._release import releases
@@ -98,21 +99,7 @@ def check_record(data: Any, service: str) -> None:
 
 # ------------------------------------------------------------------------------------------------ what a field may be
 
-Rule = tuple[Callable[[Any], bool], str]
-"""Whether a value is good, and what it should be."""
-
-
-def _is_number(value: Any) -> bool:
-    good = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return good and math.isfinite(value) and 0 <= value <= MAX_NUMBER
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and _is_number(value)
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
+Rule = scalars.Rule[Any]
 
 
 def _is_version(value: Any) -> bool:
@@ -168,70 +155,65 @@ def _is_kept_out(value: Any) -> bool:
 
 def _are_events(value: Any) -> bool:
     return isinstance(value, list) and all(
-        isinstance(one, Mapping) and _is_number(one.get("at")) and _is_text(one.get("text")) for one in value
+        isinstance(one, Mapping) and NUMBER.fits(one.get("at")) and TEXT.fits(one.get("text")) for one in value
     )
 
 
 def _is_history(value: Any) -> bool:
     return isinstance(value, list) and all(
-        isinstance(one, list) and len(one) == 2 and one[0] in state.NEXT and _is_number(one[1]) for one in value
+        isinstance(one, list) and len(one) == 2 and one[0] in state.NEXT and NUMBER.fits(one[1]) for one in value
     )
 
 
-def _one_of(names: Iterable[str]) -> Rule:
-    known = tuple(names)
-    return lambda value: isinstance(value, str) and value in known, f"one of {', '.join(known)}"
-
-
-NUMBER: Rule = (_is_number, "a finite number that is not negative")
-COUNT: Rule = (_is_count, "a whole number that is not negative")
-TEXT: Rule = (_is_text, "a text")
-FLAG: Rule = (lambda value: isinstance(value, bool), "true or false")
-HOSTS: Rule = (_are_hosts, "a list of plain host names")
-MAPPINGS: Rule = (
+NUMBER: Rule = when(scalars.number(0, MAX_NUMBER).fits, "a finite number that is not negative")
+COUNT: Rule = when(scalars.integer(0, int(MAX_NUMBER)).fits, "a whole number that is not negative")
+TEXT: Rule = scalars.TEXT
+FLAG: Rule = scalars.BOOLEAN
+HOSTS: Rule = when(_are_hosts, "a list of plain host names")
+MAPPINGS: Rule = when(
     lambda value: isinstance(value, list) and all(isinstance(one, Mapping) for one in value),
     "a list of mappings",
 )
 RECORD: dict[str, Rule] = {
-    "id": (lambda value: isinstance(value, str) and _ID.fullmatch(value) is not None, "a plain name"),
+    "id": when(lambda value: isinstance(value, str) and _ID.fullmatch(value) is not None, "a plain name"),
     "service": TEXT,
-    "version": (_is_versions, "a version"),
+    "version": when(_is_versions, "a version"),
     "by": TEXT,
     "started_at": NUMBER,
-    "kind": _one_of(("rollout", "rollback")),
-    "status": _one_of((*state.UNFINISHED, *state.FINISHED)),
-    "direction": _one_of((state.FORWARD, state.BACK)),
+    "kind": scalars.choice(("rollout", "rollback")),
+    "status": scalars.choice((*state.UNFINISHED, *state.FINISHED)),
+    "direction": scalars.choice((state.FORWARD, state.BACK)),
     "reason": TEXT,
     "condemned": FLAG,
     "advice": TEXT,
-    "checksum": (_is_checksum, "a checksum, sha256:<64 hex digits>"),
+    "checksum": when(_is_checksum, "a checksum, sha256:<64 hex digits>"),
     "artifact": TEXT,
     "updated_at": NUMBER,
     "ended_at": NUMBER,
-    "resumed": (lambda value: _is_count(value) and value <= MAX_RUNS, f"a whole number up to {MAX_RUNS}"),
-    "batches": (_is_batches, "a list of lists of plain host names"),
-    "weights": (_is_weights, "rising percentages that end in 100"),
+    "resumed": when(lambda value: COUNT.fits(value) and value <= MAX_RUNS, f"a whole number up to {MAX_RUNS}"),
+    "batches": when(_is_batches, "a list of lists of plain host names"),
+    "weights": when(_is_weights, "rising percentages that end in 100"),
     "balancers": HOSTS,
     "asked": HOSTS,
-    "hosts": (_maps_hosts, "a mapping of plain host names"),
-    "left": (_maps_hosts, "a mapping of plain host names"),
-    "kept_out": (_is_kept_out, "a mapping of load balancers to host names"),
+    "hosts": when(_maps_hosts, "a mapping of plain host names"),
+    "left": when(_maps_hosts, "a mapping of plain host names"),
+    "kept_out": when(_is_kept_out, "a mapping of load balancers to host names"),
     "excluded": HOSTS,
-    "migrations": (lambda value: isinstance(value, Mapping), "a mapping"),
+    "migrations": when(lambda value: isinstance(value, Mapping), "a mapping"),
     "gates": MAPPINGS,
-    "evidence": (lambda value: isinstance(value, Mapping), "a mapping"),
+    "evidence": when(lambda value: isinstance(value, Mapping), "a mapping"),
     "configuration_only": FLAG,
-    "events": (_are_events, "a list of times and texts"),
+    "events": when(_are_events, "a list of times and texts"),
     "schema": COUNT,
 }
 """For each field of a record."""
 HOST: dict[str, Rule] = {
     "batch": COUNT,
-    "target": (_is_target, "a version, or one with @ and the digest of a configuration"),
-    "previous": (lambda value: value is None or _is_target(value), "a version, or one with @ and a digest"),
+    "target": when(_is_target, "a version, or one with @ and the digest of a configuration"),
+    "previous": when(lambda value: value is None or _is_target(value), "a version, or one with @ and a digest"),
     "left_out": FLAG,
-    "phase": _one_of(state.NEXT),
-    "history": (_is_history, "a list of phases and times"),
+    "phase": scalars.choice(tuple(state.NEXT)),
+    "history": when(_is_history, "a list of phases and times"),
     "drain_s": NUMBER,
     "sessions": COUNT,
     "killed": COUNT,
@@ -251,8 +233,8 @@ MIGRATION: dict[str, Rule] = {
     "command": TEXT,
     "reversible": FLAG,
     "timeout": NUMBER,
-    "state": _one_of(MIGRATION_STATES),
-    "host": (lambda value: value == "" or is_host(value), "a plain host name"),
+    "state": scalars.choice(tuple(MIGRATION_STATES)),
+    "host": when(lambda value: value == "" or is_host(value), "a plain host name"),
     "output": TEXT,
 }
 """For each field of a migration; ``check_migrations`` has the last word on what it runs."""
@@ -263,10 +245,10 @@ NEEDED = {"id", "service", "version", "by", "started_at", "kind", "status", "hos
 def _check_fields(data: Any, rules: Mapping[str, Rule], place: str) -> None:
     if not isinstance(data, Mapping):
         raise BadRecord(f"{place.rstrip('.')} is {_shown(data)}; it must be a mapping")
-    for name, (good, rule) in rules.items():
+    for name, rule in rules.items():
         if name in data:
-            if not good(data[name]):
-                raise BadRecord(f"{place}{name} is {_shown(data[name])}; it must be {rule}")
+            if not rule.fits(data[name]):
+                raise BadRecord(f"{place}{name} is {_shown(data[name])}; it must be {rule.wanted}")
         elif name in NEEDED:
             raise BadRecord(f"{place}{name} is missing")
 

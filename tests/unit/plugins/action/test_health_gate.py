@@ -247,7 +247,7 @@ def test_samples_of_probes(played: Played) -> None:
     [
         (
             "bad probe",
-            "probes.x.type is 'icmp'; it must be one of http, tcp, systemd, haproxy, promql, postgres, readiness.",
+            "probes.x.type is 'icmp'; give one of http, tcp, systemd, haproxy, promql, postgres, readiness.",
         ),
         ("nothing", "health_gate needs either gates or probes; give one of them."),
         ("unknown key", "gates.ready has the unknown key 'retries'; a gate has stage, probe, interval,"),
@@ -287,7 +287,7 @@ OK = {"type": "http", "url": "http://127.0.0.1/ok"}
         ({"gates": {"ready": "http"}}, "gates.ready is no mapping; give it at least a probe."),
         (
             {"gates": {"x": {"probe": {"type": "http", "url": "localhost"}}}},
-            "gates.x.probe.url is 'localhost'; it must",
+            "gates.x.probe.url is 'localhost'; give an address",
         ),
         (
             {"gates": {"x": {"probe": {**BALANCER, "measure": "errors", "alpha": 0.9}}}},

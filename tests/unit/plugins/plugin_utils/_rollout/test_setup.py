@@ -217,7 +217,7 @@ def test_without_a_version_there_is_only_a_way_back() -> None:
         ({"min_healthy_time": -1}, "rollout_min_healthy_time is -1; give a number from 0 to 86400."),
         ({"pause_timeout": 0}, "rollout_pause_timeout is 0; give a number from 1 to"),
         ({"drain": {"deadline": "soon"}}, "rollout_drain.deadline is 'soon'; give a time such as 30s or 5m."),
-        ({"drain": {"on_timeout": "hope"}}, "rollout_drain.on_timeout is 'hope'; it must be one of wait, kill, fail."),
+        ({"drain": {"on_timeout": "hope"}}, "rollout_drain.on_timeout is 'hope'; give one of wait, kill, fail."),
         ({"gates": ["ready"]}, "rollout_gates is ['ready'], which is no mapping"),
         ({"migrations": {"shrink": {}}}, "rollout_migrations has the unknown step 'shrink'"),
     ],
