@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
 from ansible_collections.mesops.platform.plugins.module_utils._probe import probes
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import (
     Gate,
@@ -31,10 +32,6 @@ MODULE = "mesops.platform.health_gate"
 OPTIONS = ("gates", "probes")
 DISPLAY = Display()
 show_at_once()
-
-
-class Refused(Exception):
-    """The task's options are not usable; the text is one sentence for the user."""
 
 
 class ModuleFailed(Exception):

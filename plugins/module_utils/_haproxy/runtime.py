@@ -30,6 +30,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
 from ansible_collections.mesops.platform.plugins.module_utils._core.locks import Held, take_lock
 from ansible_collections.mesops.platform.plugins.module_utils._core.quantity import quantity
 from ansible_collections.mesops.platform.plugins.module_utils._core.replacing import read_text, write_atomically
@@ -70,7 +71,7 @@ Ask = Callable[[str], str]
 Result = TypeVar("Result")
 
 
-class RuntimeFailure(Exception):
+class RuntimeFailure(Refused):
     """It could not be done; the text is one sentence for the user, ``outcome`` says how things are now."""
 
     def __init__(self, text: str, outcome: Outcome | None = None) -> None:
@@ -78,7 +79,7 @@ class RuntimeFailure(Exception):
         self.outcome = outcome
 
 
-class Refused(RuntimeFailure):
+class NotAccepted(RuntimeFailure):
     """HAProxy has answered a command with something else than nothing."""
 
 
@@ -617,7 +618,7 @@ class Change:
             raise NoAnswer(f"worker {pid} has ended")
         if reply.strip():
             hint = " (the master's socket must have level admin)" if reply.startswith("Permission denied") else ""
-            raise Refused(f"HAProxy refuses '{command}': {' '.join(reply.split()).rstrip('.')}{hint}.")
+            raise NotAccepted(f"HAProxy refuses '{command}': {' '.join(reply.split()).rstrip('.')}{hint}.")
 
     def _set(self, server: Server, what: str) -> None:
         """Send one "set server" to whichever worker is the current one by now."""
@@ -667,7 +668,7 @@ class Change:
                     self._enter(view, server)
                 elif goal.admin != server.admin:
                     self._leave(view, server, goal.admin)
-        except Refused as error:
+        except NotAccepted as error:
             self._put_back(touched)
             raise RuntimeFailure(f"{str(error)[:-1]}; nothing was changed.") from error
         self._verify(view)
@@ -826,7 +827,7 @@ class Change:
     def _end(self, pid: int, session: str) -> None:
         try:
             self._command(pid, f"shutdown session {session}")
-        except Refused as error:
+        except NotAccepted as error:
             if "No such session" not in str(error):
                 raise
 
@@ -860,7 +861,7 @@ class Change:
                         self._set(now, "state drain")
                         self._set(now, "health down")
                     self._set(now, f"state {before.admin}")
-            except Refused:
+            except NotAccepted:
                 continue
         if touched:
             self._save()

@@ -20,6 +20,7 @@ import estate
 import pytest
 import yaml
 from ansible_collections.mesops.platform.plugins.action import health_gate
+from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import Gate
 from traffic_model import Model
 
@@ -300,7 +301,7 @@ OK = {"type": "http", "url": "http://127.0.0.1/ok"}
     ],
 )
 def test_refusals(options: Mapping[str, Any], sentence: str) -> None:
-    with pytest.raises(health_gate.Refused) as why:
+    with pytest.raises(Refused) as why:
         health_gate.check_gates(health_gate.check_options(options)["gates"])
     assert str(why.value).startswith(sentence)
     assert str(why.value).endswith(".")
