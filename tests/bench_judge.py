@@ -38,6 +38,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import
     Phase,
 )
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import plan
+from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
 from bench_shared import table
 
 TRIALS = int(os.environ.get("JUDGE_TRIALS", "2000"))
@@ -51,9 +52,9 @@ LOADS = (10, 50, 200)
 SOAKS = (10, 60, 300)
 KNOWN = 100_000
 """Requests that the hosts had before the rollout."""
-SERVICE = plan.Service("catalog", 3000, "catalog.service", "bin/catalog", "catalog")
-ERRORS = plan.check_gates({}, SERVICE)["errors"]
-LATENCY = plan.check_gates(
+SERVICE = policies.Service("catalog", 3000, "catalog.service", "bin/catalog", "catalog")
+ERRORS = policies.check_gates({}, SERVICE)["errors"]
+LATENCY = policies.check_gates(
     {"latency": {"probe": {"type": "haproxy", "measure": "latency", "max_ratio": 1.5, "tolerance_ms": 20}, "count": 3}},
     SERVICE,
 )["latency"]
@@ -225,7 +226,7 @@ class Latency:
 
     def __init__(self, cell: Cell) -> None:
         self._cell = cell
-        limits = plan.limits_of(LATENCY.probe)
+        limits = policies.limits_of(LATENCY.probe)
         assert isinstance(limits, LatencyLimits)
         self._process = LatencyProcess(limits, cell.alpha)
         self._hung = 0

@@ -16,9 +16,11 @@ from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Migration, Record
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import Phase
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import plan, world
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import world
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.engine import Engine
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import PlanError, Service, Settings
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
+from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError, Service
 
 SERVICE = Service("catalog", 3000, "catalog.service", "bin/catalog", "catalog")
 
@@ -116,7 +118,7 @@ def settings(estate: Estate, version: str = "2", **changes: Any) -> Settings:
         "checksum": "sha256:" + "0" * 64,
         "min_available": 1,
         "min_healthy_time": 6.0,
-        "gates": plan.check_gates(gates, SERVICE),
+        "gates": policies.check_gates(gates, SERVICE),
     }
     return Settings(**{**given, **changes})
 

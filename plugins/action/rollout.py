@@ -24,7 +24,6 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import re
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.begin import Decision
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.engine import Engine
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.estate_world import EstateWorld
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import PlanError, limits_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.screen import show_at_once
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.watch import fill_probe, place_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import (
@@ -34,6 +33,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world imp
     SampleRequest,
     StoreLost,
 )
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError, limits_of
 
 DISPLAY = Display()
 show_at_once()

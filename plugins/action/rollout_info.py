@@ -14,8 +14,8 @@ from ansible.utils.display import Display
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import Answer, Call
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import report, setup
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.estate_world import EstateWorld, node_of
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import PlanError
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import StoreLost
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]

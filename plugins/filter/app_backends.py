@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import Any, Callable
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.mesops.platform.plugins.filter.app_service_plan import complete, service_errors
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import plan
+from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.services import complete, service_errors
 
 DOCUMENTATION = r"""
 name: app_backends
@@ -54,7 +55,7 @@ def app_backends(services: Any) -> dict[str, dict[str, Any]]:
         if errors:
             raise AnsibleFilterError(errors[0])
         service = complete(str(name), told, "")
-        policy = plan.check_policy(service["rollout"], {}, plan.service_of(service))
+        policy = policies.check_policy(service["rollout"], {}, policies.service_of(service))
         asked = {
             "service": str(name),
             "path": service["readiness_path"],

@@ -41,17 +41,17 @@ from typing import Any
 
 from ansible.plugins.lookup import LookupBase
 from ansible.utils.vars import load_extra_vars
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import plan
+from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
 
 
 def misplaced(variables: Mapping[str, Any], of_this_run: Mapping[str, Any], services: Sequence[str]) -> list[str]:
     """One sentence for each variable of a host that is a setting of a service and not given for this run."""
     host = variables.get("inventory_hostname", "the host")
     sentences = []
-    for key in plan.POLICY:
+    for key in policies.POLICY:
         name = f"rollout_{key}"
         if name in variables and name not in of_this_run:
-            places = " or ".join(plan.place_in_service(service, key) for service in services or ["<service>"])
+            places = " or ".join(policies.place_in_service(service, key) for service in services or ["<service>"])
             sentences.append(
                 f"{name} is a variable of {host}, where it would hold for every service; move it to {places}, or give "
                 "it with -e for one run."

@@ -18,12 +18,13 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import (
     controller_store,
     coordinator_store,
-    plan,
     world,
 )
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.begin import Decision, decide
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.engine import Engine
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import PlanError, Service, Settings
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
+from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError, Service
 from simulations import promises
 from simulations.acts import Ended, Plan, Run, Watched
 from simulations.acts import Story as Over
@@ -432,4 +433,4 @@ def settings_of(story: Story, command: Command) -> Settings:
 def _gates(errors_gate: str, service: Service) -> dict[str, GateSpec]:
     """The gates of a service's rollouts. To check them takes a tenth of a story's time, and there are few."""
     errors = {"enabled": False} if errors_gate == "off" else {"on_inconclusive": errors_gate}
-    return plan.check_gates({"errors": errors}, service)
+    return policies.check_gates({"errors": errors}, service)

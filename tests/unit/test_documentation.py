@@ -18,8 +18,8 @@ import pytest
 import yaml
 from ansible.module_utils import basic
 from ansible_collections.mesops.platform.plugins.action import health_gate
-from ansible_collections.mesops.platform.plugins.filter.app_service_plan import app_service_plan
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import setup
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.services import app_service_plan
 
 ROOT = Path(__file__).parents[2]
 MODULES = sorted(path for path in (ROOT / "plugins/modules").glob("*.py") if path.stem != "__init__")

@@ -29,7 +29,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.history i
     record_of,
     way_closed,
 )
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import PlanError, Settings, make_batches
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings, make_batches
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.record_check import read_record, usable
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.target import (
     is_same,
@@ -41,6 +41,8 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.target im
     versions_of,
 )
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import Node, Opened, Server, Sight
+from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
 
 History = Sequence[Mapping[str, Any]]
 
@@ -409,7 +411,7 @@ def refuse_unserved_shares(settings: Settings, sight: Sight) -> None:
     HAProxy itself would refuse them too, but when the first host has been taken out and restarted.
     """
     least = min(settings.weights)
-    place = plan.place_in_service(settings.service.name, "weights")
+    place = policies.place_in_service(settings.service.name, "weights")
     for balancer, seen in sight.servers.items():
         for host in settings.hosts if least < 100 else ():
             server = seen.get(host, Server("maint", up=False))

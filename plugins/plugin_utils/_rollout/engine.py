@@ -28,7 +28,7 @@ from ansible_collections.mesops.platform.plugins.module_utils._record.state impo
 from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import plainly
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import READY, TRAFFIC
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.begin import Decision, decide
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import PlanError, Settings, check_migrations
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.steps import Aborted, Steps, Stuck
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.watch import STAGES_OF, ReleaseFailure, Watch
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import (
@@ -41,6 +41,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world imp
     StoreLost,
     World,
 )
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError, check_migrations
 
 
 class Engine:

@@ -22,7 +22,7 @@ from ansible_collections.mesops.platform.plugins.module_utils._record import sta
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Record
 from ansible_collections.mesops.platform.plugins.module_utils._release import releases
 from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import DIGEST, parted, version_of
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import (
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import (
     PlanError,
     check_migrations,
     check_weights,

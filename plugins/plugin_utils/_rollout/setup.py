@@ -19,7 +19,6 @@ from ansible import constants as C
 from ansible import context
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
-from ansible_collections.mesops.platform.plugins.filter.app_service_plan import app_service_plan
 from ansible_collections.mesops.platform.plugins.module_utils._record.stores import is_store_id
 from ansible_collections.mesops.platform.plugins.module_utils._release import archives
 from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import joined, version_of
@@ -34,8 +33,11 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.coordinat
     StoreSettings,
 )
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.estate_world import EstateWorld
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import PlanError, Settings
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import Node, Sight
+from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.services import app_service_plan
 
 STORE_OPTIONS = (
     "backend",
@@ -93,7 +95,7 @@ def artifact_of(given: Any, checksum: Any, base: str) -> tuple[str, str]:
 
 def settings_of(args: Mapping[str, Any], base: str, addresses: Mapping[str, str]) -> Settings:
     """Everything that a rollout is asked to do, checked; one sentence for the first mistake."""
-    service = plan.service_of(args.get("app"))
+    service = policies.service_of(args.get("app"))
     hosts, excluded = _hosts_of(args, service.name)
     balancers = _names(args, "balancers")
     if not hosts or not balancers:
@@ -110,7 +112,7 @@ def settings_of(args: Mapping[str, Any], base: str, addresses: Mapping[str, str]
         version=plan.check_version(version) if version not in (None, "") else "",
         artifact=artifact,
         checksum=checksum,
-        **plan.check_policy(args["app"].get("rollout") or {}, args, service),
+        **policies.check_policy(args["app"].get("rollout") or {}, args, service),
     )
 
 
@@ -131,7 +133,7 @@ def _hosts_of(args: Mapping[str, Any], service: str) -> tuple[tuple[str, ...], t
 
 def _names(args: Mapping[str, Any], name: str) -> tuple[str, ...]:
     """Names in a list, or in a text with commas between them, as ``-e`` brings it."""
-    return tuple(str(one) for one in plan.listed(args.get(name) or ()))
+    return tuple(str(one) for one in policies.listed(args.get(name) or ()))
 
 
 def store_of(
@@ -177,7 +179,7 @@ def store_of(
         "process_started": _process_started(os.getppid()),
         "what": what,
     }
-    ttl = plan.check_number(args.get("lock_ttl", 45), "rollout_lock_ttl", 15, 3600)
+    ttl = policies.check_number(args.get("lock_ttl", 45), "rollout_lock_ttl", 15, 3600)
     options = {**given, "service": settings.service.name}
     others = [name for name in settings.balancers if backend == "file" and name not in coordinators]
     return StoreSettings(options, coordinators, holder, ttl, is_dead, adopt, others), via == "controller"

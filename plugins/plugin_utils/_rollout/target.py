@@ -14,8 +14,9 @@ from collections.abc import Iterable, Sequence
 from ansible_collections.mesops.platform.plugins.module_utils._core.quantity import quantity
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Record
 from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import joined, version_of
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import PlanError, Settings
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import Sight
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
 
 
 def target_of(host: str, settings: Settings, sight: Sight) -> str:

@@ -23,7 +23,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import
 )
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import Phase
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.evidence import Evidence
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings, looks_back
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import (
     Activated,
     Halt,
@@ -31,6 +31,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world imp
     Sight,
     World,
 )
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import looks_back
 
 LONGEST_SLEEP = 3.0
 COMPANY_S = 0.5

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.mesops.platform.plugins.lookup import misplaced_settings as lookup
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import plan
+from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
 
 HOST = {"inventory_hostname": "app-1", "rollout_service": "catalog", "rollout_store": {}, "rollout_exclude": []}
 
@@ -21,7 +21,7 @@ def test_what_is_about_one_run_or_the_whole_estate_is_no_setting_of_a_service() 
     assert found({}, "catalog") == []
 
 
-@pytest.mark.parametrize("key", plan.POLICY)
+@pytest.mark.parametrize("key", policies.POLICY)
 def test_a_setting_of_a_host_is_refused_with_the_place_where_it_belongs(key: str) -> None:
     assert found({}, "catalog", **{f"rollout_{key}": None}) == [
         f"rollout_{key} is a variable of app-1, where it would hold for every service; move it to "

@@ -20,11 +20,11 @@ import estate
 import jinja2
 import pytest
 from ansible_collections.mesops.platform.plugins.filter.app_backends import app_backends
-from ansible_collections.mesops.platform.plugins.filter.app_service_plan import app_service_plan
 from ansible_collections.mesops.platform.plugins.module_utils._daemon import units
 from ansible_collections.mesops.platform.plugins.module_utils._probe import probes, readiness
 from ansible_collections.mesops.platform.plugins.plugin_utils._model import haproxy
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import plan
+from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.services import app_service_plan
 
 HAPROXY = shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin:/usr/bin")
 WAITS_S = 10.0
@@ -139,7 +139,7 @@ def by_role(found: Mapping[str, Any]) -> tuple[bool, str]:
 
 def by_gate(found: Mapping[str, Any]) -> tuple[bool, str]:
     """As the gate `ready` of a rollout asks."""
-    gate = plan.check_gates({}, plan.service_of(found))["ready"]
+    gate = policies.check_gates({}, policies.service_of(found))["ready"]
     sample = probes.take(probes.fill(gate.probe, {}, "gate"), probes.real_tools(lambda _command: (1, "", "")))
     assert sample["phase"] in ("success", "failure")
     return sample["phase"] == "success", sample["text"]

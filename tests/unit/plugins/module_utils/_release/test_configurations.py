@@ -13,7 +13,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
-from ansible_collections.mesops.platform.plugins.filter.app_service_plan import environment_file
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
 from ansible_collections.mesops.platform.plugins.module_utils._release import configurations, releases
 from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import (
@@ -22,6 +21,7 @@ from ansible_collections.mesops.platform.plugins.module_utils._release.configura
     difference,
 )
 from ansible_collections.mesops.platform.plugins.module_utils._release.releases import Plan, Release, Request, Store
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.services import environment_file
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

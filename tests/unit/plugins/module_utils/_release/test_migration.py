@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.mesops.platform.plugins.filter import app_service_plan
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
 from ansible_collections.mesops.platform.plugins.module_utils._release import migration
 from ansible_collections.mesops.platform.plugins.module_utils._release.migration import Result, Runner, Step
+from ansible_collections.mesops.platform.plugins.plugin_utils._service import services as app_service_plan
 from hypothesis import given
 from hypothesis import strategies as st
 

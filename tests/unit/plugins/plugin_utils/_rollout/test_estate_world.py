@@ -14,15 +14,17 @@ import pytest
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Migration, Record
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import Phase
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import Answer, Call, Fleet
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import estate_world, plan, world
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import estate_world, world
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.coordinator_store import (
     WRITE,
     CoordinatorStore,
     StoreSettings,
 )
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.estate_world import EstateWorld
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import PlanError, Service, Settings
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import SampleRequest, Server
+from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError, Service
 from traffic_model import Model
 
 SERVICE = Service(
@@ -82,7 +84,7 @@ class Site:
             "balancers": ("lb-1", "lb-2"),
             "backends": ("catalog", "api"),
             "version": "2",
-            "gates": plan.check_gates(changes.pop("gates", {}), SERVICE),
+            "gates": policies.check_gates(changes.pop("gates", {}), SERVICE),
         }
         self.hosts = Hosts()
         self.said: list[tuple[str, Sequence[str]]] = []

@@ -12,9 +12,9 @@ import pytest
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import GateSpec
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import Phase
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.meter import Meter, Seen
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import plan
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.evidence import Evidence
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import Counted, Taken, Timed
+from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
 from rollout_simulation import SERVICE
 from traffic_model import Model
 
@@ -22,7 +22,7 @@ USUAL = Seen(sent=10_000, good=9_990, failed=10)
 
 
 def gates(**more: Any) -> dict[str, GateSpec]:
-    return plan.check_gates(more, SERVICE)
+    return policies.check_gates(more, SERVICE)
 
 
 def judge(evidence: Evidence, canary: Seen, baseline: Seen | None = None, usual: Seen | None = USUAL) -> Taken:

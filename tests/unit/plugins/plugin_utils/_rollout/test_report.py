@@ -14,7 +14,9 @@ from ansible_collections.mesops.platform.plugins.module_utils._record.state impo
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import NEVER, Gate, GateSpec
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import Phase
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import plan, report
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Service, Settings
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
+from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import Service
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,12 +51,12 @@ def settings(hosts: Sequence[str], gates: Mapping[str, Any] | None = None, **cha
         "hosts": tuple(hosts),
         "balancers": ("lb-1", "lb-2"),
         "backends": ("catalog", "catalog_api"),
-        "gates": plan.check_gates(gates or {}, SERVICE),
+        "gates": policies.check_gates(gates or {}, SERVICE),
     }
     return Settings(**{**given_settings, **changes})
 
 
-def new_record(hosts: Sequence[str], batches: Sequence[plan.Share] = (1, "25%"), **changes: Any) -> Record:
+def new_record(hosts: Sequence[str], batches: Sequence[policies.Share] = (1, "25%"), **changes: Any) -> Record:
     found = Record(
         "catalog-20261125T180000Z-ab12",
         "catalog",
@@ -223,12 +225,12 @@ GATES: dict[str, Any] = {
     ],
 )
 def test_gate_in_a_line(gate: str, text: str) -> None:
-    spec = plan.check_gates(GATES, SERVICE)[gate]
+    spec = policies.check_gates(GATES, SERVICE)[gate]
     assert report.gate_line(spec) == f"  gate        {gate} {text}"
 
 
 def test_long_query_is_cut_but_not_the_numbers() -> None:
-    line = report.gate_line(plan.check_gates(GATES, SERVICE)["orders"])
+    line = report.gate_line(policies.check_gates(GATES, SERVICE)["orders"])
     assert line.startswith("  gate        orders (traffic): at most 1.5 times its baseline: histogram")
     assert line.endswith("…; 1 good, every 5 s, within 120 s")
     assert len(line) <= COLUMNS
@@ -279,7 +281,7 @@ def test_plan_of_a_first_release_and_of_a_manifest() -> None:
 
 @pytest.mark.parametrize("batches", [(1,), (1, "25%"), ("100%",), (7,)])
 @pytest.mark.parametrize("name", ["app-{}", "catalog-node-{}.hall-3.plant.example.com"])
-def test_plan_of_fifty_hosts_fits_one_screen(batches: tuple[plan.Share, ...], name: str) -> None:
+def test_plan_of_fifty_hosts_fits_one_screen(batches: tuple[policies.Share, ...], name: str) -> None:
     hosts = names(50, name)
     many = {f"query-{number}": GATES["orders"] for number in range(20)}
     record = new_record(

@@ -18,13 +18,15 @@ from typing import Any
 import pytest
 from ansible import context as cli
 from ansible.playbook.play_context import PlayContext
-from ansible_collections.mesops.platform.plugins.filter.app_service_plan import app_service_plan
 from ansible_collections.mesops.platform.plugins.module_utils._record import stores
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import plan, setup
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import setup
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.controller_store import ControllerStore
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.coordinator_store import CoordinatorStore
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.estate_world import EstateWorld
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import PlanError, Service, Settings
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
+from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError, Service
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.services import app_service_plan
 
 APP = app_service_plan({"catalog": {"port": 3000, "command": "bin/catalog"}}, ["catalog"])["services"][0]
 ARGS: dict[str, Any] = {"app": APP, "hosts": ["app-1", "app-2"], "balancers": ["lb-1", "lb-2"], "version": "1.4.0"}
@@ -67,7 +69,7 @@ def test_the_service_is_as_the_filter_completes_it() -> None:
     given = {"port": 8080, "command": "bin/api --fast", "user": "api", "ready_timeout": 7, "stop_timeout": 9, "keep": 3}
     services = app_service_plan({"catalog-api": {**given, "readiness_path": "/up"}}, ["catalog-api"])["services"]
     expected = Service("catalog-api", 8080, "catalog-api.service", "bin/api --fast", "api", "/up", 7.0, 9.0, 3)
-    assert plan.service_of(services[0]) == expected
+    assert policies.service_of(services[0]) == expected
 
 
 @pytest.mark.parametrize("given", [None, "catalog", ["catalog"]])

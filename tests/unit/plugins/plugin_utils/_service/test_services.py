@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 import pytest
-from ansible_collections.mesops.platform.plugins.filter import app_service_plan as subject
+from ansible_collections.mesops.platform.plugins.plugin_utils._service import services as subject
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The mesops.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The systemd unit of a service, from what the filter app_service_plan completes."""
+"""The systemd unit of a service, from what ``services`` completes."""
 
 from __future__ import annotations
 

@@ -1,0 +1,367 @@
+# Copyright: (c) 2026, The mesops.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a service is rolled out, as the inventory or one run says it, checked. No Ansible in here.
+
+Every complaint is one sentence that names the value, the rule and the way out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Union
+
+from ansible_collections.mesops.platform.plugins.module_utils._core import scalars
+from ansible_collections.mesops.platform.plugins.module_utils._probe import probes
+from ansible_collections.mesops.platform.plugins.module_utils._release import migration
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import READY, TRAFFIC, GateError, GateSpec
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import (
+    AnswerLimits,
+    ErrorLimits,
+    JudgeError,
+    LatencyLimits,
+)
+
+Share = Union[int, str]
+"""A number, or a percentage such as "25%"."""
+
+ON_TIMEOUT = ("wait", "kill", "fail")
+MIGRATIONS = ("expand", "contract")
+
+
+class PlanError(Exception):
+    """A rollout, or what the inventory says of it, is refused; the text is one sentence. Nothing was changed."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """What the app role knows of the service."""
+
+    name: str
+    port: int
+    unit: str
+    command: str
+    user: str
+    readiness_path: str = "/readyz"
+    ready_timeout: float = 60.0
+    stop_timeout: float = 30.0
+    keep: int = 5
+    readiness_host: str = "localhost"
+    readiness_status: str = "200-299"
+    readiness_within: float = 2.0
+
+    @property
+    def environment_file(self) -> str:
+        """Where the app role puts its environment."""
+        return f"/etc/default/{self.name}"
+
+
+SERVICE_KEYS: Mapping[str, Callable[[Any], Any]] = {
+    "name": str,
+    "port": int,
+    "unit": str,
+    "command": str,
+    "user": str,
+    "readiness_path": str,
+    "readiness_host": str,
+    "readiness_status": str,
+    "readiness_within": float,
+    "ready_timeout": float,
+    "stop_timeout": float,
+    "keep": int,
+}
+
+
+def service_of(given: Any) -> Service:
+    """The service, from what the app role's filter has completed."""
+    way_out = "pass the service as the filter mesops.platform.app_service_plan completes it"
+    if not isinstance(given, Mapping):
+        raise PlanError(f"app is no mapping; {way_out}.")
+    missing = [name for name in SERVICE_KEYS if name not in given]
+    if missing:
+        raise PlanError(f"app has no {', '.join(missing)}; {way_out}.")
+    return Service(**{name: kind(given[name]) for name, kind in SERVICE_KEYS.items()})
+
+
+def check_share(value: Any, place: str, least: int) -> Share:
+    """A number or a percentage, or one sentence."""
+    text = str(value).strip()
+    if re.fullmatch(r"\d{1,3}%", text) and least <= int(text[:-1]) <= 100:
+        return text
+    if not isinstance(value, bool) and re.fullmatch(r"\d{1,6}", text) and int(text) >= least:
+        return int(text)
+    raise PlanError(scalars.refusal(place, repr(value), f"a whole number from {least}, or a percentage such as 25%"))
+
+
+def check_number(value: Any, place: str, low: float, high: float) -> float:
+    """A number in a range, or one sentence."""
+    return scalars.number(low, high, text=True).of(value, place, PlanError)
+
+
+def seconds(value: Any, place: str) -> float:
+    """A time as HAProxy writes it (30s, 5m) or a number of seconds, in seconds."""
+    return scalars.DURATION.of(value, place, PlanError)
+
+
+def check_truth(value: Any, place: str) -> bool:
+    """True or false, also as the text that ``-e`` brings, or one sentence."""
+    return scalars.TRUTH.of(value, place, PlanError)
+
+
+def listed(value: Any) -> list[Any]:
+    """The parts of a list, of a text with commas between them, as ``-e`` brings it, or of one value alone."""
+    if isinstance(value, str):
+        return [one for one in (part.strip() for part in value.split(",")) if one]
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def check_names(value: Any, place: str) -> tuple[str, ...]:
+    """Names of which there is at least one, or one sentence."""
+    names = listed(value)
+    if not names or not all(isinstance(one, str) and one for one in names):
+        raise PlanError(f"{place} is {value!r}; give a list of names.")
+    return tuple(names)
+
+
+def check_batches(value: Any, place: str) -> tuple[Share, ...]:
+    """Sizes of batches."""
+    sizes_given = listed(value)
+    if not sizes_given:
+        raise PlanError(f"{place} is empty; give at least one size, such as [1, '25%'].")
+    return tuple(check_share(one, place, 1) for one in sizes_given)
+
+
+def check_weights(value: Any, place: str = "rollout_weights") -> tuple[int, ...]:
+    """Rising percentages that end in 100."""
+    steps = listed(value)
+    if isinstance(value, str) and all(re.fullmatch(r"[0-9]{1,3}", one) for one in steps):
+        steps = [int(one) for one in steps]
+    good = bool(steps) and all(map(scalars.integer(1, 100).fits, steps))
+    if not good or steps != sorted(set(steps)) or steps[-1] != 100:
+        raise PlanError(
+            f"{place} is {value!r}; give rising whole percentages from 1 that end in 100, such as [10, 100]."
+        )
+    return tuple(steps)
+
+
+def check_drain(value: Any, place: str) -> tuple[float, str, float]:
+    """How a host is taken out of traffic: deadline in seconds, what outlives it gets, deadline on a bad release."""
+    if not isinstance(value, Mapping):
+        raise PlanError(f"{place} is {value!r}; give a mapping such as {{deadline: 60s, on_timeout: fail}}.")
+    known = ("deadline", "on_timeout", "condemned")
+    unknown = sorted(str(key) for key in value if key not in known)
+    if unknown:
+        raise PlanError(f"{place} has the unknown keys {', '.join(unknown)}; known are {', '.join(known)}.")
+    on_timeout = scalars.choice(ON_TIMEOUT).of(value.get("on_timeout", "fail"), f"{place}.on_timeout", PlanError)
+    deadline = seconds(value.get("deadline", "60s"), f"{place}.deadline")
+    return deadline, on_timeout, seconds(value.get("condemned", "10s"), f"{place}.condemned")
+
+
+def check_migrations(value: Any, place: str) -> dict[str, dict[str, Any]]:
+    """The steps that a release carries: {expand: {command, reversible, timeout}, contract: {...}}."""
+    if not isinstance(value, Mapping):
+        raise PlanError(f"{place} is {value!r}; give a mapping with {' and '.join(MIGRATIONS)}.")
+    found: dict[str, dict[str, Any]] = {}
+    for name, step in value.items():
+        where = f"{place}.{name}"
+        if name not in MIGRATIONS:
+            raise PlanError(f"{place} has the unknown step '{name}'; a release may carry {' and '.join(MIGRATIONS)}.")
+        if not isinstance(step, Mapping) or not set(step) <= {"command", "reversible", "timeout"}:
+            raise PlanError(f"{where} is {step!r}; give a mapping with command, reversible and timeout.")
+        command = step.get("command")
+        if not migration.is_command(command):
+            raise PlanError(
+                f"{where}.command is {command!r}; give one line that begins with a path in the release, such as "
+                "bin/migrate."
+            )
+        scalars.BOOLEAN.of(step.get("reversible", True), f"{where}.reversible", PlanError)
+        found[str(name)] = {
+            "command": str(command).strip(),
+            # Expanding only adds; contracting takes away what the version before still needs.
+            "reversible": step.get("reversible", name == "expand"),
+            "timeout": check_number(step.get("timeout", 300), f"{where}.timeout", 1, migration.LONGEST),
+        }
+    return found
+
+
+def default_gates(service: Service) -> dict[str, dict[str, Any]]:
+    """The gates that every rollout has unless a gate of the same name takes its place or says ``enabled: false``."""
+    path = service.readiness_path.replace("$", "$$")
+    return {
+        "ready": {
+            "stage": READY,
+            "probe": {
+                "type": "readiness",
+                "url": f"http://127.0.0.1:{service.port}{path}",
+                "host": service.readiness_host,
+                "status": service.readiness_status,
+                "timeout": service.readiness_within,
+            },
+            "failure_limit": -1,
+            "timeout": service.ready_timeout,
+        },
+        "running": {"stage": READY, "probe": {"type": "systemd", "unit": service.unit}},
+        "errors": {
+            "stage": TRAFFIC,
+            "probe": {"type": "haproxy", "measure": "errors"},
+            "interval": 3,
+            # At once there would hardly be a request to judge.
+            "initial_delay": 3,
+            # Where there is no traffic there is nothing to judge, and little sense in waiting for it. What the canary
+            # shows in 20 s is what lets 5 % of failures be found nearly always while it is observed for 10 s.
+            "timeout": 20,
+            "on_inconclusive": "continue",
+        },
+        "answers": {
+            "stage": TRAFFIC,
+            "probe": {"type": "haproxy", "measure": "answers"},
+            "interval": 3,
+            "initial_delay": 3,
+            "timeout": 20,
+            "on_inconclusive": "continue",
+        },
+        "up": {
+            "stage": TRAFFIC,
+            "probe": {"type": "haproxy", "measure": "state"},
+            "interval": 3,
+            "initial_delay": 3,
+            "timeout": 20,
+            # A host that a person keeps out everywhere has no checks that mean anything.
+            "on_inconclusive": "continue",
+        },
+    }
+
+
+def limits_of(probe: Mapping[str, Any]) -> ErrorLimits | LatencyLimits | None:
+    """The judge's limits, for a probe whose samples it judges; JudgeError when they make no sense."""
+    if probe.get("measure") == "errors":
+        return ErrorLimits(**_given(ErrorLimits, probe))
+    if probe.get("measure") == "answers":
+        return AnswerLimits(**_given(AnswerLimits, probe))
+    if probe.get("measure") == "latency":
+        return LatencyLimits(**_given(LatencyLimits, probe))
+    if probe.get("range"):
+        # What a query measures need not be milliseconds, so no difference is too small unless the user says so.
+        return LatencyLimits(**{**_given(LatencyLimits, probe), "tolerance_ms": probe.get("tolerance") or 0})
+    return None
+
+
+def looks_back(probe: Mapping[str, Any]) -> float:
+    """How many seconds a sample of a probe looks back; 0 for one that asks for the present."""
+    return probes.lookback(str(probe["query"])) if probe.get("type") == "promql" else 0.0
+
+
+def _check_window(spec: GateSpec, place: str) -> None:
+    """A gate about traffic must have the time to see the new version alone."""
+    back = looks_back(spec.probe)
+    earliest = back + spec.interval * (spec.count - 1)
+    if spec.stage == TRAFFIC and back and spec.timeout <= earliest:
+        raise PlanError(
+            f"{place}.timeout is {spec.timeout:g}, but its query looks back {back:g} s, which must not reach to the "
+            f"version before, so it cannot pass before {earliest:g} s; make the timeout longer, or the window shorter."
+        )
+
+
+def _given(kind: Any, probe: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: probe[key] for key in kind.__dataclass_fields__ if probe.get(key) is not None}
+
+
+def example_names(service: Service) -> dict[str, str]:
+    """What a probe may name, with values of the right form, to see before a rollout that it can be filled in."""
+    return {
+        "service": service.name,
+        "version": "1",
+        "port": str(service.port),
+        "host": "localhost",
+        "address": "127.0.0.1",
+        "hosts": "localhost",
+        "baseline": "localhost",
+    }
+
+
+def check_gates(value: Any, service: Service, where: str = "rollout_gates") -> dict[str, GateSpec]:
+    """The gates of a rollout: the default ones, changed and completed by what the user gives ``where``."""
+    if not isinstance(value, Mapping):
+        raise PlanError(f"{where} is {value!r}, which is no mapping of gate names to gates; write it as one.")
+    merged = default_gates(service)
+    for name, gate in value.items():
+        place = f"{where}.{name}"
+        if not re.fullmatch(r"[a-z][a-z0-9_-]{0,40}", str(name)):
+            raise PlanError(
+                f"{place}: the name must have lower-case letters, digits, '_' and '-', and begin with a letter."
+            )
+        if not isinstance(gate, Mapping):
+            raise PlanError(f"{place} is {gate!r}, which is no mapping; give it at least a probe.")
+        merged[str(name)] = {**merged.get(str(name), {}), **gate}
+    found = {}
+    for name, gate in merged.items():
+        place = f"{where}.{name}"
+        try:
+            spec = GateSpec.parse(name, gate, place)
+            if spec.enabled:
+                filled = probes.fill(spec.probe, example_names(service), f"{place}.probe")
+                passive = isinstance(limits_of(probes.check(filled, f"{place}.probe")), AnswerLimits)
+                found[name] = replace(spec, probe=probes.given_keys(spec.probe), passive=passive)
+                _check_window(found[name], place)
+        except (GateError, probes.ProbeError) as why:
+            raise PlanError(str(why)) from why
+        except JudgeError as why:
+            raise PlanError(f"{place}.probe: {why}") from why
+    return found
+
+
+def _drain(value: Any, place: str, _service: Service) -> dict[str, Any]:
+    deadline, on_timeout, condemned = check_drain(value, place)
+    return {"drain_deadline": deadline, "drain_on_timeout": on_timeout, "condemned_deadline": condemned}
+
+
+POLICY: Mapping[str, Callable[[Any, str, Service], dict[str, Any]]] = {
+    "batches": lambda value, place, _: {"batches": check_batches(value, place)},
+    "min_available": lambda value, place, _: {"min_available": check_share(value, place, 0)},
+    "weights": lambda value, place, _: {"weights": check_weights(value, place)},
+    "min_healthy_time": lambda value, place, _: {"min_healthy_time": check_number(value, place, 0, 86400)},
+    "drain": _drain,
+    "gates": lambda value, place, service: {"gates": check_gates(value, service, place)},
+    "prove_stop": lambda value, place, _: {"prove_stop": check_truth(value, place)},
+    "migrations": lambda value, place, _: {"migrations": check_migrations(value, place)},
+    "pause_timeout": lambda value, place, _: {"pause_timeout": check_number(value, place, 1, 30 * 86400)},
+    "backends": lambda value, place, _: {"backends": check_names(value, place)},
+}
+"""The keys of ``app_services.<name>.rollout``: from a value, its place and the service to fields of ``Settings``."""
+
+
+def place_in_service(service: str, key: str) -> str:
+    """Where a setting of a service's rollouts stands."""
+    return f"app_services.{service}.rollout.{key}"
+
+
+def policy_errors(given: Mapping[str, Any], service: Service) -> list[str]:
+    """One sentence for each mistake in ``app_services.<name>.rollout``."""
+    errors = []
+    unknown = sorted(str(key) for key in given if key not in POLICY)
+    if unknown:
+        where = f"app_services.{service.name}.rollout"
+        errors.append(f"{where} has unknown keys {', '.join(unknown)}; known are {', '.join(POLICY)}.")
+    for key in POLICY:
+        try:
+            check_policy({key: given.get(key)}, {}, service)
+        except PlanError as why:
+            errors.append(str(why))
+    return errors
+
+
+def check_policy(given: Mapping[str, Any], overrides: Mapping[str, Any], service: Service) -> dict[str, Any]:
+    """How this run rolls the service out, as fields of ``Settings``; PlanError for the first mistake.
+
+    ``given`` is ``app_services.<name>.rollout``. ``overrides`` are of this run alone, each as a whole in the place of
+    the service's. What is None is as good as not given.
+    """
+    found: dict[str, Any] = {"gates": check_gates({}, service), "backends": (service.name,)}
+    for key, check in POLICY.items():
+        if overrides.get(key) is not None:
+            found.update(check(overrides[key], f"rollout_{key}", service))
+        elif given.get(key) is not None:
+            found.update(check(given[key], place_in_service(service.name, key), service))
+    return found

@@ -1,0 +1,405 @@
+# Copyright: (c) 2026, The mesops.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The services of an estate: what is wrong in them, and what a host runs. No Ansible in here."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import shlex
+from typing import Any
+
+from ansible_collections.mesops.platform.plugins.module_utils._core import scalars
+from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
+from ansible_collections.mesops.platform.plugins.module_utils._probe import spec
+from ansible_collections.mesops.platform.plugins.module_utils._release import configurations, releases
+from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.unit_files import unit_text
+
+# Names of users and units that Debian or this collection gives to something else.
+TAKEN = frozenset(
+    [
+        "root",
+        "daemon",
+        "bin",
+        "sys",
+        "sync",
+        "games",
+        "man",
+        "lp",
+        "mail",
+        "news",
+        "uucp",
+        "proxy",
+        "www-data",
+        "backup",
+        "list",
+        "irc",
+        "nobody",
+        "messagebus",
+        "sshd",
+        "ssh",
+        "cron",
+        "dbus",
+        "polkit",
+        "rsyslog",
+        "chrony",
+        "docker",
+        "containerd",
+        "haproxy",
+        "etcd",
+        "patroni",
+        "postgres",
+        "postgresql",
+        "prometheus",
+        "alertmanager",
+        "grafana",
+        "grafana-server",
+        "loki",
+        "tempo",
+        "alloy",
+        "emergency",
+        "getty",
+        "mesops",
+        "networking",
+        "rc-local",
+        "rescue",
+    ]
+)
+# Directories of which a service gets none for itself: what is in them belongs to the system, to people or to releases.
+SYSTEM = frozenset(
+    [
+        "bin",
+        "boot",
+        "dev",
+        "etc",
+        "home",
+        "lib",
+        "lib32",
+        "lib64",
+        "libx32",
+        "lost+found",
+        "opt",
+        "proc",
+        "root",
+        "run",
+        "sbin",
+        "sys",
+        "tmp",
+        "usr",
+        "var",
+    ]
+)
+TAKEN_BEGINNINGS = ("mesops-", "prometheus-", "systemd-")
+OWN_VARIABLES = (
+    "PORT",
+    "SERVICE_NAME",
+    "SERVICE_VERSION",
+    "SERVICE_CHECKSUM",
+    "SERVICE_INSTALLED_AT",
+    "SERVICE_CONFIGURATION",
+)
+OWN_DIRECTIVES = [
+    "Type",
+    "User",
+    "Group",
+    "WorkingDirectory",
+    "Environment",
+    "EnvironmentFile",
+    "ExecStart",
+    "KillSignal",
+    "KillMode",
+    "TimeoutStopSec",
+    "Restart",
+    "RestartSec",
+    "MemoryMax",
+    "CPUQuota",
+    "TasksMax",
+    "LimitNOFILE",
+    "ReadWritePaths",
+    "AmbientCapabilities",
+    "CapabilityBoundingSet",
+]
+
+SANDBOX: dict[str, Any] = {
+    "NoNewPrivileges": True,
+    "ProtectSystem": "strict",
+    "ProtectHome": True,
+    "ProtectProc": "invisible",
+    "ProtectClock": True,
+    "ProtectHostname": True,
+    "ProtectKernelLogs": True,
+    "ProtectKernelModules": True,
+    "ProtectKernelTunables": True,
+    "ProtectControlGroups": True,
+    "PrivateTmp": True,
+    "PrivateDevices": True,
+    "LockPersonality": True,
+    "RemoveIPC": True,
+    "RestrictAddressFamilies": "AF_UNIX AF_INET AF_INET6 AF_NETLINK",
+    "RestrictNamespaces": True,
+    "RestrictRealtime": True,
+    "RestrictSUIDSGID": True,
+    "SystemCallArchitectures": "native",
+    "SystemCallErrorNumber": "EPERM",
+    "SystemCallFilter": ["@system-service", "~@privileged @resources"],
+    "UMask": "0027",
+}
+DEFAULTS: dict[str, Any] = {
+    "environment": {},
+    "liveness_path": "/livez",
+    "readiness_path": "/readyz",
+    "readiness_host": "localhost",
+    "readiness_status": "200-299",
+    "readiness_within": 2,
+    "metrics_path": "/metrics",
+    "ready_timeout": 60,
+    "stop_timeout": 30,
+    "packages": [],
+    "limits": {},
+    "writable_paths": [],
+    "sandbox": {},
+    "keep": 5,
+    "release": None,
+    "rollout": {},
+}
+REQUIRED = ("port", "command")
+LIMITS = {"memory_max": "MemoryMax", "cpu_quota": "CPUQuota", "tasks_max": "TasksMax", "nofile": "LimitNOFILE"}
+DEFAULT_LIMITS = {"tasks_max": 4096, "nofile": 65536}
+
+
+def _status(value: Any) -> bool:
+    try:
+        return not isinstance(value, bool) and bool(spec.statuses(value, ""))
+    except spec.ProbeError:
+        return False
+
+
+def _word(value: Any) -> bool:
+    """Whether a start command begins with a plain path inside the release."""
+    if not isinstance(value, str) or not value.isprintable():
+        return False
+    try:
+        first = shlex.split(value)[:1]
+    except ValueError:
+        return False
+    return (
+        bool(first)
+        and re.fullmatch(r"(?!/)[A-Za-z0-9._/+-]+", first[0]) is not None
+        and ".." not in first[0].split("/")
+    )
+
+
+def _mapping(wanted: str) -> scalars.Rule[Any]:
+    return scalars.when(lambda value: isinstance(value, dict), wanted)
+
+
+CHECKS: dict[str, scalars.Rule[Any]] = {
+    "group": scalars.matching(r"(?s).+", "the name of an inventory group"),
+    "port": scalars.PORT,
+    "command": scalars.when(
+        _word, "a start command whose first word is a plain path relative to the release, such as bin/start"
+    ),
+    "environment": _mapping("a mapping of variable names to values"),
+    "liveness_path": scalars.URL_PATH,
+    "readiness_path": scalars.URL_PATH,
+    "readiness_host": scalars.HOST,
+    "readiness_status": scalars.when(_status, "a status such as 200, or ranges such as 200-299,304"),
+    "readiness_within": scalars.integer(1, 60, "seconds"),
+    "metrics_path": scalars.when(
+        lambda value: value == "" or scalars.URL_PATH.fits(value),
+        f"{scalars.URL_PATH.wanted}, or nothing when the service has no metrics",
+    ),
+    "ready_timeout": scalars.integer(1, 86400, "seconds"),
+    "stop_timeout": scalars.integer(1, 86400, "seconds"),
+    "packages": scalars.when(
+        lambda value: isinstance(value, list) and all(isinstance(one, str) and one for one in value),
+        "a list of distribution packages",
+    ),
+    "user": scalars.matching(r"(?!root$)[a-z_][a-z0-9_-]{0,30}", "the name of an unprivileged user"),
+    "limits": _mapping(f"a mapping with any of {', '.join(LIMITS)}"),
+    "writable_paths": scalars.when(lambda value: isinstance(value, list), "a list of absolute paths"),
+    "sandbox": _mapping("a mapping of systemd directives to values"),
+    "keep": scalars.integer(1, 1000, "a number"),
+    "release": scalars.when(
+        lambda value: value is None or isinstance(value, dict), "a mapping with version, artifact and checksum"
+    ),
+    "rollout": _mapping(f"a mapping with any of {', '.join(policies.POLICY)}"),
+}
+
+
+def service_errors(name: str, given: Any) -> list[str]:
+    """One sentence for each mistake in one of the services."""
+    where = f"app_services.{name}"
+    try:
+        releases.check_service(name)
+    except Refused as why:
+        return [f"{why}."]
+    if name in TAKEN or name.startswith(TAKEN_BEGINNINGS):
+        return [f"{where} has a name that Debian or this collection uses for something else; choose another name."]
+    if not isinstance(given, dict):
+        return [f"{where} is no mapping; give it at least {' and '.join(REQUIRED)}."]
+    errors = [f"{where}.{key} is missing; give {CHECKS[key].wanted}." for key in REQUIRED if key not in given]
+    unknown = sorted(str(key) for key in given if key not in CHECKS)
+    if unknown:
+        errors.append(f"{where} has unknown keys {', '.join(unknown)}; known are {', '.join(CHECKS)}.")
+    for key, rule in CHECKS.items():
+        if key in given and not rule.fits(given[key]):
+            errors.append(scalars.refusal(f"{where}.{key}", _brief(key, given[key]), rule.wanted))
+    if errors:
+        return errors
+    service = {**DEFAULTS, **given}
+    inside = _check_inside(name, service)
+    return inside or policies.policy_errors(service["rollout"], policies.service_of(complete(name, service, "")))
+
+
+def _brief(key: str, value: Any) -> str:
+    return "not usable" if key == "environment" else repr(value)[:80]
+
+
+def _check_inside(name: str, service: dict[str, Any]) -> list[str]:
+    where = f"app_services.{name}"
+    errors = []
+    for key, value in service["environment"].items():
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", str(key)):
+            errors.append(f"{where}.environment has {key!r}, which is no variable name; use letters, digits and '_'.")
+        elif key in OWN_VARIABLES:
+            errors.append(f"{where}.environment sets {key}, which the role sets itself; remove it.")
+        elif not isinstance(value, (str, int, float)) or "\0" in str(value):
+            errors.append(f"{where}.environment.{key} is no text, number or boolean; write it as one.")
+    for key, value in service["limits"].items():
+        pattern = {"memory_max": r"\d+[KMGT]?|\d+%|infinity", "cpu_quota": r"\d+%"}.get(str(key), r"[1-9]\d*")
+        if key not in LIMITS:
+            errors.append(f"{where}.limits has unknown key {key}; known are {', '.join(LIMITS)}.")
+        elif not re.fullmatch(pattern, str(value)):
+            errors.append(f"{where}.limits.{key} is {value!r}; give a value such as 512M, 50% or 4096.")
+    for path in service["writable_paths"]:
+        if not isinstance(path, str) or not _may_write(name, path):
+            errors.append(
+                f"{where}.writable_paths has {path!r}; give an absolute path of at least two levels that belongs to no "
+                f"one else, such as /srv/{name} or /var/lib/{name}."
+            )
+    for key, value in service["sandbox"].items():
+        values = value if isinstance(value, list) else [value]
+        if not re.fullmatch(r"[A-Z][A-Za-z0-9]+", str(key)) or key in OWN_DIRECTIVES:
+            errors.append(f"{where}.sandbox has {key!r}, which is no directive of systemd's sandbox; remove it.")
+        elif not all(one is None or (isinstance(one, (str, int)) and str(one).isprintable()) for one in values):
+            errors.append(f"{where}.sandbox.{key} is no text, boolean, list or null; write it as one.")
+    return errors + (_check_release(where, service["release"]) if service["release"] is not None else [])
+
+
+def _may_write(name: str, path: str) -> bool:
+    if not re.fullmatch(r"(/[A-Za-z0-9._+@-]+){2,}", path) or posixpath.normpath(path) != path:
+        return False
+    top, second, *below = path.split("/")[1:]
+    if top == "var":
+        return second == "opt" or (second in ("cache", "lib", "log", "spool") and below[:1] == [name])
+    return top not in SYSTEM
+
+
+def _check_release(where: str, release: dict[str, Any]) -> list[str]:
+    keys = ("version", "artifact", "checksum")
+    missing = [key for key in keys if not isinstance(release.get(key), str)]
+    unknown = sorted(str(key) for key in release if key not in keys)
+    if missing:
+        hint = "; put a version in quotes" if release.get("version") is not None and "version" in missing else ""
+        return [f"{where}.release needs {', '.join(missing)} as text{hint}."]
+    if unknown:
+        return [f"{where}.release has unknown keys {', '.join(unknown)}; known are {', '.join(keys)}."]
+    try:
+        releases.check_version(release["version"])
+        releases.check_checksum(release["checksum"])
+    except Refused as why:
+        return [f"{where}.release: {why}."]
+    return []
+
+
+def environment_file(environment: dict[str, Any]) -> str:
+    """The text of an environment file as systemd reads it."""
+    lines = []
+    for key, value in environment.items():
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        escaped = re.sub(r'(["\\$`])', r"\\\1", text)
+        lines.append(f'{key}="{escaped}"')
+    return "".join(f"{line}\n" for line in lines)
+
+
+def sandbox_lines(overrides: dict[str, Any]) -> list[str]:
+    """The sandbox as lines of a unit; an override takes the place of the default, and null takes it away."""
+    lines = []
+    for key, value in sorted({**SANDBOX, **overrides}.items()):
+        for one in value if isinstance(value, list) else [value]:
+            if one is not None:
+                lines.append(f"{key}={('yes' if one else 'no') if isinstance(one, bool) else one}")
+    return lines
+
+
+def status_text(value: Any) -> str:
+    """Ranges of HTTP statuses as one text, which a probe and HAProxy read alike: 200-299,304."""
+    ranges = spec.statuses(value, "readiness_status")
+    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in ranges)
+
+
+def complete(name: str, given: dict[str, Any], host: str) -> dict[str, Any]:
+    """A service with all its keys, without its environment."""
+    service = {"group": name, "user": name, **DEFAULTS, **given}
+    limits = {**DEFAULT_LIMITS, **service["limits"]}
+    del service["environment"]
+    return {
+        **service,
+        "readiness_status": status_text(service["readiness_status"]),
+        "name": name,
+        "ready": {
+            "url": f"http://127.0.0.1:{service['port']}{service['readiness_path']}",
+            "host": service["readiness_host"],
+            "status": status_text(service["readiness_status"]).split(","),
+            "within": service["readiness_within"],
+            "timeout": service["ready_timeout"],
+        },
+        "host": host,
+        "home": f"/opt/{name}",
+        "unit": f"{name}.service",
+        "unit_file": configurations.unit_file(name),
+        "environment_file": configurations.environment_file(name),
+        "exec_start": f"/opt/{name}/current/" + service["command"].strip().replace("%", "%%"),
+        "limits": [f"{LIMITS[key]}={limits[key]}" for key in LIMITS if key in limits],
+        "capabilities": "CAP_NET_BIND_SERVICE" if service["port"] < 1024 else "",
+        "sandbox": sandbox_lines(service["sandbox"]),
+    }
+
+
+def configuration(name: str, given: dict[str, Any], host: str) -> dict[str, str]:
+    """The texts that configure a service on a host."""
+    environment = environment_file(given.get("environment", {}))
+    return {"environment": environment, "unit": unit_text(complete(name, given, host))}
+
+
+def app_service_plan(services: Any, group_names: list[str], host: str = "") -> dict[str, Any]:
+    """What is wrong in all services, and what one host runs of them."""
+    if not isinstance(services, dict):
+        return {
+            "errors": ["app_services is no mapping of service names to settings; write it as one."],
+            "services": [],
+            "configurations": {},
+            "packages": [],
+        }
+    errors = [error for name, given in services.items() for error in service_errors(str(name), given)]
+    own = (
+        {str(name): given for name, given in services.items() if given.get("group", name) in group_names}
+        if not errors
+        else {}
+    )
+    ports: dict[int, str] = {}
+    for name, given in own.items():
+        other = ports.setdefault(given["port"], name)
+        if other != name:
+            errors.append(
+                f"app_services.{name}.port is {given['port']}, which {other} uses on the same host; change one."
+            )
+    return {
+        "errors": errors,
+        "services": [complete(name, given, host) for name, given in own.items()],
+        "configurations": {name: configuration(name, given, host) for name, given in own.items()},
+        "packages": sorted({package for given in own.values() for package in given.get("packages", [])}),
+    }
