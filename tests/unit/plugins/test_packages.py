@@ -52,6 +52,38 @@ def test_packages_import_each_other_in_one_direction_and_the_kernel_imports_none
     assert set(TopologicalSorter(graph).static_order()) == set(graph)
 
 
+KERNELS_OWN = ("fcntl", "os.replace", "systemctl show", "class Refused", "seconds of a unit of time")
+
+
+def words(node: ast.List | ast.Tuple) -> list[object]:
+    return [getattr(one, "value", None) for one in node.elts]
+
+
+def kernels_own(path: Path) -> Iterator[str]:
+    """What a source has of that which is in one place for all."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ClassDef) and node.name == "Refused":
+            yield "class Refused"
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            names = {one.name for one in node.names} | {getattr(node, "module", "")}
+            yield from names & {"fcntl"}
+        elif isinstance(node, ast.Attribute) and node.attr == "replace" and getattr(node.value, "id", "") == "os":
+            yield "os.replace"
+        elif isinstance(node, (ast.List, ast.Tuple)) and words(node)[:2] == ["systemctl", "show"]:
+            yield "systemctl show"
+        elif isinstance(node, ast.Dict) and {"ms", "h"} <= {getattr(key, "value", None) for key in node.keys}:
+            yield "seconds of a unit of time"
+
+
+def test_what_the_kernel_does_is_done_nowhere_else() -> None:
+    """Locks, files that are replaced in one step, asking systemd, refusing, and reading times."""
+    places: dict[str, set[str]] = {fact: set() for fact in KERNELS_OWN}
+    for path in PLUGINS.rglob("*.py"):
+        for fact in kernels_own(path):
+            places[fact].add("_core" if path.parent.name == "_core" else str(path.relative_to(PLUGINS)))
+    assert places == {fact: {"_core"} for fact in KERNELS_OWN}
+
+
 def test_every_package_has_its_tests_in_the_same_place() -> None:
     packages = {path.parent.relative_to(PLUGINS) for path in SOURCES}
     tests = {path.parent.relative_to(TESTS) for kind in KINDS for path in (TESTS / kind).rglob("test_*.py")}
