@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.mesops.platform.plugins.module_utils._core import scalars
-from ansible_collections.mesops.platform.plugins.plugin_utils._model.address import host_address
+from ansible_collections.mesops.platform.plugins.plugin_utils._model.address import endpoint, host_address
 
 DOCUMENTATION = r"""
 name: prometheus_targets
@@ -30,6 +30,7 @@ options:
     description:
       - Job name to C(hosts) (inventory names) and C(port), and where they differ C(path), C(scheme), C(interval),
         C(labels), and C(config) for anything else that a C(scrape_config) takes.
+      - Where C(port) differs from host to host it is a mapping from host to number, and C(hosts) may be left out.
     type: dict
     required: true
   services:
@@ -73,6 +74,11 @@ KEYS = ("hosts", "port", "path", "scheme", "interval", "labels", "config")
 METRICS_PATH = "/metrics"
 
 
+def _hosts(job: Mapping[str, Any]) -> Any:
+    port = job.get("port")
+    return job.get("hosts", list(port) if isinstance(port, Mapping) else None)
+
+
 def _check(name: str, job: Any, hostvars: Mapping[str, Any]) -> None:
     where = f"prometheus_jobs.{name}"
     if not isinstance(job, Mapping):
@@ -80,8 +86,7 @@ def _check(name: str, job: Any, hostvars: Mapping[str, Any]) -> None:
     unknown = sorted(str(key) for key in job if key not in KEYS)
     if unknown:
         raise AnsibleFilterError(f"{where} has unknown keys {', '.join(unknown)}; known are {', '.join(KEYS)}.")
-    scalars.PORT.of(job.get("port"), f"{where}.port", AnsibleFilterError)
-    hosts = job.get("hosts")
+    hosts = _hosts(job)
     if not isinstance(hosts, (list, tuple)):
         raise AnsibleFilterError(f"{where}.hosts is {hosts!r}; give a list of inventory names.")
     strangers = [str(host) for host in hosts if host not in hostvars]
@@ -89,6 +94,12 @@ def _check(name: str, job: Any, hostvars: Mapping[str, Any]) -> None:
         raise AnsibleFilterError(
             f"{where}.hosts names {strangers[0]!r}, which the inventory does not have; add it, or correct the name."
         )
+    port = job.get("port")
+    if isinstance(port, Mapping):
+        for host in hosts:
+            scalars.PORT.of(port.get(host), f"{where}.port.{host}", AnsibleFilterError)
+    else:
+        scalars.PORT.of(port, f"{where}.port", AnsibleFilterError)
 
 
 def _scrape(name: str, job: Mapping[str, Any], hostvars: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,9 +111,10 @@ def _scrape(name: str, job: Mapping[str, Any], hostvars: Mapping[str, Any]) -> d
     if job.get("interval"):
         config["scrape_interval"] = job["interval"]
     config.update(job.get("config") or {})
+    port = job["port"]
     config["static_configs"] = [
         {
-            "targets": [f"{host_address(host, hostvars)}:{job['port']}"],
+            "targets": [endpoint(host_address(host, hostvars), port[host] if isinstance(port, Mapping) else port)],
             "labels": {"instance": str(host), **(job.get("labels") or {})},
         }
         for host in job["hosts"]
@@ -152,7 +164,7 @@ def prometheus_targets(
     found = []
     for name, job in sorted(wanted.items()):
         # The order of an inventory's hosts depends on how it is given, and is no reason to change anything.
-        hosts = sorted(job["hosts"], key=str)
+        hosts = sorted(_hosts(job), key=str)
         there = [host for host in hosts if name not in (known[host].get("mesops_left_out") or {})]
         if there:
             found.append(_scrape(str(name), {**job, "hosts": there}, known))

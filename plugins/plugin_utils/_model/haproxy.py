@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils._core import scalars
-from ansible_collections.mesops.platform.plugins.plugin_utils._model.address import host_address
+from ansible_collections.mesops.platform.plugins.plugin_utils._model.address import bracketed, host_address
 
 CERTIFICATES = "/etc/haproxy/certs"
 
@@ -268,17 +268,13 @@ def _servers(service: Mapping[str, Any], place: str, hostvars: Hostvars) -> list
         servers.append(
             {
                 "name": name(one["name"], where),
-                "address": _bracketed(word(one["address"], f"{where}: address")),
+                "address": bracketed(word(one["address"], f"{where}: address")),
                 "port": port(one["port"], f"{where}: port") if "port" in one else default_port,
                 "weight": number(one.get("weight", DEFAULT_WEIGHT), f"{where}: weight", 0, 256),
                 "backup": boolean(one.get("backup", False), f"{where}: backup"),
             }
         )
     return servers
-
-
-def _bracketed(address: str) -> str:
-    return f"[{address}]" if ":" in address and not address.startswith("[") else address
 
 
 def _retry(value: Any, place: str) -> dict[str, Any]:
@@ -403,7 +399,7 @@ def _bind(value: Any, place: str, stem: str, mode: str) -> tuple[dict[str, Any],
     if "port" not in given:
         raise ModelError(f"{place} has no port; add it.")
     bind: dict[str, Any] = {
-        "address": _bracketed(word(given.get("address", "*"), f"{place}.address")),
+        "address": bracketed(word(given.get("address", "*"), f"{place}.address")),
         "port": port(given["port"], f"{place}.port"),
         "tls": None,
     }
@@ -599,7 +595,7 @@ def build(services: Any, frontends: Any, extra: Any, hostvars: Hostvars, setting
     _check_hard_stop(settings["hard_stop_after"], backends, timeouts)
     number(settings["maxconn"], "haproxy_maxconn", 1, 10_000_000)
     peers = [
-        {"name": name(one, "haproxy_peers"), "address": _bracketed(address_of(one, "haproxy_peers", hostvars))}
+        {"name": name(one, "haproxy_peers"), "address": bracketed(address_of(one, "haproxy_peers", hostvars))}
         for one in sequence(settings["peers"], "haproxy_peers")
     ]
     port(settings["peers_port"], "haproxy_peers_port")

@@ -104,3 +104,18 @@ def test_a_check_asks_the_prober_and_is_called_by_what_it_asks() -> None:
     for nothing in wrong:
         with pytest.raises(AnsibleFilterError, match=r"mesops_checks\.order has no urls; give a list"):
             prometheus_targets({}, {}, {}, {}, checks={"order": nothing})
+
+
+def test_a_port_may_differ_from_host_to_host() -> None:
+    (found,) = prometheus_targets({"node": {"port": {"b": 2, "a": 1}}}, {}, {}, HOSTVARS)
+    assert [one["targets"] for one in found["static_configs"]] == [["10.0.0.1:1"], ["b.example:2"]]
+    assert prometheus_targets({"node": {"port": {}}}, {}, {}, HOSTVARS) == []
+    (fewer,) = prometheus_targets({"node": {"hosts": ["b"], "port": {"b": 2, "a": 1}}}, {}, {}, HOSTVARS)
+    assert [one["targets"] for one in fewer["static_configs"]] == [["b.example:2"]]
+    with pytest.raises(AnsibleFilterError, match=r"^prometheus_jobs.node.port.c is None; give a TCP port"):
+        prometheus_targets({"node": {"hosts": ["c"], "port": {"a": 1}}}, {}, {}, HOSTVARS)
+
+
+def test_an_address_of_ipv6_stands_in_brackets() -> None:
+    (found,) = prometheus_targets({"node": {"hosts": ["a"], "port": 1}}, {}, {}, {"a": {"mesops_address": "fd00::1"}})
+    assert found["static_configs"][0]["targets"] == ["[fd00::1]:1"]

@@ -1,0 +1,136 @@
+# Copyright: (c) 2026, The mesops.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ask which hosts run a part of the estate, and where that part answers."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: estate
+short_description: Ask which hosts run a part of the estate, and where it answers
+version_added: 0.1.0
+author:
+  - The mesops.platform authors (@mesops)
+description:
+  - The one place that knows the groups and the ports of an estate. Every role and playbook of this collection asks it,
+    and an inventory may.
+  - It is a lookup and no filter, because a lookup sees the groups and the variables of all hosts by itself. So a
+    question fits on one line of a role's variables and on the C(hosts) line of a play, and reads only what its answer
+    needs.
+  - The name of a group is a variable of the whole estate, given with C(-e) or in C(group_vars/all). C(mesops_etcd),
+    C(mesops_postgres), C(mesops_loadbalancers), C(mesops_monitoring), C(mesops_logs), C(mesops_traces) and
+    C(mesops_dashboards) are by default the groups C(etcd), C(postgres) and so on. An empty name is an estate without
+    that part. A name that is no group of the inventory is refused.
+  - A port is a variable of a host, and may differ from host to host. Where HAProxy has its statistics page is the first
+    of C(haproxy_stats_bind) that is not on loopback.
+  - Of other hosts, only what the inventory or C(-e) says is known, and no variables of a play or a role. With
+    C(--list-hosts) and C(--list-tasks) Ansible reads no C(group_vars), so a group that is named there is not known.
+options:
+  _terms:
+    description:
+      - What is asked, as C(part.fact).
+      - Parts are C(app) (the services), C(etcd), C(etcd_peer), C(postgres), C(patroni), C(postgres_exporter),
+        C(haproxy), C(prometheus), C(alertmanager), C(blackbox_exporter), C(loki), C(tempo), C(tempo_otlp), C(grafana),
+        C(node_exporter) and C(alloy).
+      - C(group) is the name of the group, C(pattern) is what a play takes for its hosts, and C(hosts) are the names of
+        the hosts in the order of the inventory.
+      - In the order of these names, C(addresses) are the addresses of the hosts, C(endpoints) the same with the port
+        (and an IPv6 address in brackets), and C(urls) the same with the scheme. C(ports) is a mapping from host to
+        port.
+      - C(url) is the first of C(urls), or one on loopback in an estate without such hosts. C(port) is the port on the
+        host that asks.
+    type: list
+    elements: str
+    required: true
+  hosts:
+    description: The hosts that are asked about, in the place of those of the part's group.
+    type: list
+    elements: str
+"""
+
+EXAMPLES = r"""
+- name: Show where Loki takes logs
+  ansible.builtin.debug:
+    msg: "{{ query('mesops.platform.estate', 'loki.urls') | map('regex_replace', '$', '/loki/api/v1/push') }}"
+
+- name: Do something on the load balancers, whatever their group is called
+  hosts: "{{ lookup('mesops.platform.estate', 'haproxy.pattern') }}"
+  tasks:
+    - name: Show all hosts that keep logs or traces
+      ansible.builtin.debug:
+        msg: "{{ query('mesops.platform.estate', 'loki.hosts', 'tempo.hosts') | unique }}"
+
+    - name: Show where Patroni listens on two hosts
+      ansible.builtin.debug:
+        msg: "{{ lookup('mesops.platform.estate', 'patroni.ports', hosts=['pg-1', 'pg-2']) }}"
+"""
+
+RETURN = r"""
+_raw:
+  description:
+    - The answers, one after the other. Ask with C(query) where the answer is a list, and with C(lookup) where it is one
+      name, port or URL, or the mapping.
+  type: list
+  elements: raw
+"""
+
+from collections import ChainMap
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from ansible.errors import AnsibleLookupError
+from ansible.plugins.lookup import LookupBase
+from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
+from ansible_collections.mesops.platform.plugins.plugin_utils._model.estate import Estate, fact
+
+
+class Own(Mapping[str, Any]):
+    """The variables of the host or play that asks, each filled in when it is read."""
+
+    def __init__(self, variables: Mapping[str, Any], filled: Callable[[Any], Any]) -> None:
+        """``filled`` makes a value of a template."""
+        self._variables, self._filled = variables, filled
+
+    def __getitem__(self, name: str) -> Any:
+        """One of them."""
+        return self._filled(self._variables[name])
+
+    def __iter__(self) -> Iterator[str]:
+        """Their names."""
+        return iter(self._variables)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._variables)
+
+
+def estate(variables: Mapping[str, Any], filled: Callable[[Any], Any]) -> Estate:
+    """The estate as the host or the play with these variables knows it."""
+    own, here = Own(variables, filled), str(variables.get("inventory_hostname", ""))
+    groups, hostvars = variables.get("groups", {}), variables.get("hostvars", {})
+
+    def named(variable: str) -> Any:
+        if here or variable in variables:
+            return own.get(variable)
+        # A play has no variables of groups. What holds for the whole estate is known to its first host.
+        first = next((host for host in groups.get("all", ()) if host in hostvars), None)
+        return None if first is None else hostvars[first].get(variable)
+
+    # The host that asks knows more of itself than others do, such as variables of its play.
+    return Estate(groups, ChainMap({here: own}, hostvars), named, here)
+
+
+class LookupModule(LookupBase):  # type: ignore[misc]
+    """Answer what is asked of the estate."""
+
+    def run(self, terms: list[Any], variables: dict[str, Any] | None = None, **options: Any) -> list[Any]:
+        """Return the answers."""
+        self.set_options(direct=options)
+        known, answers = estate(variables or {}, self._templar.template), []
+        for term in terms:
+            try:
+                answer = fact(known, str(term), self.get_option("hosts"))
+            except Refused as why:
+                raise AnsibleLookupError(str(why)) from why
+            answers += answer if isinstance(answer, list) else [answer]
+        return answers
