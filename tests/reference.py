@@ -25,7 +25,7 @@ SOURCES = {"role": ROOT / "roles"} | {
     kind: ROOT / "plugins" / directory
     for kind, directory in (("module", "modules"), ("filter", "filter"), ("lookup", "lookup"))
 }
-INTERNAL = {"rollout_target"}
+INTERNAL = {"preflight", "rollout_target"}
 """Playbooks that others import and nobody runs."""
 HINT = "Made by `make reference`; the same by `ansible-doc`"
 

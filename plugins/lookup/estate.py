@@ -49,18 +49,18 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Show where Loki takes logs
-  ansible.builtin.debug:
-    msg: "{{ query('mesops.platform.estate', 'loki.urls') | map('regex_replace', '$', '/loki/api/v1/push') }}"
-
 - name: Do something on the load balancers, whatever their group is called
   hosts: "{{ lookup('mesops.platform.estate', 'haproxy.pattern') }}"
   tasks:
+    - name: Show where Loki takes logs
+      ansible.builtin.debug:
+        msg: "{{ query('mesops.platform.estate', 'loki.urls') | map('regex_replace', '$', '/loki/api/v1/push') }}"
+
     - name: Show all hosts that keep logs or traces
       ansible.builtin.debug:
         msg: "{{ query('mesops.platform.estate', 'loki.hosts', 'tempo.hosts') | unique }}"
 
-    - name: Show where Patroni listens on two hosts
+    - name: Show on which port Patroni listens on two of the hosts
       ansible.builtin.debug:
         msg: "{{ lookup('mesops.platform.estate', 'patroni.ports', hosts=['pg-1', 'pg-2']) }}"
 """

@@ -43,6 +43,7 @@ ADDRESSES = {
     "pg-2": "10.203.0.32",
     "obs-1": "10.203.0.41",
 }
+RELEASE = {"version": "1.0.0", "artifact": "mes-1.0.0.tar.gz", "checksum": f"sha256:{64 * '0'}"}
 LOADBALANCERS, DATABASES, WATCH = ["lb-1", "lb-2"], ["pg-1", "pg-2"], ["obs-1"]
 MEMBERS = ["obs-1", "pg-1", "pg-2"]
 
@@ -116,7 +117,10 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The copy, at the same place of a project as the demo."""
     root = tmp_path_factory.mktemp("project")
     inventory = root / "inventories/elsewhere"
-    (root / "demo").symlink_to(estate.ROOT / "demo")
+    (root / "demo/dist").mkdir(parents=True)
+    for part in ("rules", "dashboards"):
+        (root / "demo" / part).symlink_to(estate.ROOT / "demo" / part)
+    (root / "demo/dist/mes-1.0.0-py313.json").write_text(json.dumps(RELEASE), encoding="utf-8")
     for path in DEMO.rglob("*.yml"):
         target = inventory / path.relative_to(DEMO)
         target = target.with_stem(RENAMED.get(target.stem, target.stem))

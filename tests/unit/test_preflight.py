@@ -18,7 +18,9 @@ import yaml
 
 EXAMPLE = estate.ROOT / "inventories" / "example"
 SITE: list[dict[str, Any]] = yaml.safe_load((estate.ROOT / "playbooks/site.yml").read_text(encoding="utf-8"))
-CHECKS = [play for play in SITE if play["tags"] == ["always"]]
+PREFLIGHT = yaml.safe_load((estate.ROOT / "playbooks/preflight.yml").read_text(encoding="utf-8"))
+CHECKS = [play for play in SITE if "ansible.builtin.import_playbook" in play or play["tags"] == ["always"]]
+OF_ROLES = [play for play in CHECKS if "ansible.builtin.import_playbook" in play]
 STOP = "Stop before anything changes"
 
 
@@ -126,9 +128,10 @@ def test_every_check_comes_before_the_stop_and_everything_else_behind_it() -> No
     assert CHECKS[-1]["any_errors_fatal"]
 
 
-@pytest.mark.parametrize("play", CHECKS[1:-1], ids=lambda play: str(play["name"]))
+@pytest.mark.parametrize("play", [CHECKS[1], *PREFLIGHT], ids=lambda play: str(play["name"]))
 def test_a_refused_host_goes_on_to_the_next_check(play: dict[str, Any]) -> None:
     assert not play["any_errors_fatal"]
+    assert play["tags"] == ["always"]
     for task in play["tasks"]:
         (remember,) = task["rescue"]
         assert remember["ansible.builtin.set_fact"] == {"mesops_refused": True}
@@ -137,11 +140,28 @@ def test_a_refused_host_goes_on_to_the_next_check(play: dict[str, Any]) -> None:
 
 
 def test_every_preflight_of_a_role_is_asked() -> None:
-    asked = {task["block"][0]["ansible.builtin.import_role"]["name"] for play in CHECKS[2:-1] for task in play["tasks"]}
-    has = {f"mesops.platform.{path.parts[-3]}" for path in estate.ROOT.glob("roles/*/tasks/preflight.yml")}
-    assert has - asked == {"mesops.platform.rollout"}
+    assert CHECKS[2:-1] == OF_ROLES
+    assert {play["ansible.builtin.import_playbook"] for play in OF_ROLES} == {"preflight.yml"}
+    asked = [play["vars"]["preflight_role"] for play in OF_ROLES]
+    has = {path.parts[-3] for path in estate.ROOT.glob("roles/*/tasks/preflight.yml")}
+    assert {*asked, "rollout"} == has
+    assert len(asked) == len(has) - 1
+
+
+def test_each_role_is_checked_where_it_runs() -> None:
+    run = {
+        task["ansible.builtin.include_role"]["name"].rpartition(".")[2]: (play["hosts"], task.get("when"))
+        for play in SITE[len(CHECKS) :]
+        for task in play["tasks"]
+        if "ansible.builtin.include_role" in task
+    }
+    checked = {play["vars"]["preflight_role"]: (play["vars"]["preflight_hosts"], play.get("when")) for play in OF_ROLES}
+    # What ships logs and traces is checked on every host, whether there is a place to ship them to or not.
+    assert checked | {"alloy": run["alloy"]} == run
 
 
 def test_a_group_that_does_not_exist_is_no_host_pattern() -> None:
-    for hosts in (play["hosts"] for play in SITE):
-        assert hosts == "all" or re.search(r"'(\w+)' if '\1' in groups else 'all:!all'", hosts), hosts
+    asked = re.compile(r"{{ lookup\('mesops\.platform\.estate', '\w+\.pattern'\) }}")
+    for play in SITE:
+        hosts = play["vars"]["preflight_hosts"] if play in OF_ROLES else play["hosts"]
+        assert hosts == "all" or asked.fullmatch(hosts), hosts
