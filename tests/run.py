@@ -164,7 +164,9 @@ def lint(names: Sequence[str], *, aside: bool = False) -> Count:
         program, *arguments = LINTERS[name]
         found = shutil.which(program) if name in ELSEWHERE else BIN / program
         log = BUILD / f"lint-{name.replace(' ', '-')}.log"
-        return execute(name, [found, *arguments], log, aside=aside) if found else None
+        # ansible-lint prefers a collection of this name that is installed in the user's own directory.
+        home = str(BUILD / "ansible-home")
+        return execute(name, [found, *arguments], log, aside=aside, ANSIBLE_HOME=home) if found else None
 
     for name, passed in zip(names, side_by_side(passes, names, 1 if aside else AT_ONCE)):
         if passed is None:

@@ -34,6 +34,6 @@ def test_a_host_knows_what_its_variables_say() -> None:
 
 
 def test_the_host_that_asks_knows_more_of_itself() -> None:
-    own = {"inventory_hostname": "b", "loki_port": "{{ number }}"}
+    own: dict[str, Any] = {"inventory_hostname": "b", "loki_port": "{{ number }}"}
     assert ask("loki.port", **own) == 2
     assert ask("loki.ports", ["a", "b"], **own) == {"a": 3100, "b": 2}

@@ -26,6 +26,7 @@ HOSTVARS: dict[str, dict[str, Any]] = {
     "obs": {"prometheus_tls": {"cert_file": "/a", "key_file": "/b"}},
     "six": {"mesops_address": "fd00::6", "loki_port": "13100"},
 }
+NO_NAMES: dict[str, Any] = {}
 
 
 def ask(term: str, *, hosts: list[str] | None = None, here: str = "", **named: Any) -> Any:
@@ -89,7 +90,7 @@ def test_hosts_may_be_named_and_the_host_that_asks_knows_its_own_port() -> None:
     ],
 )
 def test_haproxy_is_asked_where_others_reach_it(binds: list[dict[str, Any]], wanted: int) -> None:
-    known = estate.Estate({"loadbalancers": ["lb"]}, {"lb": {"haproxy_stats_bind": binds}}, {}.get)
+    known = estate.Estate({"loadbalancers": ["lb"]}, {"lb": {"haproxy_stats_bind": binds}}, NO_NAMES.get)
     assert estate.fact(known, "haproxy.ports") == {"lb": wanted}
 
 
@@ -120,7 +121,7 @@ def test_what_cannot_be_answered_is_refused(term: str, named: dict[str, Any], wa
 
 @pytest.mark.parametrize("value", ["many", 0, [], [{"address": "10.0.0.1"}]])
 def test_a_port_that_is_none_is_refused_with_its_place(value: Any) -> None:
-    known = estate.Estate({"logs": ["one"]}, {"one": {"loki_port": value}}, {}.get)
+    known = estate.Estate({"logs": ["one"]}, {"one": {"loki_port": value}}, NO_NAMES.get)
     with pytest.raises(Refused, match=r"^loki_port of one is .*; give a TCP port from 1 to 65535\.$"):
         estate.fact(known, "loki.urls")
 
@@ -141,7 +142,7 @@ DEFAULTS = {
 def test_ports_are_those_of_the_roles(name: str) -> None:
     part = estate.PARTS[name]
     set_to_default = {"host": {part.port_variable: DEFAULTS[part.port_variable]}}
-    known = estate.Estate({}, set_to_default, {}.get)
+    known = estate.Estate({}, set_to_default, NO_NAMES.get)
     assert estate.fact(known, f"{name}.ports", ["host"]) == {"host": part.port}
     assert not part.tls_variable or DEFAULTS[part.tls_variable] == {}
 
