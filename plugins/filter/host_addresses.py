@@ -32,9 +32,9 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Show where Prometheus answers
+- name: Show where the hosts of a group of your own are; those of the estate are said by the lookup estate
   ansible.builtin.debug:
-    msg: "{{ groups['monitoring'] | default([]) | mesops.platform.host_addresses(hostvars) }}"
+    msg: "{{ groups['printers'] | default([]) | mesops.platform.host_addresses(hostvars) }}"
 """
 
 RETURN = r"""

@@ -165,7 +165,7 @@ EXAMPLES = r"""
   mesops.platform.rollout:
     app: "{{ (app_services | mesops.platform.app_service_plan(['catalog'])).services | first }}"
     hosts: "{{ groups['catalog'] }}"
-    balancers: "{{ groups['loadbalancers'] }}"
+    balancers: "{{ query('mesops.platform.estate', 'haproxy.hosts') }}"
     version: "1.4.0"
     min_healthy_time: 60
     artifact: dist/catalog-1.4.0.tar.gz

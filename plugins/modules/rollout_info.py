@@ -62,7 +62,7 @@ EXAMPLES = r"""
   mesops.platform.rollout_info:
     app: "{{ (app_services | mesops.platform.app_service_plan(['catalog'])).services | first }}"
     hosts: "{{ groups['catalog'] }}"
-    balancers: "{{ groups['loadbalancers'] }}"
+    balancers: "{{ query('mesops.platform.estate', 'haproxy.hosts') }}"
   run_once: true
   become: true
 """

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+import yaml
 from ansible_collections.mesops.platform.plugins.lookup import estate as lookup
-from ansible_collections.mesops.platform.plugins.plugin_utils._model.estate import fact
+from ansible_collections.mesops.platform.plugins.plugin_utils._model.estate import FACTS, PARTS, fact
 
 GROUPS = {"all": ["a", "b"], "logs": ["a"], "lines": ["b"]}
 FILLED = {"{{ name }}": "lines", "{{ number }}": "2"}
@@ -37,3 +39,10 @@ def test_the_host_that_asks_knows_more_of_itself() -> None:
     own: dict[str, Any] = {"inventory_hostname": "b", "loki_port": "{{ number }}"}
     assert ask("loki.port", **own) == 2
     assert ask("loki.ports", ["a", "b"], **own) == {"a": 3100, "b": 2}
+
+
+@pytest.mark.parametrize("name", [*PARTS, *FACTS, *{part.group_variable for part in PARTS.values()} - {""}])
+def test_every_part_fact_and_group_is_documented(name: str) -> None:
+    documented = yaml.safe_load(lookup.DOCUMENTATION)
+    text = " ".join([*documented["description"], *documented["options"]["_terms"]["description"]])
+    assert f"C({name})" in text
