@@ -74,50 +74,12 @@ _raw:
   elements: raw
 """
 
-from collections import ChainMap
-from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
-from ansible_collections.mesops.platform.plugins.plugin_utils._model.estate import Estate, fact
-
-
-class Own(Mapping[str, Any]):
-    """The variables of the host or play that asks, each filled in when it is read."""
-
-    def __init__(self, variables: Mapping[str, Any], filled: Callable[[Any], Any]) -> None:
-        """``filled`` makes a value of a template."""
-        self._variables, self._filled = variables, filled
-
-    def __getitem__(self, name: str) -> Any:
-        """One of them."""
-        return self._filled(self._variables[name])
-
-    def __iter__(self) -> Iterator[str]:
-        """Their names."""
-        return iter(self._variables)
-
-    def __len__(self) -> int:
-        """How many there are."""
-        return len(self._variables)
-
-
-def estate(variables: Mapping[str, Any], filled: Callable[[Any], Any]) -> Estate:
-    """The estate as the host or the play with these variables knows it."""
-    own, here = Own(variables, filled), str(variables.get("inventory_hostname", ""))
-    groups, hostvars = variables.get("groups", {}), variables.get("hostvars", {})
-
-    def named(variable: str) -> Any:
-        if here or variable in variables:
-            return own.get(variable)
-        # A play has no variables of groups. What holds for the whole estate is known to its first host.
-        first = next((host for host in groups.get("all", ()) if host in hostvars), None)
-        return None if first is None else hostvars[first].get(variable)
-
-    # The host that asks knows more of itself than others do, such as variables of its play.
-    return Estate(groups, ChainMap({here: own}, hostvars), named, here)
+from ansible_collections.mesops.platform.plugins.plugin_utils._model.estate import estate_of, fact
 
 
 class LookupModule(LookupBase):  # type: ignore[misc]
@@ -126,7 +88,7 @@ class LookupModule(LookupBase):  # type: ignore[misc]
     def run(self, terms: list[Any], variables: dict[str, Any] | None = None, **options: Any) -> list[Any]:
         """Return the answers."""
         self.set_options(direct=options)
-        known, answers = estate(variables or {}, self._templar.template), []
+        known, answers = estate_of(variables or {}, self._templar.template), []
         for term in terms:
             try:
                 answer = fact(known, str(term), self.get_option("hosts"))

@@ -17,6 +17,7 @@ description:
     and so is a variable's name with more words, such as C(haproxy_services_crm).
   - A value that is not of its variable's type, or none of its choices, is found before the role's own play begins. What
     cannot be known yet, because it is made of facts for instance, is left to the role.
+  - A variable such as C(mesops_logs) that names a group which the inventory does not have is found as well.
 options:
   _terms:
     description: Not used.
@@ -48,10 +49,12 @@ import yaml
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.lookup import LookupBase
+from ansible_collections.mesops.platform.plugins.plugin_utils._model.estate import PARTS, estate_of, wrong_groups
 
 Options = Mapping[str, Mapping[str, Any]]
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
+GROUP_VARIABLES = {part.group_variable for part in PARTS.values()} - {""}
 LIKE = 0.88
 """How much of two names is the same where one is taken for the other; one letter too few leaves more than that."""
 ONE = {
@@ -119,7 +122,7 @@ def _kind_of(value: Any) -> str:
 def sentences(variables: Mapping[str, Any], filled: Callable[[Any], Any], options: Options) -> Iterator[str]:
     """One sentence for each variable of a host that no role would take."""
     host = variables.get("inventory_hostname", "the host")
-    for name, one in misspelt(variables, options):
+    for name, one in misspelt(variables, {*options, *GROUP_VARIABLES}):
         yield (
             f"{name} is a variable of {host} that no role knows, but {one} is one; write that, or give a variable of "
             "your own a name that is less like it."
@@ -138,4 +141,8 @@ class LookupModule(LookupBase):  # type: ignore[misc]
 
     def run(self, _terms: list[Any], variables: dict[str, Any] | None = None, **_options: Any) -> list[str]:
         """Return the sentences."""
-        return list(sentences(variables or {}, self._templar.template, known()))
+        filled = self._templar.template
+        return [
+            *sentences(variables or {}, filled, known()),
+            *wrong_groups(estate_of(variables or {}, filled)),
+        ]

@@ -94,12 +94,17 @@ def test_the_example_says_how_to_make_all_secrets(folder: Path) -> None:
 def test_misspelt_variables_and_wrong_types_are_told_before_anything_changes(folder: Path) -> None:
     with (folder / "group_vars/loadbalancers.yml").open("a", encoding="utf-8") as sink:
         sink.write("haproxy_timeots: {server: 5m}\nhaproxy_trace_percent: abc\n")
+    with (folder / "group_vars/all/main.yml").open("a", encoding="utf-8") as sink:
+        sink.write("mesops_logs: lines\n")
     recap = preflight(folder)
     said = " ".join(recap.output.split())
     assert recap.status != 0
     for host in ("lb-1.example.com", "lb-2.example.com"):
         assert f"haproxy_timeots is a variable of {host} that no role knows, but haproxy_timeouts is one" in said
         assert f"haproxy_trace_percent of {host} is 'abc'; give a whole number." in said
+    assert "mesops_logs is 'lines', which is no group of the inventory; add the group, correct the name," in said
+    # The play of that group has no hosts, and those behind it say what is wrong there.
+    assert "grafana_admin_password has 0 characters" in said
     assert "Nothing was changed." in said
 
 

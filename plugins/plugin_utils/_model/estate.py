@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Mapping, Sequence
+from collections import ChainMap
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,21 +91,22 @@ class Estate:
             return part.group
         if not isinstance(named, str):
             raise Refused(scalars.refusal(part.group_variable, repr(named), "the name of a group of the inventory"))
-        if named and named != part.group and named not in self.groups:
-            raise Refused(
-                f"{part.group_variable} is {named!r}, which is no group of the inventory; add the group, correct the "
-                "name, or leave it empty for an estate without."
-            )
         return named
 
     def pattern(self, part: Part) -> str:
-        """What a play takes for its hosts."""
+        """What a play takes for its hosts; a name that is wrong goes to Ansible, which warns of it."""
         group = self.group(part)
-        return group if group in self.groups else NO_HOST
+        return group if group in self.groups or group not in ("", part.group) else NO_HOST
 
     def hosts(self, part: Part) -> list[str]:
         """The hosts that run a part, in the order of the inventory."""
-        return list(self.groups.get(self.group(part), []))
+        group = self.group(part)
+        if group not in self.groups and group not in ("", part.group):
+            raise Refused(
+                f"{part.group_variable} is {group!r}, which is no group of the inventory; add the group, correct the "
+                "name, or leave it empty for an estate without."
+            )
+        return list(self.groups.get(group, []))
 
     def listener(self, part: Part, host: str) -> Listener:
         """Where a part listens on a host."""
@@ -121,9 +123,12 @@ class Estate:
 PORT = scalars.integer(1, 65535, "a TCP port", text=True)
 WITHOUT_PORT = ("group", "pattern", "hosts", "addresses")
 """What is known of a part that listens wherever its own settings say."""
-FACTS: Mapping[str, Callable[[Estate, Part, Sequence[str]], Any]] = {
-    "group": lambda estate, part, _hosts: estate.group(part),
-    "pattern": lambda estate, part, _hosts: estate.pattern(part),
+OF_PART: Mapping[str, Callable[[Estate, Part], Any]] = {
+    "group": lambda estate, part: estate.group(part),
+    "pattern": lambda estate, part: estate.pattern(part),
+    "port": lambda estate, part: estate.listener(part, estate.here).port if estate.here else part.port,
+}
+OF_HOSTS: Mapping[str, Callable[[Estate, Part, Sequence[str]], Any]] = {
     "hosts": lambda _estate, _part, hosts: list(hosts),
     "addresses": lambda estate, _part, hosts: [host_address(host, estate.hostvars) for host in by_name(hosts)],
     "endpoints": lambda estate, part, hosts: [estate.listener(part, host).endpoint for host in by_name(hosts)],
@@ -132,8 +137,44 @@ FACTS: Mapping[str, Callable[[Estate, Part, Sequence[str]], Any]] = {
         (estate.listener(part, by_name(hosts)[0]) if hosts else Listener("http", LOOPBACK, part.port)).url
     ),
     "ports": lambda estate, part, hosts: {host: estate.listener(part, host).port for host in by_name(hosts)},
-    "port": lambda estate, part, _hosts: estate.listener(part, estate.here).port if estate.here else part.port,
 }
+FACTS = (*OF_PART, *OF_HOSTS)
+
+
+class Filled(Mapping[str, Any]):
+    """The variables of a host or a play, each filled in when it is read."""
+
+    def __init__(self, variables: Mapping[str, Any], filled: Callable[[Any], Any]) -> None:
+        """``filled`` makes a value of a template."""
+        self._variables, self._filled = variables, filled
+
+    def __getitem__(self, name: str) -> Any:
+        """One of them."""
+        return self._filled(self._variables[name])
+
+    def __iter__(self) -> Iterator[str]:
+        """Their names."""
+        return iter(self._variables)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._variables)
+
+
+def estate_of(variables: Mapping[str, Any], filled: Callable[[Any], Any]) -> Estate:
+    """The estate as the host or the play with these variables knows it."""
+    own, here = Filled(variables, filled), str(variables.get("inventory_hostname", ""))
+    groups, hostvars = variables.get("groups", {}), variables.get("hostvars", {})
+
+    def named(variable: str) -> Any:
+        if here or variable in variables:
+            return own.get(variable)
+        # A play has no variables of groups. What holds for the whole estate is known to its first host.
+        first = next((host for host in groups.get("all", ()) if host in hostvars), None)
+        return None if first is None else hostvars[first].get(variable)
+
+    # The host that asks knows more of itself than others do, such as variables of its play.
+    return Estate(groups, ChainMap({here: own}, hostvars), named, here)
 
 
 def fact(estate: Estate, term: str, hosts: Sequence[str] | None = None) -> Any:
@@ -149,7 +190,20 @@ def fact(estate: Estate, term: str, hosts: Sequence[str] | None = None) -> Any:
     for host in hosts or ():
         if host not in estate.hostvars:
             raise Refused(f"{term!r} is asked of {host!r}, which the inventory does not have; correct the name.")
-    return FACTS[wanted](estate, part, estate.hosts(part) if hosts is None else hosts)
+    if wanted in OF_PART:
+        return OF_PART[wanted](estate, part)
+    return OF_HOSTS[wanted](estate, part, estate.hosts(part) if hosts is None else hosts)
+
+
+def wrong_groups(estate: Estate) -> list[str]:
+    """What is wrong with the names that variables give to groups, one sentence for each."""
+    found = []
+    for part in PARTS.values():
+        try:
+            estate.hosts(part)
+        except Refused as why:
+            found.append(str(why))
+    return sorted(set(found))
 
 
 def by_name(hosts: Sequence[str]) -> list[str]:

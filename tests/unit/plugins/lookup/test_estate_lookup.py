@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.mesops.platform.plugins.lookup import estate as lookup
-from ansible_collections.mesops.platform.plugins.plugin_utils._model.estate import FACTS, PARTS, fact
+from ansible_collections.mesops.platform.plugins.plugin_utils._model.estate import FACTS, PARTS, estate_of, fact
 
 GROUPS = {"all": ["a", "b"], "logs": ["a"], "lines": ["b"]}
 FILLED = {"{{ name }}": "lines", "{{ number }}": "2"}
@@ -18,7 +18,7 @@ HOSTVARS: dict[str, dict[str, Any]] = {"a": {"mesops_logs": "lines"}, "b": {"mes
 
 def ask(term: str, hosts: list[str] | None = None, **variables: Any) -> Any:
     known = {"groups": GROUPS, "hostvars": HOSTVARS, **variables}
-    return fact(lookup.estate(known, lambda template: FILLED.get(template, template)), term, hosts)
+    return fact(estate_of(known, lambda template: FILLED.get(template, template)), term, hosts)
 
 
 def test_a_play_knows_what_the_first_host_of_the_estate_knows() -> None:

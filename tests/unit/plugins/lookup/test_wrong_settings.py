@@ -45,6 +45,7 @@ def found(**variables: Any) -> list[str]:
         ("grafana_admin_pasword", "grafana_admin_password"),
         ("rollout_balancer", "rollout_balancers"),
         ("haproxy_stat_password", "haproxy_stats_password"),
+        ("mesops_loadbalancer", "mesops_loadbalancers"),
     ],
 )
 def test_a_name_that_is_nearly_one_of_a_role_is_told(name: str, meant: str) -> None:
@@ -58,6 +59,7 @@ def test_a_name_that_is_nearly_one_of_a_role_is_told(name: str, meant: str) -> N
         "haproxy_services",
         "postgres_backup_directory",
         "haproxy_certificates_of_ours",
+        "mesops_address",
         "appservices",
         "mes_database",
         # Parts that are put together, and what was before.
@@ -119,3 +121,9 @@ def test_every_type_of_every_role_has_a_word() -> None:
 )
 def test_what_ansible_takes_or_cannot_know_yet_is_left_to_the_role(name: str, value: Any) -> None:
     assert found(**{name: value}) == []
+
+
+def test_a_name_that_is_no_group_of_the_inventory_is_told() -> None:
+    (sentence,) = found(mesops_logs="lines", groups={"logs": ["lb-1"]})
+    assert sentence.startswith("mesops_logs is 'lines', which is no group of the inventory; ")
+    assert found(mesops_logs="lines", groups={"lines": []}) == []

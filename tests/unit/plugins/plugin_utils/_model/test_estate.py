@@ -73,6 +73,16 @@ def test_a_group_is_called_what_its_variable_says() -> None:
     assert ask("tempo.pattern", mesops_traces="traces") == estate.NO_HOST
 
 
+def test_names_that_are_no_groups_are_told_all_at_once_and_a_play_leaves_the_warning_to_ansible() -> None:
+    assert ask("loki.pattern", mesops_logs="lines") == "lines"
+    names = {"mesops_logs": "lines", "mesops_monitoring": "watch", "mesops_postgres": "postgres", "mesops_etcd": ""}
+    assert [one[: one.index(",")] for one in estate.wrong_groups(estate.Estate(GROUPS, HOSTVARS, names.get))] == [
+        "mesops_logs is 'lines'",
+        "mesops_monitoring is 'watch'",
+    ]
+    assert estate.wrong_groups(estate.Estate({}, {}, NO_NAMES.get)) == []
+
+
 def test_hosts_may_be_named_and_the_host_that_asks_knows_its_own_port() -> None:
     assert ask("patroni.urls", hosts=["six", "pg-2"]) == ["http://10.0.0.2:18008", "http://[fd00::6]:8008"]
     assert ask("patroni.urls", hosts=[]) == []
@@ -98,7 +108,7 @@ def test_haproxy_is_asked_where_others_reach_it(binds: list[dict[str, Any]], wan
     ("term", "named", "wanted"),
     [
         ("lokki.urls", {}, "'lokki.urls' asks about 'lokki', which is no part of an estate; parts are app, etcd, "),
-        ("loki", {}, "'loki' asks for '', which is known of no part; ask for group, pattern, hosts, "),
+        ("loki", {}, "'loki' asks for '', which is known of no part; ask for group, pattern, port, "),
         ("app.urls", {}, "'app.urls' asks where app listens, which differs; ask for group, pattern, hosts, addresses."),
         (
             "loki.hosts",
