@@ -387,7 +387,10 @@ class World:
         serving = [host for host in hosts if found[host].admin == "ready" and self.estate.sees(balancer, host)]
         left = self.estate.available(balancer) - len(serving)
         if serving and left < least:
-            raise world.BalancerTrouble(f"{left} servers would be left at {balancer}, fewer than {least}")
+            raise world.BalancerTrouble(
+                f"{left} servers would be left at {balancer}, but min_available is {least}; bring others up first, or "
+                "lower it (for one rollout with -e rollout_min_available)"
+            )
         for host in hosts:
             found[host].admin = "drain"
         if least and self.estate.available(balancer) < least and serving:

@@ -294,12 +294,20 @@ class Play:
         advice = run.record.advice if run.record is not None and not run.record.finished else ""
         if "roll forward to a corrected version" in run.refusal or "or roll out a corrected version" in advice:
             run = self._until_done(replace(command, what="rollout", version=CORRECTED))
+        if not _over(run) and run.record is not None and "-e rollout_min_available" in run.record.reason:
+            run = self._until_done(replace(run.command, min_available=0))
         return run
 
     def _until_done(self, command: Command) -> Run:
         """Give a command in peace, again as long as that helps."""
         plain = Command(troubles=(), machine="control-9")
-        command = replace(plain, what=command.what, version=command.version, service=command.service)
+        command = replace(
+            plain,
+            what=command.what,
+            version=command.version,
+            service=command.service,
+            min_available=command.min_available,
+        )
         for _attempt in range(FINAL_RUNS):
             # As a person would, once what is there has warmed up and old locks have run out.
             self.clock.wait(100)
@@ -419,7 +427,7 @@ def settings_of(story: Story, command: Command) -> Settings:
         checksum="sha256:" + "0" * 64,
         batches=wishes.batches,
         weights=wishes.weights,
-        min_available=wishes.min_available,
+        min_available=wishes.min_available if command.min_available is None else command.min_available,
         min_healthy_time=wishes.min_healthy_time,
         drain_deadline=wishes.drain_deadline,
         drain_on_timeout=wishes.drain_on_timeout,

@@ -386,11 +386,11 @@ def good_is_done(act: Ended, memory: Memory) -> str | None:
     if not peaceful or (run.record is not None and run.record.status == state.SUCCEEDED):
         return None
     said = run.refusal or f"{run.record.status if run.record else 'nothing'}: {run.record.reason if run.record else ''}"
-    expected = ["min_available is", "unfinished", "outlived the drain deadline"]
+    expected = ["which leaves", "unfinished", "outlived the drain deadline"]
     running = [act.estate.release(host.apps[run.service].running) for host in act.estate.hosts.values()]
     if any(release.fault in GOES_DOWN and release.after > 0 for release in running):
         # What runs until now may go down after the plan has counted it.
-        expected.append("fewer than")
+        expected.append("would be left")
     return None if any(reason in said for reason in expected) else said
 
 
@@ -486,7 +486,7 @@ def _unfinished(act: Story, run: Run) -> str | None:
         return "it has no record"
     if not record.finished:
         # With servers that a person has taken out there may be nothing to judge by, or too few others.
-        waits = any(reason in record.reason for reason in ("nobody went on", "fewer than", " inconclusive: "))
+        waits = any(reason in record.reason for reason in ("nobody went on", " inconclusive: "))
         waits = waits and any(
             _by_person(estate, run, host) or _forgotten(act, run, host) or _let_in(estate, run, host)
             for host in run.settings.hosts

@@ -91,6 +91,8 @@ class Command:
     excluded: tuple[int, ...] = ()
     hosts: int | None = None
     """How many hosts the inventory of this run has; all of them when it is not said."""
+    min_available: int | None = None
+    """What ``-e rollout_min_available`` says; the service's own when it is not said."""
     balancers: tuple[int, ...] | None = None
     """The load balancers of this run's inventory; all of them when it is not said."""
     skew: float = 0.0

@@ -523,7 +523,10 @@ class StoryWorld:
         served = [host for host in hosts if self.estate.serving(self.service, host, balancer)]
         left = self.estate.available(self.service, balancer) - len(served)
         if served and left < least:
-            raise world.BalancerTrouble(f"{left} servers would be left at {balancer}, fewer than {least}")
+            raise world.BalancerTrouble(
+                f"{left} servers would be left at {balancer}, but min_available is {least}; bring others up first, or "
+                "lower it (for one rollout with -e rollout_min_available)"
+            )
         for host in hosts:
             well = self.estate.well(self.service, host)
             self.estate.take_out(self.service, host, balancer)

@@ -197,6 +197,7 @@ def test_the_capacity_guard(balancer: str) -> None:
     wait_until(lambda: servers(balancer, "catalog")["three"]["srv_op_state"] == "0", "three is seen down")
     message = haproxy_server(balancer, "catalog", server=["one"], state="drain", min_available=2, ok=False)["msg"]
     assert "would leave 1 of 3 servers of backend 'catalog' up and ready, but min_available is 2" in message
+    assert "lower it (for one rollout with -e rollout_min_available)" in message
     assert admin(balancer, "catalog", "one") == "ready"
     assert haproxy_server(balancer, "catalog", server=["one"], state="drain", min_available=1)["done"]
 

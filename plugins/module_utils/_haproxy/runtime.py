@@ -524,7 +524,7 @@ def guard(view: View, wanted: Mapping[Key, Goal], min_available: int) -> None:
             raise RuntimeFailure(
                 f"Taking {', '.join(names)} out of traffic would leave {left} of {quantity(len(members), 'server')} of "
                 f"backend '{backend}' up and ready, but min_available is {min_available}; bring others up first, "
-                "or lower it."
+                "or lower it (for one rollout with -e rollout_min_available)."
             )
 
 
