@@ -45,7 +45,7 @@ def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     before = file.read_text()
     # Whoever changes servers and saves that is waited for, or what has been saved would be lost.
     monkeypatch.setattr(state_program, "LOCK_TIMEOUT", 0.1)
-    held = take_lock(state_program.LOCK, 1)
+    held = take_lock(str(tmp_path / "lock"), 1)
     assert state_program.main(["before-reload"]) == 1
     assert "held by somebody else" in capsys.readouterr().err
     assert state_program.main(["before-start"]) == 0

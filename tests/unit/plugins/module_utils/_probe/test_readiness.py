@@ -22,7 +22,9 @@ import pytest
 from ansible_collections.mesops.platform.plugins.filter.app_backends import app_backends
 from ansible_collections.mesops.platform.plugins.module_utils._daemon import units
 from ansible_collections.mesops.platform.plugins.module_utils._probe import probes, readiness
-from ansible_collections.mesops.platform.plugins.plugin_utils._model import haproxy
+from ansible_collections.mesops.platform.plugins.plugin_utils._balancer import model
+from ansible_collections.mesops.platform.plugins.plugin_utils._balancer.frontends import FRONTEND_TIMEOUTS
+from ansible_collections.mesops.platform.plugins.plugin_utils._balancer.services import SERVICE_TIMEOUTS
 from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.services import app_service_plan
 
@@ -163,13 +165,13 @@ def test_role_and_gate_agree() -> None:
 def check_lines(services_given: Mapping[str, Any], port: int) -> str:
     """What the role haproxy writes into a backend to check its servers."""
     settings = {
-        "timeouts": dict.fromkeys([*haproxy.SERVICE_TIMEOUTS, *haproxy.FRONTEND_TIMEOUTS], "2s"),
+        "timeouts": dict.fromkeys([*SERVICE_TIMEOUTS, *FRONTEND_TIMEOUTS], "2s"),
         **{"hard_stop_after": "1h", "peers": [], "peers_port": 1, "stats_bind": [], "stats_user": "a"},
         **{"stats_password": "b", "trusted_proxies": [], "maxconn": 100, "apps": app_backends(dict(services_given))},
     }
     server = {"name": "app-1", "address": "127.0.0.1", "port": port}
     given = {"catalog": {"servers": [server], "check": {"interval": "100ms", "fall": 1, "rise": 1}}}
-    (service,) = haproxy.build(given, {}, {}, {}, settings)["services"]
+    (service,) = model.build(given, {}, {}, {}, settings)["services"]
     source = (estate.ROOT / "roles/haproxy/templates/haproxy.cfg.j2").read_text(encoding="utf-8")
     macros = source[: source.index("# {{ ansible_managed }}")]
     template = jinja2.Environment(trim_blocks=True, keep_trailing_newline=True).from_string(
