@@ -112,7 +112,6 @@ def _check(value: Any, place: str, mode: str, app: Mapping[str, Any]) -> dict[st
         "timeout": values.time(given["timeout"], f"{place}.timeout") if "timeout" in given else None,
         "fall": values.number(given.get("fall", 2), f"{place}.fall", 1, 100),
         "rise": values.number(given.get("rise", 2), f"{place}.rise", 1, 100),
-        "tcp_service": mode == "tcp",
     }
 
 
