@@ -194,7 +194,7 @@ def test_checks_before_a_start_wait_for_the_first_ones_and_for_a_service_that_wa
     assert starting.checked_now("", running()) == {("catalog", "one"): True}
     checker(tmp_path, monkeypatch, running("0", "2"), "", 3600)
     assert starting.checked_now("", "") == {("catalog", "one"): False}
-    monkeypatch.setattr(starting, "WAKING", 0.5)
+    monkeypatch.setattr(starting, "WAKING", 3.0)
     assert starting.checked_now("", running()) == {("catalog", "one"): False}
     checker(tmp_path, monkeypatch, "", "", 3600)
     with pytest.raises(OSError, match="does not start"):
