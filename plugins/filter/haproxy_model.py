@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Any, Callable
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.mesops.platform.plugins.plugin_utils._model import haproxy
+from ansible_collections.mesops.platform.plugins.plugin_utils._balancer import model
+from ansible_collections.mesops.platform.plugins.plugin_utils._balancer.values import ModelError
 
 DOCUMENTATION = r"""
 name: haproxy_model
@@ -64,8 +65,8 @@ def haproxy_model(
 ) -> dict[str, Any]:
     """Validate and normalise."""
     try:
-        return haproxy.build(services, frontends, {} if extra is None else extra, hostvars, settings)
-    except haproxy.ModelError as error:
+        return model.build(services, frontends, {} if extra is None else extra, hostvars, settings)
+    except ModelError as error:
         raise AnsibleFilterError(str(error)) from error
 
 

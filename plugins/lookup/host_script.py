@@ -26,7 +26,7 @@ options:
 EXAMPLES = r"""
 - name: Show what the load balancers run to keep the state of their servers
   ansible.builtin.debug:
-    msg: "{{ lookup('mesops.platform.host_script', '_haproxy.state') }}"
+    msg: "{{ lookup('mesops.platform.host_script', '_haproxy.state_program') }}"
 """
 
 RETURN = r"""

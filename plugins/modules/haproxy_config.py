@@ -152,7 +152,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils._core.quiet_module import QuietModule
-from ansible_collections.mesops.platform.plugins.module_utils._haproxy import deploy, state
+from ansible_collections.mesops.platform.plugins.module_utils._haproxy import master
+from ansible_collections.mesops.platform.plugins.module_utils._haproxy.configuration import File, Wanted
+from ansible_collections.mesops.platform.plugins.module_utils._haproxy.deploy import deploy
+from ansible_collections.mesops.platform.plugins.module_utils._haproxy.loading import DeployError, Machine
 
 
 def group_id(name: str) -> int | None:
@@ -163,12 +166,12 @@ def group_id(name: str) -> int | None:
         return None
 
 
-def wanted_from(params: dict[str, Any], check_mode: bool) -> deploy.Wanted:
+def wanted_from(params: dict[str, Any], check_mode: bool) -> Wanted:
     """Translate the module's parameters."""
-    return deploy.Wanted(
-        config=deploy.File(params["path"], params["content"], 0o640, group_id(params["group"])),
+    return Wanted(
+        config=File(params["path"], params["content"], 0o640, group_id(params["group"])),
         files=tuple(
-            deploy.File(one["path"], one["content"], int(one["mode"], 8), 0, one["loaded"]) for one in params["files"]
+            File(one["path"], one["content"], int(one["mode"], 8), 0, one["loaded"]) for one in params["files"]
         ),
         exclusive_dirs=tuple(params["exclusive_dirs"]),
         secrets=tuple(params["secrets"]),
@@ -215,15 +218,15 @@ def main() -> None:
         rc, out, err = module.run_command(list(command), environ_update={"LC_ALL": "C"})
         return int(rc), str(out), str(err)
 
-    machine = deploy.Machine(
+    machine = Machine(
         run=run,
-        ask=lambda command: state.ask(module.params["master_socket"], command),
+        ask=lambda command: master.ask(module.params["master_socket"], command),
         clock=time.monotonic,
         sleep=time.sleep,
     )
     try:
-        result = deploy.deploy(machine, wanted_from(module.params, module.check_mode))
-    except deploy.DeployError as error:
+        result = deploy(machine, wanted_from(module.params, module.check_mode))
+    except DeployError as error:
         module.fail_json(msg=str(error))
     except OSError as error:
         module.fail_json(msg=f"The configuration of HAProxy could not be installed: {error}.")

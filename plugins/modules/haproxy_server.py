@@ -2,6 +2,7 @@
 # Copyright: (c) 2026, The mesops.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
+# More than 300 lines, of which some 330 are the documentation of its options and of what it returns.
 """Take servers out of one HAProxy's traffic and put them back, and prove it."""
 
 from __future__ import annotations
@@ -341,14 +342,19 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mesops.platform.plugins.module_utils._haproxy import runtime, state
+from ansible_collections.mesops.platform.plugins.module_utils._haproxy import master, server_lines, server_states
+from ansible_collections.mesops.platform.plugins.module_utils._haproxy.change import change
+from ansible_collections.mesops.platform.plugins.module_utils._haproxy.commands import Tools, file_lock, save
+from ansible_collections.mesops.platform.plugins.module_utils._haproxy.goals import ON_TIMEOUT, Wanted
+from ansible_collections.mesops.platform.plugins.module_utils._haproxy.outcome import TimedOut
+from ansible_collections.mesops.platform.plugins.module_utils._haproxy.servers import STATES, RuntimeFailure
 from ansible_collections.mesops.platform.plugins.module_utils._record import fencing
 from ansible_collections.mesops.platform.plugins.module_utils._record.fencing import Fence, Fenced
 
 
-def wanted_from(params: dict[str, Any], check_mode: bool) -> runtime.Wanted:
+def wanted_from(params: dict[str, Any], check_mode: bool) -> Wanted:
     """Translate the module's parameters."""
-    return runtime.Wanted(
+    return Wanted(
         backends=tuple(params["backend"]),
         servers=tuple(params["server"]),
         state=params["state"],
@@ -368,44 +374,44 @@ def main() -> None:
         argument_spec={
             "backend": {"type": "list", "elements": "str", "required": True},
             "server": {"type": "list", "elements": "str", "default": []},
-            "state": {"type": "str", "choices": runtime.STATES},
+            "state": {"type": "str", "choices": STATES},
             "weight": {"type": "str"},
             "wait": {"type": "float", "default": 60.0},
-            "on_timeout": {"type": "str", "choices": runtime.ON_TIMEOUT, "default": "fail"},
+            "on_timeout": {"type": "str", "choices": ON_TIMEOUT, "default": "fail"},
             "min_available": {"type": "int", "default": 0},
             "fresh": {"type": "bool", "default": True},
             "unless": {"type": "dict", "default": {}},
             "service": {"type": "str", "default": ""},
             **fencing.ARGUMENTS,
-            "master_socket": {"type": "path", "default": state.MASTER_SOCKET},
-            "state_file": {"type": "path", "default": state.STATE_FILE},
-            "config": {"type": "path", "default": state.CONFIG},
+            "master_socket": {"type": "path", "default": master.MASTER_SOCKET},
+            "state_file": {"type": "path", "default": server_states.STATE_FILE},
+            "config": {"type": "path", "default": server_lines.CONFIG},
         },
         supports_check_mode=True,
     )
     params = module.params
 
     def ask(command: str) -> str:
-        return state.ask(params["master_socket"], command)
+        return master.ask(params["master_socket"], command)
 
     wanted = wanted_from(params, module.check_mode)
     fence = Fence.of(params["service"], params)
-    tools = runtime.Tools(
+    tools = Tools(
         ask=ask,
         clock=time.monotonic,
         sleep=time.sleep,
-        save=lambda: runtime.save(ask, params["config"], params["state_file"]),
-        lock=lambda: runtime.file_lock(state.LOCK, time.monotonic, time.sleep),
+        save=lambda: save(ask, params["config"], params["state_file"]),
+        lock=lambda: file_lock(server_states.LOCK, time.monotonic, time.sleep),
         superseded=fence.superseded,
     )
     try:
         fence.claim(write=not module.check_mode)
-        outcome = runtime.change(tools, wanted)
+        outcome = change(tools, wanted)
     except Fenced as why:
         module.fail_json(msg=str(why), fenced=True)
-    except runtime.RuntimeFailure as error:
+    except RuntimeFailure as error:
         told = {"fenced": True} if fence.superseded() else {}
-        module.fail_json(msg=str(error), **told, **(error.outcome.public() if error.outcome else {}))
+        module.fail_json(msg=str(error), **told, **(error.outcome.public() if isinstance(error, TimedOut) else {}))
     except OSError as error:
         module.fail_json(msg=f"The servers of HAProxy could not be changed: {error}.")
     module.exit_json(**outcome.public())

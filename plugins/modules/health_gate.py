@@ -136,7 +136,13 @@ from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils._core.quantity import quantity
 from ansible_collections.mesops.platform.plugins.module_utils._core.quiet_module import QuietModule
-from ansible_collections.mesops.platform.plugins.module_utils._haproxy import access_log, runtime, state
+from ansible_collections.mesops.platform.plugins.module_utils._haproxy import access_log, master, reading
+from ansible_collections.mesops.platform.plugins.module_utils._haproxy.servers import (
+    READY,
+    RuntimeFailure,
+    Server,
+    View,
+)
 from ansible_collections.mesops.platform.plugins.module_utils._probe import probes
 
 VALUES_SHIPPED = 4000
@@ -151,11 +157,11 @@ def seconds_of(probe: Mapping[str, Any]) -> float:
 class Balancer:
     """This host's HAProxy and its log; each is asked once, however many probes want to know."""
 
-    def __init__(self, log: access_log.AccessLog, ask: runtime.Ask, now: float) -> None:
+    def __init__(self, log: access_log.AccessLog, ask: reading.Ask, now: float) -> None:
         self._log = log
         self._ask = ask
         self._now = now
-        self._looks: dict[tuple[str, ...], tuple[runtime.View, Mapping[str, Any]]] = {}
+        self._looks: dict[tuple[str, ...], tuple[View, Mapping[str, Any]]] = {}
 
     def sample(self, probe: Mapping[str, Any]) -> probes.Sample:
         """Take one sample."""
@@ -166,7 +172,7 @@ class Balancer:
         if measure in ("errors", "answers") and probe.get("methods"):
             return self._by_method(probe, backends)
         if backends not in self._looks:
-            self._looks[backends] = runtime.look_at_traffic(self._ask, backends, self._now)
+            self._looks[backends] = reading.look_at_traffic(self._ask, backends, self._now)
         view, traffic = self._looks[backends]
         if measure in ("errors", "answers"):
             return {"phase": probes.RAW, "text": "counters", "data": {"traffic": traffic}}
@@ -200,7 +206,7 @@ class Balancer:
         return {"phase": probes.RAW, "text": "requests by method", "data": data}
 
 
-def _state(probe: Mapping[str, Any], backends: Sequence[str], servers: Sequence[runtime.Server]) -> probes.Sample:
+def _state(probe: Mapping[str, Any], backends: Sequence[str], servers: Sequence[Server]) -> probes.Sample:
     """Whether all servers that the probe names take traffic."""
     wanted = [str(one) for one in probe.get("servers") or ()]
     bad = [f"{one.name} is {one.status}" for one in servers if one.name in wanted and not serves(one)]
@@ -211,9 +217,9 @@ def _state(probe: Mapping[str, Any], backends: Sequence[str], servers: Sequence[
     return {"phase": probes.SUCCESS, "text": f"{', '.join(wanted)} up"}
 
 
-def serves(server: runtime.Server) -> bool:
+def serves(server: Server) -> bool:
     """Whether a server takes traffic."""
-    return server.admin == runtime.READY and (server.up or not server.checked)
+    return server.admin == READY and (server.up or not server.checked)
 
 
 def main() -> None:
@@ -238,14 +244,14 @@ def main() -> None:
     now = time.time()
 
     def ask(command: str) -> str:
-        return state.ask(state.MASTER_SOCKET, command)
+        return master.ask(master.MASTER_SOCKET, command)
 
     here = Balancer(access_log.AccessLog(run, now, longest), ask, now)
 
     def balancer(probe: Mapping[str, Any]) -> probes.Sample:
         try:
             return here.sample(probe)
-        except (runtime.RuntimeFailure, runtime.NoAnswer, access_log.RequestsError) as error:
+        except (RuntimeFailure, reading.NoAnswer, access_log.RequestsError) as error:
             return {"phase": probes.ERROR, "text": str(error)}
 
     tools = probes.real_tools(run, balancer)

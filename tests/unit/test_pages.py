@@ -21,7 +21,7 @@ import typed
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.mesops.platform.plugins.filter.app_backends import app_backends
-from ansible_collections.mesops.platform.plugins.plugin_utils._model import haproxy
+from ansible_collections.mesops.platform.plugins.plugin_utils._balancer import model
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import Service, policy_errors
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.services import app_service_plan
 
@@ -231,7 +231,7 @@ def test_variables_that_pages_show_are_taken(block: dict[str, Any]) -> None:
         settings = {name.removeprefix("haproxy_"): filled(value, "10.0.0.9") for name, value in defaults.items()}
         settings |= {"stats_user": "stats", "stats_password": "secret", "apps": app_backends(services)}
         frontends = filled(ours.get("haproxy_frontends", {}), "10.0.0.9")
-        haproxy.build(filled(ours["haproxy_services"], "10.0.0.9"), frontends, {}, HOSTVARS, settings)
+        model.build(filled(ours["haproxy_services"], "10.0.0.9"), frontends, {}, HOSTVARS, settings)
     prefixes = {name.split("_")[0] for name in known}
     unknown = {name for name in block if "_" in name and name.split("_")[0] in prefixes} - variables()
     assert not unknown

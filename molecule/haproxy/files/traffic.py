@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 
-from ansible_collections.mesops.platform.plugins.module_utils._haproxy import runtime, state
+from ansible_collections.mesops.platform.plugins.module_utils._haproxy import master, reading
 from ansible_collections.mesops.platform.plugins.module_utils._haproxy.traffic import Traffic
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.meter import Meter, Seen
 
@@ -111,13 +111,13 @@ def main() -> None:
 
         def look() -> tuple[int, Traffic]:
             def ask(command: str) -> str:
-                return state.ask(os.path.join(directory, "master.sock"), command)
+                return master.ask(os.path.join(directory, "master.sock"), command)
 
             for _attempt in range(600):
                 try:
-                    view, traffic = runtime.look_at_traffic(ask, ["catalog"], time.time())
+                    view, traffic = reading.look_at_traffic(ask, ["catalog"], time.time())
                     return view.worker, traffic
-                except runtime.NoAnswer:
+                except reading.NoAnswer:
                     time.sleep(0.1)
             sys.exit("HAProxy gives no answer")
 

@@ -106,12 +106,14 @@ def test_a_reload_that_begins_while_a_server_is_drained_does_not_take_that_back(
 
 # A change as the module makes it, without Ansible around it.
 CHANGE = """
-from ansible_collections.mesops.platform.plugins.module_utils._haproxy import runtime as core
-tools = core.Tools(ask, time.monotonic, time.sleep, lambda: core.save(ask, s.CONFIG, s.STATE_FILE),
-                   lambda: core.file_lock(s.LOCK, time.monotonic, time.sleep))
+from ansible_collections.mesops.platform.plugins.module_utils._haproxy import change as servers
+from ansible_collections.mesops.platform.plugins.module_utils._haproxy.commands import Tools, file_lock, save
+from ansible_collections.mesops.platform.plugins.module_utils._haproxy.goals import Wanted
+tools = Tools(ask, time.monotonic, time.sleep, lambda: save(ask, s.CONFIG, s.STATE_FILE),
+              lambda: file_lock(s.LOCK, time.monotonic, time.sleep))
 
 def change(server, state):
-    assert core.change(tools, core.Wanted(("catalog",), (server,), state=state, fresh=False)).done
+    assert servers.change(tools, Wanted(("catalog",), (server,), state=state, fresh=False)).done
 """
 
 

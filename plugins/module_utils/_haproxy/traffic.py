@@ -21,6 +21,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.mesops.platform.plugins.module_utils._haproxy.master import number
+
 MOST_SESSIONS = 5000
 """Where a worker has more sessions than this, they are not listed: counters alone tell enough by then."""
 MOST_TOLD = 500
@@ -45,11 +47,6 @@ _COLUMNS = {
 _WAITS_FOR_RESPONSE = 0x00400000
 _AGE = re.compile(r"(\d+)([dhms])")
 _SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
-
-
-def number(text: str | None) -> int:
-    """A cell of a table; what is no whole number is 0."""
-    return int(text) if text and text.lstrip("-").isdigit() else 0
 
 
 def counts(row: Mapping[str, str]) -> dict[str, int]:

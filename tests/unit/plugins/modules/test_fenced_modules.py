@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 from ansible.module_utils import basic
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.mesops.platform.plugins.module_utils._haproxy import runtime
-from ansible_collections.mesops.platform.plugins.module_utils._haproxy.runtime import RuntimeFailure
+from ansible_collections.mesops.platform.plugins.module_utils._haproxy.servers import RuntimeFailure
 from ansible_collections.mesops.platform.plugins.module_utils._record import fencing
 from ansible_collections.mesops.platform.plugins.module_utils._record.fencing import Fence, Fenced
 from ansible_collections.mesops.platform.plugins.modules import app_migration, app_release, haproxy_server
@@ -42,7 +41,7 @@ def fences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fencing, "DIRECTORY", str(tmp_path / "fences"))
     monkeypatch.setattr(basic.AnsibleModule, "log", lambda *_args, **_named: None)
     # There is no HAProxy here, and the modules would wait for it.
-    monkeypatch.setattr(runtime, "change", unanswered)
+    monkeypatch.setattr(haproxy_server, "change", unanswered)
 
 
 def unanswered(*_arguments: Any) -> Any:

@@ -12,7 +12,14 @@ from typing import Any
 
 import pytest
 from ansible_collections.mesops.platform.plugins.module_utils._core.locks import Held, take_lock
-from ansible_collections.mesops.platform.plugins.module_utils._haproxy import deploy, state
+from ansible_collections.mesops.platform.plugins.module_utils._haproxy import (
+    complaints,
+    configuration,
+    deploy,
+    server_states,
+)
+from ansible_collections.mesops.platform.plugins.module_utils._haproxy.configuration import File
+from ansible_collections.mesops.platform.plugins.module_utils._haproxy.loading import DeployError, Machine
 
 CONFIG = "global\n    maxconn 10\nbackend catalog\n    server one 10.0.0.1:8001 check\n"
 REFUSED_3_0 = """\
@@ -85,7 +92,7 @@ class Haproxy:
         return 0, "", ""
 
     def on_disk(self) -> str:
-        return deploy.digest_in(self.config.read_text())
+        return configuration.digest_in(self.config.read_text())
 
     def ask(self, command: str) -> str:
         if self.killed_at and self.killed_at in command:
@@ -98,9 +105,9 @@ class Haproxy:
             )
         if command == f"@!{self.worker} show servers state":
             values = f"3 catalog 1 one 10.0.0.1 2 {self.admin} 1 1 9 6 3 4 6 0 0 0 - 8001 - 0 0 - - 0"
-            return f"1\n# {' '.join(state.STATE_FIELDS)}\n{values}\n"
-        if command == f"@!{self.worker} show env {deploy.DIGEST_NAME}":
-            return f"{deploy.DIGEST_NAME}={self.loaded}\n" if self.loaded else "Variable not found\n"
+            return f"1\n# {' '.join(server_states.STATE_FIELDS)}\n{values}\n"
+        if command == f"@!{self.worker} show env {configuration.DIGEST_NAME}":
+            return f"{configuration.DIGEST_NAME}={self.loaded}\n" if self.loaded else "Variable not found\n"
         assert command == "reload"
         return self.reload()
 
@@ -117,8 +124,8 @@ class Haproxy:
         self.time += 0.05
         return self.time
 
-    def machine(self) -> deploy.Machine:
-        return deploy.Machine(self.run, self.ask, self.clock, lambda _seconds: None)
+    def machine(self) -> Machine:
+        return Machine(self.run, self.ask, self.clock, lambda _seconds: None)
 
 
 @pytest.fixture(params=["2.6", "3.0"])
@@ -126,27 +133,25 @@ def haproxy(request: pytest.FixtureRequest, tmp_path: Path) -> Haproxy:
     return Haproxy(tmp_path, str(request.param))
 
 
-def wanted(root: Path, text: str = CONFIG, files: Sequence[deploy.File] = (), **changed: Any) -> deploy.Wanted:
+def wanted(root: Path, text: str = CONFIG, files: Sequence[File] = (), **changed: Any) -> configuration.Wanted:
     base: dict[str, Any] = {
-        "config": deploy.File(str(root / "haproxy.cfg"), text),
+        "config": File(str(root / "haproxy.cfg"), text),
         "files": tuple(files),
         "binary": "/bin/true",
         "state_file": str(root / "state"),
         "run_dir": str(root),
         "exclusive_dirs": (str(root / "certs"),),
     }
-    return deploy.Wanted(**{**base, **changed})
+    return configuration.Wanted(**{**base, **changed})
 
 
-def put(
-    haproxy: Haproxy, root: Path, text: str = CONFIG, files: Sequence[deploy.File] = (), **changed: Any
-) -> deploy.Outcome:
+def put(haproxy: Haproxy, root: Path, text: str = CONFIG, files: Sequence[File] = (), **changed: Any) -> deploy.Outcome:
     haproxy.commands.clear()
     return deploy.Deployment(haproxy.machine(), wanted(root, text, files, **changed)).deploy()
 
 
 def refusal(haproxy: Haproxy, root: Path, text: str = CONFIG, **changed: Any) -> str:
-    with pytest.raises(deploy.DeployError) as caught:
+    with pytest.raises(DeployError) as caught:
         put(haproxy, root, text, **changed)
     return str(caught.value)
 
@@ -157,7 +162,7 @@ def test_first_run_starts_and_the_second_changes_nothing(haproxy: Haproxy, tmp_p
     assert [one.split()[-1] for one in haproxy.commands][-1] == "haproxy.service"
     assert haproxy.config.stat().st_mode & 0o777 == 0o640
     assert (tmp_path / "haproxy.cfg.last-good").read_text() == haproxy.config.read_text()
-    assert state.parse_state((tmp_path / "state").read_text())[("catalog", "one")]["srv_op_state"] == "0"
+    assert server_states.parse_state((tmp_path / "state").read_text())[("catalog", "one")]["srv_op_state"] == "0"
     second = put(haproxy, tmp_path)
     assert (second.actions, second.diff, haproxy.commands) == ([], [], [])
     assert second.worker_pid == haproxy.worker
@@ -170,7 +175,7 @@ def test_a_change_is_checked_reloaded_and_proven(haproxy: Haproxy, tmp_path: Pat
     assert outcome.actions == ["install", "reload"]
     assert [one.split()[0] for one in haproxy.commands] == ["/bin/true", "reload"]
     assert (outcome.worker_pid, haproxy.loaded) == (101, outcome.sha256)
-    assert state.parse_state((tmp_path / "state").read_text())[("catalog", "one")]["srv_admin_state"] == "8"
+    assert server_states.parse_state((tmp_path / "state").read_text())[("catalog", "one")]["srv_admin_state"] == "8"
     assert [one["after_header"] for one in outcome.diff] == [str(haproxy.config)]
 
 
@@ -279,9 +284,9 @@ def test_a_silent_master_is_reported(haproxy: Haproxy, tmp_path: Path) -> None:
 def test_certificates_are_checked_with_the_candidate_and_reload(haproxy: Haproxy, tmp_path: Path) -> None:
     path = tmp_path / "certs" / "edge.pem"
     text = f"{CONFIG}    # crt {path}\n"
-    put(haproxy, tmp_path, text, [deploy.File(str(path), "first", 0o600)])
+    put(haproxy, tmp_path, text, [File(str(path), "first", 0o600)])
     assert path.stat().st_mode & 0o777 == 0o600
-    outcome = put(haproxy, tmp_path, text, [deploy.File(str(path), "second", 0o600)])
+    outcome = put(haproxy, tmp_path, text, [File(str(path), "second", 0o600)])
     assert "reload" in outcome.actions
     assert "second" not in str(outcome.diff)
     other = put(haproxy, tmp_path, CONFIG)
@@ -290,10 +295,10 @@ def test_certificates_are_checked_with_the_candidate_and_reload(haproxy: Haproxy
 
 
 def test_a_file_that_haproxy_does_not_read_needs_no_reload(haproxy: Haproxy, tmp_path: Path) -> None:
-    unit = deploy.File(str(tmp_path / "unit" / "mesops.conf"), "first", 0o644, loaded=False)
+    unit = File(str(tmp_path / "unit" / "mesops.conf"), "first", 0o644, loaded=False)
     put(haproxy, tmp_path, CONFIG, [unit])
     haproxy.unit_stale = True
-    outcome = put(haproxy, tmp_path, CONFIG, [deploy.File(unit.path, "second", 0o644, loaded=False)])
+    outcome = put(haproxy, tmp_path, CONFIG, [File(unit.path, "second", 0o644, loaded=False)])
     assert outcome.actions == ["install", "daemon-reload"]
     assert haproxy.commands == ["systemctl daemon-reload"]
     assert [(one["before"], one["after"]) for one in outcome.diff] == [("first", "second")]
@@ -304,7 +309,7 @@ def test_check_mode_says_what_would_be_done(haproxy: Haproxy, tmp_path: Path) ->
     assert outcome.actions == ["install", "start", "enable"]
     assert not haproxy.config.exists()
     assert "10.0.0.1" not in outcome.diff[0]["after"]
-    assert deploy.MASK in outcome.diff[0]["after"]
+    assert complaints.MASK in outcome.diff[0]["after"]
 
 
 def test_bare_host(haproxy: Haproxy, tmp_path: Path) -> None:
@@ -331,76 +336,14 @@ def test_the_old_password_is_masked_as_well(haproxy: Haproxy, tmp_path: Path) ->
     put(haproxy, tmp_path, CONFIG + "    user 'a' insecure-password 'it'\\''s old'\n", secrets=("it's old",))
     diff = put(haproxy, tmp_path, CONFIG + "    user 'a' insecure-password 'fresh'\n", secrets=("fresh",)).diff
     shown = diff[0]["before"] + diff[0]["after"]
-    assert shown.count(deploy.MASK) == 2
+    assert shown.count(complaints.MASK) == 2
     assert "s old" not in shown
     assert "fresh" not in shown
 
 
-def test_secrets_are_masked_quoted_or_not() -> None:
-    assert deploy.mask("a 'it'\\''s' b it's", ["it's"]) == "a '********' b ********"
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "stats auth admin:{}",
-        "user deploy insecure-password {}",
-        "user deploy password {}",
-        'http-request set-header Authorization "Bearer {}"',
-        "http-check send hdr X-Api-Key {}",
-        "http-request set-header x-apikey {}",
-        "http-request deny unless { req.hdr(X-Internal-Token) {} }",
-        'setenv DB_PASSWD "{}"',
-        "http-request set-var(txn.client_secret) str({})",
-    ],
-)
-def test_what_looks_like_a_secret_is_masked_wherever_it_stands(line: str) -> None:
-    """In ``haproxy_extra`` anything may stand, and nobody says which of it is secret."""
-    line = line.replace("{}", "tok-4711")
-    before = f"frontend web\n    {line}\n    bind :80\n"
-    shown = deploy.mask(before, [])
-    assert "tok-4711" not in shown
-    assert shown.endswith("\n    bind :80\n")
-    complaint = "[ALERT] (1) : config : parsing [/c.cfg:2] : unexpected 'tok-4711' here."
-    said = deploy.explain(complaint, before, "/c.cfg")
-    assert said.startswith("line 2, ")
-    assert "tok-4711" not in said
-    assert said.endswith("here")
-
-
-def test_a_complaint_about_a_line_with_a_secret_can_still_be_read() -> None:
-    config = "a\nhttp-request set-header Authorization x if a -m found\n"
-    said = deploy.explain(
-        "[ALERT] (1) : config : parsing [/c.cfg:2] : unknown ACL 'a', expects if, ix or -m", config, "/c.cfg"
-    )
-    assert said.endswith("unknown ACL 'a', expects if, ix or -m")
-
-
-@pytest.mark.parametrize(
-    ("output", "wanted_text"),
-    [
-        ("[ALERT]    (1) : config : backend 'x' has no server.\n", "backend 'x' has no server"),
-        ("killed\n", "killed"),
-        ("", "no reason given"),
-    ],
-)
-def test_reasons_without_a_line(output: str, wanted_text: str) -> None:
-    assert deploy.explain(output, CONFIG, "/c.cfg") == wanted_text
-
-
-def test_digest_covers_what_haproxy_reads() -> None:
-    file = deploy.File("/a", "x")
-    unread = deploy.File("/b", "y", loaded=False)
-    base = deploy.digest(CONFIG, [file])
-    assert base == deploy.digest(CONFIG, [file, unread])
-    assert base != deploy.digest(CONFIG, [deploy.File("/a", "z")])
-    found: str | None = deploy.digest_in(deploy.with_digest(CONFIG, base))
-    assert found == base
-
-
 def test_a_reload_waits_for_whoever_changes_servers_and_gives_up_in_time(haproxy: Haproxy, tmp_path: Path) -> None:
     put(haproxy, tmp_path)
-    lock = tmp_path / Path(state.LOCK).name
+    lock = tmp_path / Path(server_states.LOCK).name
     before = haproxy.config.read_text()
     held = take_lock(str(lock), 1)
     text = refusal(haproxy, tmp_path, CONFIG.replace("10\n", "11\n"))
@@ -415,7 +358,7 @@ def test_nobody_changes_servers_between_the_state_that_a_reload_hands_over_and_t
     haproxy: Haproxy, tmp_path: Path
 ) -> None:
     put(haproxy, tmp_path)
-    lock = str(tmp_path / Path(state.LOCK).name)
+    lock = str(tmp_path / Path(server_states.LOCK).name)
     seen: list[str] = []
     original = haproxy.ask
 
@@ -429,4 +372,4 @@ def test_nobody_changes_servers_between_the_state_that_a_reload_hands_over_and_t
 
     haproxy.ask = ask  # type: ignore[method-assign]
     put(haproxy, tmp_path, CONFIG.replace("10\n", "11\n"))
-    assert seen[-5:] == ["state", "reload", "proc", deploy.DIGEST_NAME, "free"]
+    assert seen[-5:] == ["state", "reload", "proc", configuration.DIGEST_NAME, "free"]

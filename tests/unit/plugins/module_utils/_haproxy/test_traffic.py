@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible_collections.mesops.platform.plugins.module_utils._haproxy import runtime, state, traffic
+from ansible_collections.mesops.platform.plugins.module_utils._haproxy import traffic
 
 RECORDED = Path(__file__).parent / "recorded"
 
@@ -43,24 +43,3 @@ def test_a_connection_over_tcp_is_good_when_it_was_made() -> None:
     found = traffic.counts(row)
     assert (found["sent"], found["answered"], found["now"]) == (50, 42, 7)
     assert traffic.counts({**row, "req_tot": "40"})["answered"] == 40
-
-
-@pytest.mark.parametrize("version", ["2.6", "3.0"])
-@pytest.mark.parametrize("crowd", [False, True])
-def test_a_look_has_every_worker_and_lists_sessions_unless_there_are_too_many(
-    version: str, crowd: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    replies = {"show proc": recorded(version, "proc")}
-    pid = state.parse_processes(replies["show proc"])[1].pid
-    replies[f"@!{pid} show servers state"] = recorded(version, "servers-state")
-    replies[f"@!{pid} show stat -1 6 -1"] = recorded(version, "stat")
-    replies[f"@!{pid} show sess"] = recorded(version, "sess")
-    monkeypatch.setattr(traffic, "MOST_SESSIONS", -1 if crowd else 5000)
-    _view, found = runtime.look_at_traffic(replies.__getitem__, ["catalog"], 1234.5)
-    assert (found["at"], list(found["workers"])) == (1234.5, [str(pid)])
-    assert set(found["workers"][str(pid)]) == {"one", "two", "three"}
-    assert found["workers"][str(pid)]["three"]["answered"] == 1
-    health = {name: (one["up"], one["in_traffic"]) for name, one in found["health"].items()}
-    assert health == {"one": (True, True), "two": (True, False), "three": (False, False)}
-    assert found["health"]["three"]["check"] == "L7STS 503 Service Unavailable"
-    assert ("waiting" in found) is not crowd

@@ -22,7 +22,9 @@ import pytest
 from ansible_collections.mesops.platform.plugins.filter.app_backends import app_backends
 from ansible_collections.mesops.platform.plugins.module_utils._daemon import units
 from ansible_collections.mesops.platform.plugins.module_utils._probe import probes, readiness
-from ansible_collections.mesops.platform.plugins.plugin_utils._model import haproxy
+from ansible_collections.mesops.platform.plugins.plugin_utils._balancer import model
+from ansible_collections.mesops.platform.plugins.plugin_utils._balancer.frontends import FRONTEND_TIMEOUTS
+from ansible_collections.mesops.platform.plugins.plugin_utils._balancer.services import SERVICE_TIMEOUTS
 from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.services import app_service_plan
 
@@ -160,22 +162,21 @@ def test_role_and_gate_agree() -> None:
     assert "what it says is no HTTP: b'SSH-2.0" in said["no HTTP"][0][1]
 
 
-def check_lines(services_given: Mapping[str, Any], port: int) -> str:
-    """What the role haproxy writes into a backend to check its servers."""
+def backend_lines(services_given: Mapping[str, Any], port: int) -> str:
+    """What the role haproxy writes into the backend of a service."""
     settings = {
-        "timeouts": dict.fromkeys([*haproxy.SERVICE_TIMEOUTS, *haproxy.FRONTEND_TIMEOUTS], "2s"),
+        "timeouts": dict.fromkeys([*SERVICE_TIMEOUTS, *FRONTEND_TIMEOUTS], "2s"),
         **{"hard_stop_after": "1h", "peers": [], "peers_port": 1, "stats_bind": [], "stats_user": "a"},
         **{"stats_password": "b", "trusted_proxies": [], "maxconn": 100, "apps": app_backends(dict(services_given))},
     }
     server = {"name": "app-1", "address": "127.0.0.1", "port": port}
     given = {"catalog": {"servers": [server], "check": {"interval": "100ms", "fall": 1, "rise": 1}}}
-    (service,) = haproxy.build(given, {}, {}, {}, settings)["services"]
+    found = model.build(given, {}, {}, {}, settings)
     source = (estate.ROOT / "roles/haproxy/templates/haproxy.cfg.j2").read_text(encoding="utf-8")
-    macros = source[: source.index("# {{ ansible_managed }}")]
-    template = jinja2.Environment(trim_blocks=True, keep_trailing_newline=True).from_string(
-        macros + "{{ timeouts(service.timeouts) }}{{ check(service) }}{{ server_defaults(service) }}\n"
-    )
-    return str(template.render(service=service))
+    header, _, body = source.partition("\n")
+    assert header == "#jinja2: lstrip_blocks: True, trim_blocks: True"
+    template = jinja2.Environment(trim_blocks=True, lstrip_blocks=True).from_string(body)
+    return str(template.render(__haproxy_model=found).partition("\nbackend catalog\n")[2])
 
 
 def backend_of(name: str) -> str:
@@ -208,7 +209,7 @@ def test_haproxy_agrees(tmp_path: Path) -> None:
         parts.append("    timeout client 2s\n    timeout server 2s\n    timeout check 2s\n")
         for name, case in CASES.items():
             port = stack.enter_context(served(case))
-            parts.append(f"backend {backend_of(name)}{check_lines(services(port, case), port)}")
+            parts.append(f"backend {backend_of(name)}\n{backend_lines(services(port, case), port)}\n")
         (tmp_path / "haproxy.cfg").write_text("".join(parts), encoding="utf-8")
         command = [str(HAPROXY), "-db", "-f", str(tmp_path / "haproxy.cfg")]
         process = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT))

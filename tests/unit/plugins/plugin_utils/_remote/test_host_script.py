@@ -31,7 +31,7 @@ def from_core(module: str, names: str) -> str:
 @pytest.fixture
 def state_script(tmp_path: Path) -> Path:
     path = tmp_path / "haproxy_state.py"
-    path.write_text(LookupModule(None, None).run(["_haproxy.state"])[0], encoding="utf-8")
+    path.write_text(LookupModule(None, None).run(["_haproxy.state_program"])[0], encoding="utf-8")
     return path
 
 

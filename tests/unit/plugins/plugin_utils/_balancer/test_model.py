@@ -8,7 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.mesops.platform.plugins.plugin_utils._model import haproxy
+from ansible_collections.mesops.platform.plugins.plugin_utils._balancer import model
+from ansible_collections.mesops.platform.plugins.plugin_utils._balancer.services import BALANCES
+from ansible_collections.mesops.platform.plugins.plugin_utils._balancer.values import ModelError
 
 HOSTVARS: dict[str, dict[str, Any]] = {
     "app-1": {"mesops_address": "10.0.0.1", "ansible_host": "192.0.2.1"},
@@ -42,7 +44,7 @@ def settings(**changed: Any) -> dict[str, Any]:
 
 def build(services: Any = None, frontends: Any = None, extra: Any = None, **changed: Any) -> dict[str, Any]:
     wanted = {"catalog": CATALOG} if services is None else services
-    return haproxy.build(wanted, frontends or {}, extra or {}, HOSTVARS, settings(**changed))
+    return model.build(wanted, frontends or {}, extra or {}, HOSTVARS, settings(**changed))
 
 
 def service(**changed: Any) -> dict[str, Any]:
@@ -54,7 +56,7 @@ def frontend(**changed: Any) -> dict[str, Any]:
 
 
 def refusal(call: Any) -> str:
-    with pytest.raises(haproxy.ModelError) as caught:
+    with pytest.raises(ModelError) as caught:
         call()
     text = str(caught.value)
     assert text.endswith(".")
@@ -223,7 +225,7 @@ def test_what_a_check_says_itself_counts() -> None:
     assert build({"catalog": {**CATALOG, "check": False}}, apps={"catalog": APP})["services"][0]["check"] is None
 
 
-@pytest.mark.parametrize("balance", haproxy.BALANCES)
+@pytest.mark.parametrize("balance", BALANCES)
 def test_shares_of_traffic_need_a_balancing_that_knows_them(balance: str) -> None:
     def with_weights(*weights: int) -> Any:
         services = {"catalog": {**CATALOG, "balance": balance}}
