@@ -14,14 +14,9 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
 from ansible_collections.mesops.platform.plugins.module_utils._probe import probes
-from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import (
-    Gate,
-    GateError,
-    GateSpec,
-    Verdict,
-    combine,
-)
-from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import JudgeError
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gate import Gate, Verdict, combine
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gate_spec import GateError, GateSpec
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judgement import JudgeError
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.evidence import Evidence
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.samples import Samples
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.screen import show_at_once

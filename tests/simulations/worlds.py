@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.mesops.platform.plugins.module_utils._record import stores
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Migration, Record
-from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import Phase
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judgement import Phase
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import world
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.controller_store import ControllerStore
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.coordinator_store import StoreSettings

@@ -26,7 +26,7 @@ from ansible_collections.mesops.platform.plugins.module_utils._core.quantity imp
 from ansible_collections.mesops.platform.plugins.module_utils._record import state
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Record
 from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import plainly
-from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import READY, TRAFFIC
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gate_spec import READY, TRAFFIC
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.begin import Decision, decide
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.steps import Aborted, Steps, Stuck

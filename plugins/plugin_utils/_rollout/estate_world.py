@@ -22,8 +22,8 @@ from ansible_collections.mesops.platform.plugins.module_utils._release.configura
     parted,
     version_of,
 )
-from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import READY
-from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import Phase
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gate_spec import READY
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judgement import Phase
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import Answer, Call, Fleet
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import plan, world
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.controller_store import ControllerStore

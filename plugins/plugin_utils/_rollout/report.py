@@ -17,8 +17,8 @@ from ansible_collections.mesops.platform.plugins.module_utils._core.quantity imp
 from ansible_collections.mesops.platform.plugins.module_utils._record import state
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import HostRecord, Record
 from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import plainly, version_of
-from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import GateSpec
-from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import Phase
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gate_spec import GateSpec
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judgement import Phase
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.begin import Decision
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.target import changes_of

@@ -13,14 +13,14 @@ from typing import Any
 from ansible_collections.mesops.platform.plugins.module_utils._core.quantity import quantity
 from ansible_collections.mesops.platform.plugins.module_utils._haproxy.traffic import Traffic
 from ansible_collections.mesops.platform.plugins.module_utils._probe.probes import RAW, SUCCESS
-from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import (
-    BEYOND_REASON,
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judgement import Phase
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.limits import (
     AnswerLimits,
     ErrorLimits,
     LatencyLimits,
-    Phase,
 )
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.meter import Meter, Seen, health_of, together, usual
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.track import BEYOND_REASON
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import Counted, SampleRequest, Taken, Timed
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import limits_of
 

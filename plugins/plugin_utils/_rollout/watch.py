@@ -13,15 +13,9 @@ from ansible_collections.mesops.platform.plugins.module_utils._probe import prob
 from ansible_collections.mesops.platform.plugins.module_utils._record import state
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Record
 from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import version_of
-from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import (
-    NEVER,
-    READY,
-    TRAFFIC,
-    Gate,
-    GateSpec,
-    Verdict,
-)
-from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import Phase
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gate import Gate, Verdict
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gate_spec import NEVER, READY, TRAFFIC, GateSpec
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judgement import Phase
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.evidence import Evidence
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import (

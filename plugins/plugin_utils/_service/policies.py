@@ -16,11 +16,11 @@ from typing import Any, Union
 from ansible_collections.mesops.platform.plugins.module_utils._core import scalars
 from ansible_collections.mesops.platform.plugins.module_utils._probe import probes
 from ansible_collections.mesops.platform.plugins.module_utils._release import migration
-from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import READY, TRAFFIC, GateError, GateSpec
-from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import (
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gate_spec import READY, TRAFFIC, GateError, GateSpec
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judgement import JudgeError
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.limits import (
     AnswerLimits,
     ErrorLimits,
-    JudgeError,
     LatencyLimits,
 )
 

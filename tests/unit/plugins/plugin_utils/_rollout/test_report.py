@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from ansible_collections.mesops.platform.plugins.module_utils._record import state
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import HostRecord, Migration, Record
-from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import NEVER, Gate, GateSpec
-from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import Phase
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gate import Gate
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gate_spec import NEVER, GateSpec
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judgement import Phase
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import plan, report
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
 from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies

@@ -12,8 +12,8 @@ import pytest
 from ansible_collections.mesops.platform.plugins.module_utils._core.quantity import quantity
 from ansible_collections.mesops.platform.plugins.module_utils._record import state
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Record
-from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import Gate, Verdict
-from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import Phase
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gate import Gate, Verdict
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judgement import Phase
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.meter import Seen
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import watch, world
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.evidence import Evidence
