@@ -33,7 +33,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gate import 
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gate_spec import GateSpec
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judgement import Counts, Phase
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.latency_process import LatencyProcess
-from ansible_collections.mesops.platform.plugins.plugin_utils._gate.limits import ErrorLimits, LatencyLimits
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.limits import ErrorLimits, LatencyLimits, limits_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import plan
 from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
 from bench_shared import table
@@ -223,7 +223,7 @@ class Latency:
 
     def __init__(self, cell: Cell) -> None:
         self._cell = cell
-        limits = policies.limits_of(LATENCY.probe)
+        limits = limits_of(LATENCY.probe)
         assert isinstance(limits, LatencyLimits)
         self._process = LatencyProcess(limits, cell.alpha)
         self._hung = 0

@@ -17,15 +17,17 @@ from ansible import constants as C
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.mesops.platform.plugins.module_utils._core.replacing import write_atomically
+from ansible_collections.mesops.platform.plugins.module_utils._probe import probes
 from ansible_collections.mesops.platform.plugins.module_utils._record import state
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Record
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.limits import limits_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import ControllerGone
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import report, setup
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.begin import Decision
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.engine import Engine
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.estate_world import EstateWorld
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.screen import show_at_once
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.watch import fill_probe, place_of
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.watch import fill_probe
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import (
     BalancerTrouble,
     LockLost,
@@ -33,7 +35,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world imp
     SampleRequest,
     StoreLost,
 )
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError, limits_of
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
 
 DISPLAY = Display()
 show_at_once()
@@ -168,7 +170,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         """What the gates say now, of hosts that still run what they ran before; numbers have no history yet."""
         requests = []
         for name, spec in world.settings.gates.items():
-            place = place_of(spec.probe)
+            place = probes.place_of(spec.probe)
             if limits_of(spec.probe) is not None:
                 continue
             for host in hosts[:1] if place == "node" else [""]:

@@ -131,89 +131,12 @@ samples:
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from ansible_collections.mesops.platform.plugins.module_utils._core.quantity import quantity
 from ansible_collections.mesops.platform.plugins.module_utils._core.quiet_module import QuietModule
-from ansible_collections.mesops.platform.plugins.module_utils._haproxy import access_log, runtime, state
-from ansible_collections.mesops.platform.plugins.module_utils._probe import probes
-
-VALUES_SHIPPED = 4000
-"""Latencies per server that one sample carries at most."""
-
-
-def seconds_of(probe: Mapping[str, Any]) -> float:
-    """How much of the access log a probe looks at."""
-    return float(probe.get("seconds", access_log.LOG_SECONDS))
-
-
-class Balancer:
-    """This host's HAProxy and its log; each is asked once, however many probes want to know."""
-
-    def __init__(self, log: access_log.AccessLog, ask: runtime.Ask, now: float) -> None:
-        self._log = log
-        self._ask = ask
-        self._now = now
-        self._looks: dict[tuple[str, ...], tuple[runtime.View, Mapping[str, Any]]] = {}
-
-    def sample(self, probe: Mapping[str, Any]) -> probes.Sample:
-        """Take one sample."""
-        measure = probe.get("measure", "state")
-        backends = tuple(str(one) for one in probe.get("backend") or ())
-        if measure == "latency":
-            return self._latency(probe, backends)
-        if measure in ("errors", "answers") and probe.get("methods"):
-            return self._by_method(probe, backends)
-        if backends not in self._looks:
-            self._looks[backends] = runtime.look_at_traffic(self._ask, backends, self._now)
-        view, traffic = self._looks[backends]
-        if measure in ("errors", "answers"):
-            return {"phase": probes.RAW, "text": "counters", "data": {"traffic": traffic}}
-        servers = [one for one in view.servers.values() if one.backend in backends]
-        return {**_state(probe, backends, servers), "data": {"traffic": traffic}}
-
-    def _requests(self, probe: Mapping[str, Any], backends: Sequence[str]) -> Iterator[access_log.Request]:
-        """The requests of the last seconds, of the methods that the probe names."""
-        methods = [str(one).upper() for one in probe.get("methods") or ()]
-        for backend in backends:
-            for one in self._log.requests(backend, seconds_of(probe), float(probe.get("since", 0))):
-                if not methods or one.method in methods:
-                    yield one
-
-    def _latency(self, probe: Mapping[str, Any], backends: Sequence[str]) -> probes.Sample:
-        found: dict[str, list[float]] = {}
-        for one in self._requests(probe, backends):
-            found.setdefault(one.server, []).append(one.ms)
-        data = {server: values[-VALUES_SHIPPED:] for server, values in found.items()}
-        text = quantity(sum(map(len, data.values())), "request")
-        return {"phase": probes.RAW, "text": text, "data": {"ms": data, "until": self._now}}
-
-    def _by_method(self, probe: Mapping[str, Any], backends: Sequence[str]) -> probes.Sample:
-        counted: dict[str, list[int]] = {}
-        answers = probe["measure"] == "answers"
-        for one in self._requests(probe, backends):
-            bad_and_all = counted.setdefault(one.server, [0, 0])
-            bad_and_all[0] += one.other if answers else one.failed
-            bad_and_all[1] += one.answered if answers else 1
-        data = {"bad_and_all": counted, "until": self._now}
-        return {"phase": probes.RAW, "text": "requests by method", "data": data}
-
-
-def _state(probe: Mapping[str, Any], backends: Sequence[str], servers: Sequence[runtime.Server]) -> probes.Sample:
-    """Whether all servers that the probe names take traffic."""
-    wanted = [str(one) for one in probe.get("servers") or ()]
-    bad = [f"{one.name} is {one.status}" for one in servers if one.name in wanted and not serves(one)]
-    missing = [name for name in wanted if all(one.name != name for one in servers)]
-    bad += [f"{name} is no server of {', '.join(backends)}" for name in missing]
-    if bad or not wanted:
-        return {"phase": probes.FAILURE, "text": ", ".join(bad) or "no server is named"}
-    return {"phase": probes.SUCCESS, "text": f"{', '.join(wanted)} up"}
-
-
-def serves(server: runtime.Server) -> bool:
-    """Whether a server takes traffic."""
-    return server.admin == runtime.READY and (server.up or not server.checked)
+from ansible_collections.mesops.platform.plugins.module_utils._probe import balancer, probes
+from ansible_collections.mesops.platform.plugins.module_utils._probe.keys import ProbeError
+from ansible_collections.mesops.platform.plugins.module_utils._probe.sampling import real_tools
 
 
 def main() -> None:
@@ -232,23 +155,9 @@ def main() -> None:
         wanted = {
             str(name): probes.check_alone(probe, f"probes.{name}") for name, probe in module.params["probes"].items()
         }
-    except probes.ProbeError as why:
+    except ProbeError as why:
         module.fail_json(msg=str(why))
-    longest = max((seconds_of(probe) for probe in wanted.values() if probe["type"] == "haproxy"), default=0.0)
-    now = time.time()
-
-    def ask(command: str) -> str:
-        return state.ask(state.MASTER_SOCKET, command)
-
-    here = Balancer(access_log.AccessLog(run, now, longest), ask, now)
-
-    def balancer(probe: Mapping[str, Any]) -> probes.Sample:
-        try:
-            return here.sample(probe)
-        except (runtime.RuntimeFailure, runtime.NoAnswer, access_log.RequestsError) as error:
-            return {"phase": probes.ERROR, "text": str(error)}
-
-    tools = probes.real_tools(run, balancer)
+    tools = real_tools(run, balancer.of_this_host(run, wanted.values(), time.time()))
     samples = {name: probes.take(probe, tools) for name, probe in wanted.items()}
     module.exit_json(changed=False, samples=samples)
 

@@ -15,9 +15,9 @@ from ansible_collections.mesops.platform.plugins.module_utils._probe.probe_type 
     BALANCERS,
     ERRORS,
     TIMES,
+    Aim,
     Comparison,
     ProbeType,
-    Round,
 )
 from ansible_collections.mesops.platform.plugins.module_utils._probe.sampling import ERROR, Sample, Tools, sample
 
@@ -72,13 +72,13 @@ def _comparison(probe: Mapping[str, Any]) -> Comparison | None:
     return Comparison(_JUDGED_AS[chosen], {key: probe[key] for key in _LIMITS[chosen] if probe.get(key) is not None})
 
 
-def _aimed(probe: Mapping[str, Any], round_: Round) -> dict[str, Any]:
+def _aimed(probe: Mapping[str, Any], aim: Aim) -> dict[str, Any]:
     found = {
-        "backend": list(round_.backends),
-        "servers": list(round_.canary),
-        "seconds": min(round_.in_traffic_for, seconds(probe)),
+        "backend": list(aim.backends),
+        "servers": list(aim.canary),
+        "seconds": min(aim.in_traffic_for, seconds(probe)),
     }
-    return found if round_.since is None else {**found, "since": round_.since}
+    return found if aim.since is None else {**found, "since": aim.since}
 
 
 def _take(probe: Mapping[str, Any], tools: Tools) -> Sample:

@@ -68,8 +68,3 @@ def statuses(value: Any, place: str) -> list[tuple[int, int]]:
     if not ranges:
         raise ProbeError(f"{place}.status is {value!r}; give a status such as 200, or ranges such as 200-299,304.")
     return ranges
-
-
-def address(value: Any, place: str) -> tuple[str, int]:
-    """Host and port."""
-    return scalars.ADDRESS.of(value, f"{place}.address", ProbeError)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils._probe.keys import Rules
 from ansible_collections.mesops.platform.plugins.module_utils._probe.sampling import Sample, Tools
@@ -24,8 +24,8 @@ class Comparison:
     """What the figures in raw samples are compared as, and within which limits.
 
     ``ERRORS`` and ``ANSWERS`` take ``traffic`` (what a load balancer has counted, see ``_haproxy.traffic``), or
-    ``bad_and_all`` (a pair for each server); ``TIMES`` takes ``ms`` (a list for each server), or two lists ``canary`` and
-    ``baseline``. With ``until`` (by the host's clock) the next sample is told ``since`` when it has to look.
+    ``bad_and_all`` (a pair for each server). ``TIMES`` takes ``ms`` (a list for each server), or the lists ``canary``
+    and ``baseline``. What has seen all until a moment says ``until``, and is told it the next time, see ``Aim.since``.
     """
 
     what: str
@@ -34,7 +34,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Round:
+class Aim:
     """What a rollout knows when it has a sample taken."""
 
     backends: Sequence[str]
@@ -71,9 +71,9 @@ class ProbeType:
     """Raises ProbeError for what no single key shows, or for a key without a rule; is told where the probe stands."""
     alone: tuple[str, ...] = ()
     """Keys that it needs as well where no rollout puts them in."""
-    comparison: Callable[[Probe], Optional[Comparison]] = lambda _probe: None
+    comparison: Callable[[Probe], Comparison | None] = lambda _probe: None
     """How its raw samples are judged."""
     looks_back: Callable[[Probe], float] = lambda _probe: 0.0
     """How many seconds a sample looks back."""
-    aimed: Callable[[Probe, Round], Mapping[str, Any]] = lambda _probe, _round: {}
+    aimed: Callable[[Probe, Aim], Mapping[str, Any]] = lambda _probe, _aim: {}
     """The keys that a rollout puts in when it has a sample taken."""

@@ -24,9 +24,9 @@ from ansible_collections.mesops.platform.plugins.module_utils._probe.keys import
 from ansible_collections.mesops.platform.plugins.module_utils._probe.probe_type import (
     NODE,
     PLACES,
+    Aim,
     Comparison,
     ProbeType,
-    Round,
 )
 from ansible_collections.mesops.platform.plugins.module_utils._probe.sampling import (
     ERROR,
@@ -142,10 +142,10 @@ def looks_back(probe: Mapping[str, Any]) -> float:
     return TYPES[str(probe["type"])].looks_back(probe)
 
 
-def aimed(probe: Mapping[str, Any], round_: Round) -> dict[str, Any]:
+def aimed(probe: Mapping[str, Any], aim: Aim) -> dict[str, Any]:
     """A probe as a host gets it from a rollout: about its hosts, and about nothing that was seen before."""
     asked = {key: value for key, value in probe.items() if key != "from"}
-    return {**asked, **TYPES[str(probe["type"])].aimed(asked, round_)}
+    return {**asked, **TYPES[str(probe["type"])].aimed(asked, aim)}
 
 
 def take(probe: Mapping[str, Any], tools: Tools) -> Sample:

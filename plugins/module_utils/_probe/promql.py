@@ -18,9 +18,9 @@ from ansible_collections.mesops.platform.plugins.module_utils._probe.http_reques
 from ansible_collections.mesops.platform.plugins.module_utils._probe.probe_type import (
     COORDINATOR,
     TIMES,
+    Aim,
     Comparison,
     ProbeType,
-    Round,
 )
 from ansible_collections.mesops.platform.plugins.module_utils._probe.sampling import (
     ERROR,
@@ -75,15 +75,15 @@ def _comparison(probe: Mapping[str, Any]) -> Comparison | None:
     return Comparison(TIMES, {**limits, "tolerance_ms": probe.get("tolerance") or 0})
 
 
-def _aimed(probe: Mapping[str, Any], round_: Round) -> dict[str, Any]:
+def _aimed(probe: Mapping[str, Any], aim: Aim) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    if probe.get("range") and round_.in_traffic:
+    if probe.get("range") and aim.in_traffic:
         # Points that lie apart by the query's own windows are independent of each other.
         back = _looks_back(probe)
-        found["range"] = min(float(probe["range"]), round_.in_traffic_for - back)
+        found["range"] = min(float(probe["range"]), aim.in_traffic_for - back)
         found["step"] = max(float(probe.get("step", 5)), back)
-    if probe.get("range") and round_.since is not None:
-        found["since"] = round_.since
+    if probe.get("range") and aim.since is not None:
+        found["since"] = aim.since
     return found
 
 
@@ -238,8 +238,8 @@ TYPE = ProbeType(
     },
     required=("url", "query"),
     documentation=(
-        "C(url), C(query); C(min), C(max), or C(baseline) (a query) with C(max_ratio) and C(tolerance); every value that "
-        "the query gives has to be good; C(range) judges the values of that many seconds instead, with C(step), "
+        "C(url), C(query); C(min), C(max), or C(baseline) (a query) with C(max_ratio) and C(tolerance); every value "
+        "that the query gives has to be good; C(range) judges the values of that many seconds instead, with C(step), "
         "C(alpha) and C(min_samples), and C(tolerance) is in the unit of the query; C(headers), C(username), "
         "C(password), C(timeout) 10"
     ),

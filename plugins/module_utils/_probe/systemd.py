@@ -55,8 +55,8 @@ TYPE = ProbeType(
     },
     required=("unit",),
     documentation=(
-        "C(unit), which must be active; C(max_restarts) 0, how often systemd may have restarted it since it was started "
-        "by hand"
+        "C(unit), which must be active; C(max_restarts) 0, how often systemd may have restarted it since it was "
+        "started by hand"
     ),
     describe=_describe,
     take=_take,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.mesops.platform.plugins.module_utils._core import scalars
 from ansible_collections.mesops.platform.plugins.module_utils._probe import keys
 from ansible_collections.mesops.platform.plugins.module_utils._probe.probe_type import NODE, ProbeType
 from ansible_collections.mesops.platform.plugins.module_utils._probe.sampling import (
@@ -20,16 +21,12 @@ from ansible_collections.mesops.platform.plugins.module_utils._probe.sampling im
 )
 
 
-def _check(probe: Mapping[str, Any], place: str) -> None:
-    keys.address(probe["address"], place)
-
-
 def _describe(probe: Mapping[str, Any]) -> str:
     return f"connect to {probe.get('address')}"
 
 
 def _take(probe: Mapping[str, Any], tools: Tools) -> Sample:
-    host, port = keys.address(probe["address"], "probe")
+    host, port = scalars.ADDRESS.of(probe["address"], "probe.address", keys.ProbeError)
     try:
         tools.connect(host, port, float(probe.get("timeout", 5)))
     except OSError as error:
@@ -40,10 +37,9 @@ def _take(probe: Mapping[str, Any], tools: Tools) -> Sample:
 TYPE = ProbeType(
     name="tcp",
     place=NODE,
-    keys={"address": (), "timeout": keys.TIMEOUT},
+    keys={"address": (scalars.ADDRESS,), "timeout": keys.TIMEOUT},
     required=("address",),
     documentation="C(address) (host:port); C(timeout) 5",
-    check=_check,
     describe=_describe,
     take=_take,
 )

@@ -6,8 +6,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from ansible_collections.mesops.platform.plugins.module_utils._probe import probes
+from ansible_collections.mesops.platform.plugins.module_utils._probe.probe_type import ANSWERS, ERRORS, TIMES
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judgement import JudgeError
 
 
@@ -70,6 +74,19 @@ class LatencyLimits:
         if self.max_ms is not None:
             demand(0 < self.max_ms < math.inf, f"max_ms is {self.max_ms:g}; it must be above 0, or left out.")
         check_certainty(self.alpha, self.min_samples)
+
+
+_LIMITS: Mapping[str, type[ErrorLimits | LatencyLimits]] = {
+    ERRORS: ErrorLimits,
+    ANSWERS: AnswerLimits,
+    TIMES: LatencyLimits,
+}
+
+
+def limits_of(probe: Mapping[str, Any]) -> ErrorLimits | LatencyLimits | None:
+    """The judge's limits, for a probe whose samples it judges; JudgeError when they make no sense."""
+    comparison = probes.comparison(probe)
+    return None if comparison is None else _LIMITS[comparison.what](**comparison.limits)
 
 
 def check_certainty(alpha: float, min_samples: int) -> None:

@@ -14,7 +14,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ansible_collections.mesops.platform.plugins.module_utils._haproxy import access_log
+from ansible_collections.mesops.platform.plugins.module_utils._probe import probes
+from ansible_collections.mesops.platform.plugins.module_utils._probe.probe_type import Aim
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Migration, Record
 from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import (
     Difference,
@@ -30,8 +31,8 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.controlle
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.coordinator_store import CoordinatorStore
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.samples import Samples
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.watch import fill_probe, place_of
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError, looks_back
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.watch import fill_probe
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
 
 MIGRATION_WAIT = 4
 SIGNAL, LAST_SIGNAL = "signal", "last signal"
@@ -282,7 +283,7 @@ class EstateWorld:
         for name, spec in self.settings.gates.items():
             # The version before is not judged by what is said about the new one.
             asked = not back or name == READY or spec.both
-            if asked and spec.stage == READY and place_of(spec.probe) == "node":
+            if asked and spec.stage == READY and probes.place_of(spec.probe) == "node":
                 # Going back nothing is judged by a single look: what is asked then is waited for.
                 (until if back or spec.failure_limit < 0 else once)[name] = fill_probe(
                     spec, self.settings, target, host, hosts=hosts, baseline=()
@@ -420,7 +421,7 @@ class EstateWorld:
 
     def sample(self, requests: Sequence[world.SampleRequest], *, save: Record | None = None) -> dict[str, world.Taken]:
         """Take samples, each where its probe belongs, all at once."""
-        probes: dict[str, dict[str, Any]] = {}
+        asked: dict[str, dict[str, Any]] = {}
         early = {}
         for request in requests:
             why = self._too_early(request)
@@ -428,9 +429,9 @@ class EstateWorld:
                 early[request.key] = world.Taken(Phase.NO_DATA, why)
                 continue
             for host in self._places(request):
-                probes.setdefault(host, {})[request.key] = self._probe(request, host)
+                asked.setdefault(host, {})[request.key] = self._probe(request, host)
         calls = {}
-        for host, some in probes.items():
+        for host, some in asked.items():
             longest = sum(float(probe.get("timeout", 10)) for probe in some.values())
             calls[host] = Call(host, "health_gate", {"probes": some}, timeout=30 + longest)
         answers = self._round(calls, save)
@@ -438,29 +439,24 @@ class EstateWorld:
 
     def _probe(self, request: world.SampleRequest, host: str) -> dict[str, Any]:
         """A probe as one host gets it: never about what was before the last look, or before there was traffic."""
-        probe = {key: value for key, value in request.probe.items() if key != "from"}
-        since = self.samples.since(request.key, host)
-        present = time.monotonic() - self._entered_at
-        if probe["type"] == "haproxy":
-            seconds = min(present, float(probe.get("seconds", access_log.LOG_SECONDS)))
-            probe.update(backend=list(self.settings.backends), servers=list(request.canary), seconds=seconds)
-        elif probe.get("range") and request.in_traffic:
-            # Points that lie apart by the query's own windows are independent of each other.
-            back = looks_back(probe)
-            probe.update(range=min(float(probe["range"]), present - back), step=max(float(probe.get("step", 5)), back))
-        if since is not None and (probe.get("range") or probe["type"] == "haproxy"):
-            probe["since"] = since
-        return probe
+        aim = Aim(
+            backends=self.settings.backends,
+            canary=request.canary,
+            in_traffic=request.in_traffic,
+            in_traffic_for=time.monotonic() - self._entered_at,
+            since=self.samples.since(request.key, host),
+        )
+        return probes.aimed(request.probe, aim)
 
     def _too_early(self, request: world.SampleRequest) -> str:
         """Why a query would look at the version before; empty when it does not."""
-        back, present = looks_back(request.probe), time.monotonic() - self._entered_at
+        back, present = probes.looks_back(request.probe), time.monotonic() - self._entered_at
         if not request.in_traffic or present > back or not back:
             return ""
         return f"the query looks back {back:g} s, but the hosts have had traffic for {present:.0f} s only"
 
     def _places(self, request: world.SampleRequest) -> Sequence[str]:
-        place = place_of(request.probe)
+        place = probes.place_of(request.probe)
         if place == "balancers":
             return self.settings.balancers
         return [request.host if place == "node" and request.host else self.store.coordinator]

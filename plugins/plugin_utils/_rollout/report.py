@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils._core.quantity import quantity
+from ansible_collections.mesops.platform.plugins.module_utils._probe import probes
 from ansible_collections.mesops.platform.plugins.module_utils._record import state
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import HostRecord, Record
 from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import plainly, version_of
@@ -129,36 +130,11 @@ def listing(items: Sequence[str], head: str, most: int = 2) -> list[str]:
 # ------------------------------------------------------------------------------------------------------------ the plan
 
 
-def probe_text(probe: Mapping[str, Any]) -> str:
-    """What a probe looks at."""
-    kind = probe["type"]
-    if kind in ("http", "readiness"):
-        method = probe.get("method") or ("GET" if probe.get("body") is None else "POST")
-        return f"{str(method).upper()} {probe.get('url')}"
-    if kind == "tcp":
-        return f"connect to {probe.get('address')}"
-    if kind == "systemd":
-        return f"unit {probe.get('unit')} runs, {quantity(int(probe.get('max_restarts') or 0), 'restart')}"
-    if kind == "haproxy":
-        return {
-            "answers": "answers 3xx and 4xx compared with the other hosts",
-            "errors": "failed requests compared with the other hosts",
-            "latency": "latency compared with the other hosts",
-        }.get(str(probe.get("measure")), "up at every load balancer")
-    if kind == "promql":
-        limits = [f"at least {probe['min']:g}"] if probe.get("min") is not None else []
-        limits += [f"at most {probe['max']:g}"] if probe.get("max") is not None else []
-        if probe.get("max_ratio") is not None:
-            limits.append(f"at most {probe['max_ratio']:g} times its baseline")
-        return f"{' and '.join(limits)}: {' '.join(str(probe.get('query')).split())}"
-    return "replication is healthy"
-
-
 def gate_line(spec: GateSpec) -> str:
     """One gate in a line."""
     tail = f"; {spec.count} good, every {spec.interval:g} s, within {spec.timeout:g} s"
     head = f"  gate        {spec.name} ({spec.stage}): "
-    return clip(f"{head}{clip(probe_text(spec.probe), max(20, WIDTH - len(head) - len(tail)))}{tail}")
+    return clip(f"{head}{clip(probes.describe(spec.probe), max(20, WIDTH - len(head) - len(tail)))}{tail}")
 
 
 def plan_text(record: Record, settings: Settings, manifest: Mapping[str, Any], facts: Sequence[str]) -> str:

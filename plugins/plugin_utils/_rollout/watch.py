@@ -25,7 +25,6 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world imp
     Sight,
     World,
 )
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import looks_back
 
 LONGEST_SLEEP = 3.0
 COMPANY_S = 0.5
@@ -186,7 +185,7 @@ class Watch:
         """A gate about traffic whose first sample does not look back to the version before."""
         if spec.stage != TRAFFIC:
             return spec
-        left = self._entered_at + looks_back(spec.probe) - self.world.clock()
+        left = self._entered_at + probes.looks_back(spec.probe) - self.world.clock()
         return replace(spec, initial_delay=max(spec.initial_delay, left))
 
     # ------------------------------------------------------------------------------------------------------- sampling
@@ -195,7 +194,7 @@ class Watch:
         """The gates of a stage: one for each host where the probe is about a host, else one for the batch."""
         for name, spec in self.settings.gates.items():
             if spec.stage == stage:
-                for host in hosts if place_of(spec.probe) == "node" else [""]:
+                for host in hosts if probes.place_of(spec.probe) == "node" else [""]:
                     yield (name, host), spec
 
     def _take_due(
@@ -327,11 +326,6 @@ class Watch:
     def _observed(self, hosts: Sequence[str], seconds: float) -> None:
         for host in hosts:
             self.record.hosts[host].observed_s += seconds
-
-
-def place_of(probe: Mapping[str, Any]) -> str:
-    """Where a probe is taken: node, balancers or coordinator."""
-    return str(probe.get("from") or probes.KINDS[str(probe["type"])].place)
 
 
 def fill_probe(

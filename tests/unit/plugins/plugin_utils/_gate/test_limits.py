@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judgement import JudgeError
-from ansible_collections.mesops.platform.plugins.plugin_utils._gate.limits import ErrorLimits, LatencyLimits
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.limits import ErrorLimits, LatencyLimits, limits_of
+from probing import RATIO
 
 
 @pytest.mark.parametrize(
@@ -33,3 +36,22 @@ def test_what_makes_no_sense_is_refused_in_one_sentence(broken: object) -> None:
     assert callable(broken)
     with pytest.raises(JudgeError, match=r"^[^\n]+\.$"):
         broken()
+
+
+@pytest.mark.parametrize(
+    ("probe", "limits"),
+    [
+        ({"type": "http", "url": "http://x"}, None),
+        ({"type": "haproxy"}, None),
+        ({"type": "haproxy", "measure": "state"}, None),
+        (RATIO, None),
+        ({"type": "haproxy", "measure": "errors"}, ErrorLimits()),
+        ({"type": "haproxy", "measure": "errors", "max_ratio": 0, "alpha": None}, ErrorLimits(max_ratio=0)),
+        ({"type": "haproxy", "measure": "latency", "max_ms": 200}, LatencyLimits(max_ms=200)),
+        # Five milliseconds are no tolerance where values are seconds.
+        ({**RATIO, "range": 60}, LatencyLimits(tolerance_ms=0, max_ratio=1.5)),
+        ({**RATIO, "range": 60, "tolerance": 0.2, "alpha": 0.1}, LatencyLimits(tolerance_ms=0.2, alpha=0.1)),
+    ],
+)
+def test_limits(probe: Mapping[str, Any], limits: ErrorLimits | LatencyLimits | None) -> None:
+    assert limits_of(probe) == limits
