@@ -22,6 +22,7 @@ description:
     controller.
 extends_documentation_fragment:
   - mesops.platform.attributes
+  - mesops.platform.probe_types
 attributes:
   check_mode:
     support: full
@@ -53,32 +54,6 @@ notes:
     C(inconclusive_limit), -1. C(for), how long the last successes must have lasted without a break, 0. C(timeout) for
     the whole, 60. C(on_no_data), what a sample without data counts as, V(wait) (nothing), V(inconclusive) or
     V(failed). C(enabled), V(true). Its samples are what came in since the one before."
-  - "A probe of C(type: readiness) has C(url), C(host) (the Host header), C(status) (200-299, or others) and C(timeout)
-    (2). It passes when a health check of HAProxy would pass: the status decides, a redirection is an answer like any
-    other, and the body is not waited for."
-  - "A probe of C(type: http) has C(url), C(method), C(headers), C(body), C(status) (200, or ranges such as
-    200-299,304), C(json) (dotted path to the value that it must have), C(contains), C(max_ms), C(timeout) (5),
-    C(username) and C(password). It does not follow redirections; 302 is an answer like any other."
-  - "A probe of C(type: tcp) has C(address) (host:port) and C(timeout) (5)."
-  - "A probe of C(type: systemd) has C(unit), which must be active, and C(max_restarts) (0), how often it may have been
-    restarted by systemd since it was started by hand."
-  - "A probe of C(type: haproxy) is taken on a load balancer. It has C(backend) and C(servers), both lists, and
-    C(measure). V(state), the default, wants all servers up. V(errors) compares the share of failed requests since the
-    gate began with the servers in C(baseline) by a test that may look as often as it likes. Requests that were tried
-    again elsewhere, that wait for an answer from one look to the next, or whose client has left have failed.
-    C(max_ratio) (0.01) is always tolerated, C(alpha) (0.01) is the chance of a false alarm, C(min_samples) (20)
-    requests are needed. With C(methods), a list of HTTP methods, only those are counted, from the access log of the
-    last C(seconds) (60), after C(since) (seconds since the epoch) if given. V(answers) compares the share of 3xx and
-    4xx among the answers that are no 5xx; C(max_ratio) (0.25) is tolerated on top of what those in C(baseline) have,
-    C(alpha) is 0.001. With C(methods) it comes from the access log as well, where 304 counts as good. V(latency)
-    compares the access log in the same way, by its C(percentile) (95) and its median; C(max_ratio) (1.5), C(max_ms),
-    C(alpha) (0.01), C(min_samples) (50), C(tolerance_ms) (5), and C(methods) limits it to some HTTP methods."
-  - "A probe of C(type: promql) has C(url) of a Prometheus server, C(query), and C(min), C(max), or C(baseline) (a
-    second query) and C(max_ratio), with an absolute C(tolerance). Every value that the query gives has to be good.
-    C(headers), C(username), C(password), C(timeout) (10). With C(range) and C(step) (seconds) the values of that time,
-    after C(since) if given, are judged as latencies are, with C(alpha) and C(min_samples)."
-  - "A probe of C(type: postgres) has C(endpoints) (URLs of Patroni's REST API), C(min_standbys) (1), C(max_lag_mb)
-    (16), C(synchronous) (false) and C(timeout) (3)."
 seealso:
   - module: mesops.platform.rollout
 """

@@ -111,6 +111,19 @@ TYPE = ProbeType(
         "C(measure): C(state) (up), C(errors), C(answers), C(latency), with the judge's limits; C(methods) counts only "
         "some HTTP methods; outside a rollout C(backend), C(servers) and C(baseline), each a list"
     ),
+    details=(
+        "V(state), the default, wants all servers up. V(errors) compares the share of failed requests since the gate "
+        "began with the servers in C(baseline) by a test that may look as often as it likes. Requests that were tried "
+        "again elsewhere, that wait for an answer from one look to the next, or whose client has left have failed. "
+        "C(max_ratio) (0.01) is always tolerated, C(alpha) (0.01) is the chance of a false alarm, C(min_samples) (20) "
+        "requests are needed. With C(methods), a list of HTTP methods, only those are counted, from the access log of "
+        "the last C(seconds) (60), after C(since) (seconds since the epoch) if given. V(answers) compares the share "
+        "of 3xx and 4xx among the answers that are no 5xx; C(max_ratio) (0.25) is tolerated on top of what those in "
+        "C(baseline) have, C(alpha) is 0.001. With C(methods) it comes from the access log as well, where 304 counts "
+        "as good. V(latency) compares the access log in the same way, by its C(percentile) (95) and its median; "
+        "C(max_ratio) (1.5), C(max_ms), C(alpha) (0.01), C(min_samples) (50), C(tolerance_ms) (5), and C(methods) "
+        "limits it to some HTTP methods."
+    ),
     check=_check,
     describe=_describe,
     take=_take,

@@ -69,6 +69,8 @@ class ProbeType:
     """Takes one sample on a host. OSError, ValueError and whatever else it raises is an error, never a success."""
     check: Callable[[Probe, str], None] = _nothing_more
     """Raises ProbeError for what no single key shows, or for a key without a rule; is told where the probe stands."""
+    details: str = ""
+    """More of it, in sentences, for the documentation of health_gate: the page on gates has chapters about that."""
     alone: tuple[str, ...] = ()
     """Keys that it needs as well where no rollout puts them in."""
     comparison: Callable[[Probe], Comparison | None] = lambda _probe: None
