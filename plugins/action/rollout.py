@@ -24,6 +24,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import re
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.begin import Decision
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.engine import Engine
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.estate_world import EstateWorld
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan_text import decision_lines, plan_text
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.screen import show_at_once
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.watch import fill_probe, place_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import (
@@ -139,14 +140,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             facts.append(f"locked      {stored['lock'].get('summary', 'by somebody else')}: a run would be refused")
         decision = engine.plan(Opened(stored.get("open_record"), stored.get("history") or []), kind)
         record = decision.record
-        facts += report.decision_lines(decision)
+        facts += decision_lines(decision)
         if decision.nothing:
             DISPLAY.display(f"Every host of {record.service} runs {record.version} and is in service: nothing to do.")
         else:
             manifest = self._manifest(world, record) if record.direction == state.FORWARD else {}
             if record.kind == "rollout" and record.direction == state.FORWARD:
                 facts += self._samples(world, list(record.hosts))
-            DISPLAY.display(report.plan_text(record, world.settings, manifest, facts))
+            DISPLAY.display(plan_text(record, world.settings, manifest, facts))
         return {
             "changed": not decision.nothing,
             "diff": _diff(decision),

@@ -13,6 +13,7 @@ import rollout_simulation as simulation
 from ansible_collections.mesops.platform.plugins.module_utils._record import state
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import report
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan_text import plan_text
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.target import changes_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
 from rollout_simulation import Estate, Host, Killed, roll_out
@@ -57,7 +58,7 @@ def test_a_wrong_one_gets_no_traffic_goes_back_and_is_named_by_its_keys() -> Non
     assert state.IN_SERVICE not in phases
     assert len([one for one in record.hosts.values() if one.phase == state.ROLLED_BACK]) == 1
     assert "settings    changed: DATABASE_URL, new LOG_LEVEL" in report.summary(record, 0.0)
-    assert "settings    changed: DATABASE_URL, new LOG_LEVEL" in report.plan_text(record, configuration(found), {}, [])
+    assert "settings    changed: DATABASE_URL, new LOG_LEVEL" in plan_text(record, configuration(found), {}, [])
 
 
 def test_a_new_version_brings_the_configuration_and_takes_it_back() -> None:
@@ -151,10 +152,10 @@ def test_a_person_reads_versions_where_configurations_are_the_same() -> None:
     found = estate()
     found.wanted, found.changes = "aaaaaaaaaaaa", ""
     record = roll_out(found, simulation.settings(found))
-    assert "app-1 1 -> 2\n" in report.plan_text(record, simulation.settings(found), {}, [])
+    assert "app-1 1 -> 2\n" in plan_text(record, simulation.settings(found), {}, [])
     found.wanted, found.changes = "bbbbbbbbbbbb", "LOG_LEVEL"
     record = roll_out(found, simulation.settings(found, "3"))
-    assert "2@aaaaaaaaaaaa -> 3@bbbbbbbbbbbb" in report.plan_text(record, simulation.settings(found), {}, [])
+    assert "2@aaaaaaaaaaaa -> 3@bbbbbbbbbbbb" in plan_text(record, simulation.settings(found), {}, [])
     assert "2@aaaaaaaaaaaa -> 3@bbbbbbbbbbbb" in report.summary(record, 0.0)
 
 
