@@ -21,7 +21,7 @@ from ansible_collections.mesops.platform.plugins.module_utils._record import sta
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Record
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import ControllerGone
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import report, setup
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.begin import Decision
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.decision import Decision
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.engine import Engine
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.estate_world import EstateWorld
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan_text import decision_lines, plan_text

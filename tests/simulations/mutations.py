@@ -34,7 +34,9 @@ class Mutation:
     instead: str
 
 
-STEPS, ENGINE, BEGIN = (f"plugin_utils/_rollout/{name}.py" for name in ("steps", "engine", "begin"))
+STEPS, ENGINE, BEGIN, ADOPT, KEPT_OUT = (
+    f"plugin_utils/_rollout/{name}.py" for name in ("steps", "engine", "begin", "adopt", "kept_out")
+)
 STATE, HISTORY, FILE, COORDINATOR, CONTROLLER = (
     "module_utils/_record/state.py",
     "plugin_utils/_rollout/history.py",
@@ -84,13 +86,13 @@ MUTATIONS = (
     ),
     Mutation(
         "an unfinished rollout is bound to the load balancers of its first run",
-        BEGIN,
+        ADOPT,
         "    record.balancers = list(settings.balancers)\n",
         "",
     ),
     Mutation(
         "what a person took out between two runs is taken for the rollout's own",
-        BEGIN,
+        KEPT_OUT,
         '        if server.admin == "ready" or host not in settings.hosts:\n            return False\n',
         "        return False\n",
     ),
@@ -243,7 +245,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a host that was excluded in the middle of its turn never takes part again",
-        BEGIN,
+        ADOPT,
         '    if record.direction == state.BACK or record.kind == "rollback":\n        told += _rejoin',
         "    if False:\n        told += _rejoin",
     ),
@@ -255,7 +257,7 @@ MUTATIONS = (
     ),
     Mutation(
         "who had drained a host is forgotten when it leaves a rollout",
-        BEGIN,
+        ADOPT,
         "        record.left[host].kept_at = [name for name, hosts in record.kept_out.items() if host in hosts]\n",
         "",
     ),
@@ -267,13 +269,13 @@ MUTATIONS = (
     ),
     Mutation(
         "a rollout that is taken up counts drains as its own at load balancers of which it knew nothing",
-        BEGIN,
+        KEPT_OUT,
         "        theirs = theirs or name not in record.asked\n",
         "",
     ),
     Mutation(
         "a host that has traffic again at one load balancer counts as drained by the rollout at all",
-        BEGIN,
+        KEPT_OUT,
         " or name in (*mine.kept_at, *mine.let_in_at)\n",
         " or name in mine.kept_at\n",
     ),

@@ -27,8 +27,9 @@ from ansible_collections.mesops.platform.plugins.module_utils._record import sta
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Record
 from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import plainly
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import READY, TRAFFIC
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.begin import Decision, decide
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.decision import Decision, decide
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Sight
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.steps import Aborted, Steps, Stuck
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.watch import STAGES_OF, ReleaseFailure, Watch
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import (
@@ -37,7 +38,6 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world imp
     Halt,
     LockLost,
     Opened,
-    Sight,
     StoreLost,
     World,
 )

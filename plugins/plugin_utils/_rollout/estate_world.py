@@ -30,6 +30,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.controlle
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.coordinator_store import CoordinatorStore
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.samples import Samples
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Node, Server, Sight
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.watch import fill_probe, place_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError, looks_back
 
@@ -171,12 +172,12 @@ class EstateWorld:
         given = self._configurations.get(host)
         return self._release_call(host, "read", {"configuration": given} if given else {})
 
-    def look_at_nodes(self) -> dict[str, world.Node]:
+    def look_at_nodes(self) -> dict[str, Node]:
         """What every node answers."""
         answers = self.fleet.run({host: self._look_call(host) for host in self.settings.hosts})
         return {host: node_of(answer) for host, answer in answers.items()}
 
-    def observe(self) -> world.Sight:
+    def observe(self) -> Sight:
         """Look at every node and every load balancer; load balancers have to answer."""
         nodes, balancers = self.look()
         for name, answer in {**nodes, **balancers}.items():
@@ -184,13 +185,13 @@ class EstateWorld:
                 raise PlanError(f"{name}: {answer.reason}")
         found = {host: node_of(answer) for host, answer in nodes.items()}
         self._wanted = {host: str(joined(self.settings.version, node.wanted)) for host, node in found.items()}
-        return world.Sight(found, self._seen(balancers))
+        return Sight(found, self._seen(balancers))
 
-    def servers(self) -> dict[str, dict[str, world.Server]]:
+    def servers(self) -> dict[str, dict[str, Server]]:
         """Look at the load balancers alone, which have to answer."""
         return self._seen(self._round({name: self._server_call(name, {}) for name in self.settings.balancers}))
 
-    def _seen(self, balancers: Mapping[str, Answer]) -> dict[str, dict[str, world.Server]]:
+    def _seen(self, balancers: Mapping[str, Answer]) -> dict[str, dict[str, Server]]:
         everybody = (*self.settings.hosts, *self.settings.excluded)
         results = _obeyed(balancers)
         self.samples.note_before({name: result["traffic"] for name, result in results.items()})
@@ -500,16 +501,16 @@ def _left_alone(found: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
     return {name: hosts for name, hosts in kept.items() if hosts}
 
 
-def node_of(answer: Answer) -> world.Node:
+def node_of(answer: Answer) -> Node:
     """What a host of the service has said."""
     if answer.failed:
-        return world.Node(reason=answer.reason)
+        return Node(reason=answer.reason)
     result = answer.result
     found = result.get("configuration") or {}
     kept = {key: found.get(key) if found.get("kept") else "" for key in ("current", "previous", "running", "wanted")}
     current, previous, running = (joined(result.get(key), kept[key]) for key in ("current", "previous", "running"))
     differs = Difference(*(tuple(found.get(key) or ()) for key in ("added", "removed", "changed")))
-    return world.Node(current, previous, running, wanted=str(kept["wanted"] or ""), changes=differs.text())
+    return Node(current, previous, running, wanted=str(kept["wanted"] or ""), changes=differs.text())
 
 
 def _release(target: str) -> dict[str, Any]:
@@ -518,11 +519,11 @@ def _release(target: str) -> dict[str, Any]:
     return {"version": version, **({"configuration_digest": digest} if digest else {})}
 
 
-def server_of(server: Mapping[str, Any]) -> world.Server:
+def server_of(server: Mapping[str, Any]) -> Server:
     """One server at one load balancer."""
     share = 100 * float(server["weight"]) / (float(server["weight_configured"]) or 1.0)
     said = ", ".join(str(server[key]) for key in ("status", "check") if server.get(key))
-    return world.Server(
+    return Server(
         admin=str(server["admin"]),
         up=bool(server["up"] or not server["checked"]),
         percent=share,
@@ -532,9 +533,9 @@ def server_of(server: Mapping[str, Any]) -> world.Server:
     )
 
 
-def servers_of(result: Mapping[str, Any], hosts: Collection[str]) -> dict[str, world.Server]:
+def servers_of(result: Mapping[str, Any], hosts: Collection[str]) -> dict[str, Server]:
     """Hosts at one load balancer; one that is a server of several backends is as good as in its worst."""
-    found: dict[str, world.Server] = {}
+    found: dict[str, Server] = {}
     for server in result["servers"]:
         name, one = server["server"], server_of(server)
         if name in hosts:
@@ -542,7 +543,7 @@ def servers_of(result: Mapping[str, Any], hosts: Collection[str]) -> dict[str, w
     return found
 
 
-def _worse(first: world.Server, second: world.Server) -> world.Server:
+def _worse(first: Server, second: Server) -> Server:
     """A host in two backends: what holds of the worse one, in each respect."""
     base = second if first.serving and not second.serving else first
     static = next((one.algorithm for one in (first, second) if one.algorithm in plan.STATIC), base.algorithm)

@@ -26,7 +26,6 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import
 from ansible_collections.mesops.platform.plugins.plugin_utils._model.address import host_address
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import Fleet
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import plan
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.begin import refuse_silent
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.controller_store import ControllerStore
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.coordinator_store import (
     CoordinatorStore,
@@ -34,7 +33,8 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.coordinat
 )
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.estate_world import EstateWorld
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import Node, Sight
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.refusals import refuse_silent
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Node, Sight
 from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.services import app_service_plan

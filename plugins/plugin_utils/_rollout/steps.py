@@ -17,12 +17,12 @@ from ansible_collections.mesops.platform.plugins.module_utils._core.quantity imp
 from ansible_collections.mesops.platform.plugins.module_utils._record import state
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Migration, Record
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Server
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.watch import ReleaseFailure
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import (
     Activated,
     Halt,
     Migrated,
-    Server,
     StoreLost,
     World,
 )

@@ -24,11 +24,11 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import Phase
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.evidence import Evidence
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Sight
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import (
     Activated,
     Halt,
     SampleRequest,
-    Sight,
     World,
 )
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import looks_back

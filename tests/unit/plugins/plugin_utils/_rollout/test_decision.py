@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.mesops.platform.plugins.module_utils._record import state
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Record
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import world
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.begin import Decision
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.decision import Decision
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan_text import decision_lines
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError

@@ -22,7 +22,8 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.coordinat
 )
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.estate_world import EstateWorld
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import SampleRequest, Server
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Node, Server
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import SampleRequest
 from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError, Service
 from traffic_model import Model
@@ -127,7 +128,7 @@ def test_everybody_is_looked_at_at_once_and_nothing_is_changed(site: Site) -> No
     site.reply("app_release", lambda call: {"current": "1", "previous": "0", "running": call.host})
     site.reply("haproxy_server", balancer(server("app-1"), server("app-2", admin="drain"), server("other")))
     sight = site.world.observe()
-    assert sight.nodes == {host: world.Node("1", "0", host) for host in ("app-1", "app-2")}
+    assert sight.nodes == {host: Node("1", "0", host) for host in ("app-1", "app-2")}
     expected = {"app-1": Server("ready", True), "app-2": Server("drain", True)}
     assert sight.servers == {"lb-1": expected, "lb-2": expected}
     assert site.hosts.rounds == 1
@@ -139,7 +140,7 @@ def test_a_silent_node_is_part_of_the_sight_and_a_silent_load_balancer_is_troubl
     site.reply("app_release", {"current": "1"})
     site.reply("haproxy_server", balancer(server("app-1"), server("app-2")))
     site.hosts.unreachable = {"app-2"}
-    assert site.world.observe().nodes["app-2"] == world.Node(reason="no route to host")
+    assert site.world.observe().nodes["app-2"] == Node(reason="no route to host")
     site.hosts.unreachable = {"lb-1", "lb-2"}
     with pytest.raises(world.BalancerTrouble) as why:
         site.world.observe()

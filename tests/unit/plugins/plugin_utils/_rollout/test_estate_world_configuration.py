@@ -17,7 +17,8 @@ from ansible.template import Templar
 from ansible.vars.hostvars import HostVars
 from ansible.vars.manager import VariableManager
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Migration
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import setup, world
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import setup
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Node
 from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
 
@@ -52,7 +53,7 @@ def site() -> Site:
 
 def test_what_a_host_runs_has_a_version_and_a_configuration(site: Site) -> None:
     node = site.world.observe().nodes["app-1"]
-    assert node == world.Node(
+    assert node == Node(
         "1@aaaaaaaaaaaa", "1@000000000000", "1@aaaaaaaaaaaa", wanted="bbbbbbbbbbbb", changes="PASSWORD, new COLOUR"
     )
     assert site.hosts.asked("app_release")["app-1"].arguments["configuration"] == TEXTS
@@ -62,7 +63,7 @@ def test_what_a_host_runs_has_a_version_and_a_configuration(site: Site) -> None:
 def test_a_host_that_keeps_none_is_known_by_its_version_alone(site: Site) -> None:
     site.reply("app_release", {**SEEN, "configuration": {**SEEN["configuration"], "kept": False}})  # type: ignore[dict-item]
     node = site.world.observe().nodes["app-1"]
-    assert node == world.Node("1", "1", "1", changes="PASSWORD, new COLOUR")
+    assert node == Node("1", "1", "1", changes="PASSWORD, new COLOUR")
 
 
 def test_the_content_goes_only_to_hosts_that_are_to_have_it(site: Site) -> None:
@@ -159,11 +160,9 @@ def test_services_may_be_made_of_other_hosts_variables(tmp_path: Path) -> None:
     assert found["app-1"]["environment"] == 'PEERS="north,south"\n'
 
 
-def node(
-    version: str = "1", current: str = "a", running: str | None = None, wanted: str = "a", **more: str
-) -> world.Node:
+def node(version: str = "1", current: str = "a", running: str | None = None, wanted: str = "a", **more: str) -> Node:
     name = f"{version}@{current}"
-    return world.Node(name, None, f"{version}@{running or current}", wanted=wanted, **more)
+    return Node(name, None, f"{version}@{running or current}", wanted=wanted, **more)
 
 
 @pytest.mark.parametrize(
@@ -172,14 +171,14 @@ def node(
         (node(), None),
         (node(wanted="b", changes="LEVEL"), "LEVEL"),
         (node(running="b"), "nothing but that its process was started before that"),
-        (world.Node("1", None, "1", changes="LEVEL"), "LEVEL"),
+        (Node("1", None, "1", changes="LEVEL"), "LEVEL"),
         # What does not run is started, which needs no rollout; and without a release there is nothing to configure.
-        (world.Node("1@a", None, None, wanted="a"), None),
-        (world.Node(None, None, None, wanted="a"), None),
-        (world.Node(None, None, None, changes="new LEVEL"), None),
+        (Node("1@a", None, None, wanted="a"), None),
+        (Node(None, None, None, wanted="a"), None),
+        (Node(None, None, None, changes="new LEVEL"), None),
     ],
 )
-def test_which_hosts_need_their_configuration_rolled_out(seen: world.Node, differs: str | None) -> None:
+def test_which_hosts_need_their_configuration_rolled_out(seen: Node, differs: str | None) -> None:
     assert setup.differing({"app-1": seen}) == ({"app-1": differs} if differs else {})
 
 
@@ -189,8 +188,8 @@ def test_a_configuration_comes_to_the_one_version_that_runs() -> None:
     assert (found.version, found.configuration_only) == ("1", True)
     for nodes, reason in (
         ({"app-1": node(), "app-2": node("2")}, "its hosts have the versions 1, 2"),
-        ({"app-1": node(), "app-2": world.Node()}, "app-2 has no release"),
-        ({"app-1": node(), "app-2": world.Node(reason="no route")}, r"app-2 \(no route\) gave no answer"),
+        ({"app-1": node(), "app-2": Node()}, "app-2 has no release"),
+        ({"app-1": node(), "app-2": Node(reason="no route")}, r"app-2 \(no route\) gave no answer"),
     ):
         with pytest.raises(PlanError, match=reason):
             setup.with_version_that_runs(settings, nodes)
@@ -198,7 +197,7 @@ def test_a_configuration_comes_to_the_one_version_that_runs() -> None:
 
 def test_site_leaves_out_hosts_that_have_no_release_yet() -> None:
     settings = Site(hosts=("app-1", "app-2", "app-3"), excluded=("app-4",)).settings
-    nodes = {"app-1": node(), "app-2": world.Node(), "app-3": world.Node(reason="no route")}
+    nodes = {"app-1": node(), "app-2": Node(), "app-3": Node(reason="no route")}
     found = setup.without_empty_hosts(settings, nodes)
     assert (found.hosts, found.excluded) == (("app-1", "app-3"), ("app-4", "app-2"))
 
