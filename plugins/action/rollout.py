@@ -24,9 +24,9 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import re
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.decision import Decision
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.engine import Engine
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.estate_world import EstateWorld
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.gate_probe import fill_probe, place_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan_text import decision_lines, plan_text
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.screen import show_at_once
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.watch import fill_probe, place_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import (
     BalancerTrouble,
     LockLost,

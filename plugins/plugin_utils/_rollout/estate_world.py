@@ -28,10 +28,10 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet impo
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import plan, world
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.controller_store import ControllerStore
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.coordinator_store import CoordinatorStore
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.gate_probe import fill_probe, place_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.samples import Samples
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Node, Server, Sight
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.watch import fill_probe, place_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError, looks_back
 
 MIGRATION_WAIT = 4

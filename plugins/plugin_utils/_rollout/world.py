@@ -31,10 +31,6 @@ class BalancerTrouble(Exception):
     """A load balancer cannot be reached or does not obey."""
 
 
-class Halt(Exception):
-    """Trouble that says nothing about the release: stop where it is safe."""
-
-
 @dataclass(frozen=True)
 class Opened:
     """The store at the moment when the lock was taken."""

@@ -44,8 +44,12 @@ def carried_out(estate: Estate, wanted: Settings, kind: str) -> tuple[Record | s
 
     def watched(text: str, hosts: Any = ()) -> None:
         tell(text, hosts)
-        if not first and (" begins, by " in text or " is taken up again, " in text or "in service already" in text):
-            first.append(copy.deepcopy(driver.record))
+        if (
+            driver.run
+            and not first
+            and (" begins, by " in text or " is taken up again, " in text or "in service already" in text)
+        ):
+            first.append(copy.deepcopy(driver.run.record))
 
     outside.tell = watched  # type: ignore[method-assign]
     try:
