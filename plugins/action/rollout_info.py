@@ -13,7 +13,8 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import Answer, Call
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import setup
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.estate_world import EstateWorld, node_of
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.answers import node_of
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.estate_world import EstateWorld
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.status_text import status_text
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import StoreLost
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError

@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Migration, Record
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import Phase
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import Answer, Call, Fleet
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import estate_world, world
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import answers, estate_world, world
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.coordinator_store import (
     WRITE,
     CoordinatorStore,
@@ -170,13 +170,13 @@ def test_a_host_that_a_load_balancer_does_not_know_is_named() -> None:
     ],
 )
 def test_a_server_is_as_its_load_balancer_sees_it(seen: dict[str, Any], expected: Server) -> None:
-    assert estate_world.server_of(server("app-1", **seen)) == expected
+    assert answers.server_of(server("app-1", **seen)) == expected
 
 
 @pytest.mark.parametrize("turned", [False, True])
 def test_a_server_of_several_backends_is_as_good_as_in_its_worst(turned: bool) -> None:
     servers = [server("app-1"), server("app-1", backend="api", admin="maint")]
-    found = estate_world.servers_of({"servers": servers[::-1] if turned else servers}, ["app-1"])
+    found = answers.servers_of({"servers": servers[::-1] if turned else servers}, ["app-1"])
     assert found == {"app-1": Server("maint", True)}
 
 
@@ -186,7 +186,7 @@ def test_what_one_of_several_backends_cannot_give_counts(turned: bool) -> None:
         server("app-1", algorithm="roundrobin", weight_configured=5, weight=5),
         server("app-1", backend="api", algorithm="source"),
     ]
-    found = estate_world.servers_of({"servers": servers[::-1] if turned else servers}, ["app-1"])
+    found = answers.servers_of({"servers": servers[::-1] if turned else servers}, ["app-1"])
     assert (found["app-1"].weight, found["app-1"].algorithm) == (5, "source")
 
 
