@@ -623,6 +623,17 @@ def test_silence_is_no_evidence_not_even_that_of_a_node(site: Site, silent: str)
     assert taken == world.Taken(Phase.ERROR, f"{silent}: no route to host")
 
 
+def test_a_coordinator_that_falls_silent_in_a_round_with_the_store_is_silent_about_samples_too(site: Site) -> None:
+    """The store goes on at the next coordinator, which was not asked for the sample."""
+    site.world.store = CoordinatorStore(
+        site.world.fleet, StoreSettings({"service": "catalog"}, ["lb-1", "lb-2"], {}, 45.0, lambda _lease: False), print
+    )
+    site.hosts.unreachable = {"lb-1"}
+    taken = site.world.sample([request("x", PROMQL, "")], save=RECORD)["x"]
+    assert taken == world.Taken(Phase.ERROR, "lb-1: no route to host")
+    assert site.world.store.coordinator == "lb-2"
+
+
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     now = SimpleNamespace(value=1000.0)
