@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import Answer, Call
+from ansible_collections.mesops.platform.plugins.plugin_utils._remote.call import Answer, Call
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import setup
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.answers import node_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.estate_world import EstateWorld

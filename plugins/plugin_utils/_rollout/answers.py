@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import Difference, joined
-from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import Answer
+from ansible_collections.mesops.platform.plugins.plugin_utils._remote.call import Answer
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import plan, world
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Node, Server
 

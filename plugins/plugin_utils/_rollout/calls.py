@@ -12,7 +12,7 @@ from typing import Any
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Migration, Record
 from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import parted, version_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import READY
-from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import Call
+from ansible_collections.mesops.platform.plugins.plugin_utils._remote.call import Call
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import world
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.gate_probe import fill_probe, place_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings

@@ -13,7 +13,8 @@ from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils._record.fencing import Fence, store_id
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Record
-from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import Answer, Call, Fleet
+from ansible_collections.mesops.platform.plugins.plugin_utils._remote.call import Answer, Call
+from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import Fleet
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import world
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
 

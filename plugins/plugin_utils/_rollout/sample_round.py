@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils._haproxy import access_log
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import Phase
-from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import Answer, Call
+from ansible_collections.mesops.platform.plugins.plugin_utils._remote.call import Answer, Call
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.gate_probe import place_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.samples import Samples
