@@ -20,7 +20,7 @@ from ansible_collections.mesops.platform.plugins.module_utils._core.replacing im
 from ansible_collections.mesops.platform.plugins.module_utils._record import state
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Record
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import ControllerGone
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import report, setup
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import configuration, holder, report, setup
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.decision import Decision
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.engine import Engine
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.estate_world import EstateWorld
@@ -69,7 +69,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 )
         except PlanError as why:
             return {**result, "failed": True, "changed": False, "msg": str(why)}
-        engine = Engine(world, world.settings, partial(setup.new_id, world.settings.service.name), setup.who())
+        engine = Engine(world, world.settings, partial(setup.new_id, world.settings.service.name), holder.who())
         try:
             if self._task.check_mode:
                 return {**result, **self._plan(world, engine, "rollback" if back else "rollout")}
@@ -103,7 +103,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 "configuration along, so give only one of them."
             )
         nodes = world.look_at_nodes()
-        changes = setup.differing(nodes)
+        changes = configuration.differing(nodes)
         if by_site and not changes:
             return {"changed": False}
         keys = "; ".join(dict.fromkeys(changes.values()))
@@ -111,10 +111,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             would = "would roll out" if self._task.check_mode else "rolling out"
             DISPLAY.display(f"{would} the changed configuration of {settings.service.name}: {keys}", C.COLOR_CHANGED)
         if by_site:
-            settings = setup.without_empty_hosts(settings, nodes)
+            settings = configuration.without_empty_hosts(settings, nodes)
             nodes = {host: nodes[host] for host in settings.hosts}
-        settings = setup.with_version_that_runs(settings, nodes)
-        world.settings = setup.without_traffic_gates(settings) if by_site else settings
+        settings = configuration.with_version_that_runs(settings, nodes)
+        world.settings = configuration.without_traffic_gates(settings) if by_site else settings
         if self._task.check_mode and not all(node.wanted for node in nodes.values()):
             # Digests that mean anything are there from the first run of site.yml on.
             return {"changed": bool(changes)}

@@ -51,11 +51,11 @@ STEPS, BEGIN, ADOPT, KEPT_OUT, COURSE, CLOSING, GOING_BACK, GOING_FORWARD, PUTTI
         "verdicts",
     )
 )
-STATE, HISTORY, FILE, COORDINATOR, CONTROLLER = (
+STATE, HISTORY, FILE, HELD_STORE, CONTROLLER = (
     "module_utils/_record/state.py",
     "plugin_utils/_rollout/history.py",
     "module_utils/_record/file_store.py",
-    "plugin_utils/_rollout/coordinator_store.py",
+    "plugin_utils/_rollout/held_store.py",
     "plugin_utils/_rollout/controller_store.py",
 )
 
@@ -75,7 +75,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a run that was told that its lock is lost goes on",
-        COORDINATOR,
+        HELD_STORE,
         "        if isinstance(self._error, world.LockLost):\n            raise self._error\n",
         "        self._error = None\n",
     ),

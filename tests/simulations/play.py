@@ -18,6 +18,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import (
     controller_store,
     coordinator_store,
+    held_store,
     sight,
     world,
 )
@@ -70,7 +71,8 @@ def _simulated(clock: Clock) -> Iterator[None]:
     names: tuple[tuple[Any, str], ...] = (
         (controller_store, "time"),
         (coordinator_store, "time"),
-        (coordinator_store, "slept"),
+        (held_store, "time"),
+        (held_store, "slept"),
         (options, "open_store"),
         (stores, "lease_to_data"),
         (stores, "lease_from_data"),
@@ -78,7 +80,7 @@ def _simulated(clock: Clock) -> Iterator[None]:
     )
     kept = [getattr(place, name) for place, name in names]
     values: tuple[Any, ...] = (
-        *(_Time(clock), _Time(clock), lambda: clock.time, lambda given: given["client"]),
+        *(_Time(clock), _Time(clock), _Time(clock), lambda: clock.time, lambda given: given["client"]),
         # A lease cannot be changed, so it is kept as it is.
         *(lambda lease: lease, lambda lease, _expires_in: lease),
         record_as_dict,

@@ -19,7 +19,7 @@ from ansible_collections.mesops.platform.plugins.module_utils._record.state impo
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote.call import Call
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import Fleet
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import world
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.coordinator_store import (
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.held_store import (
     HEARTBEAT_INTERVAL,
     PATIENCE,
     RETRY_PAUSE,

@@ -16,12 +16,9 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote.call import Answer, Call
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import Fleet
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import answers, estate_world, world
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.coordinator_store import (
-    WRITE,
-    CoordinatorStore,
-    StoreSettings,
-)
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.coordinator_store import WRITE, CoordinatorStore
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.estate_world import EstateWorld
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.held_store import StoreSettings
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Node, Server
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import SampleRequest
