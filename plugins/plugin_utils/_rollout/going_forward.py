@@ -15,7 +15,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.interrupt
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.migrations import Migrations
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.run import Run
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.steps import Steps
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.watch import STAGES_OF, Watch
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.watch import Watch
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import Activated
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError, check_migrations
 
@@ -84,7 +84,7 @@ class GoingForward:
             # Judged at each share of traffic; what the last share shows comes out while the hosts are observed.
             if number < len(record.weights) - 1 or number == 0:
                 self.watch.pass_gates(TRAFFIC, hosts, {})
-        self.watch.soak(hosts, STAGES_OF[record.kind])
+        self.watch.soak(hosts)
         record.enter(hosts, state.DONE, self.world.now())
         for host in hosts:
             record.hosts[host].turn_s = self.world.clock() - begin

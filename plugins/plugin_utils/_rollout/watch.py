@@ -92,7 +92,7 @@ class Watch:
                 reason = self.verdicts.report((name, host), gate)
                 raise ReleaseFailure(f"gate {name} {Verdict.FAILED.value}", f"{host}: {reason}; {trouble}")
 
-    def soak(self, hosts: Sequence[str], stages: Sequence[str]) -> None:
+    def soak(self, hosts: Sequence[str]) -> None:
         """Observe hosts for the minimum healthy time; ReleaseFailure as soon as a gate fails.
 
         Its end is a verdict: a gate of which no sample succeeded meanwhile has not passed.
@@ -102,7 +102,7 @@ class Watch:
         self._arrive(hosts)
         specs = (
             (key, _observing(self._patient(spec)))
-            for stage in stages
+            for stage in (READY, TRAFFIC)
             for key, spec in self.sampling.specs(stage, hosts)
         )
         gates = {key: Gate(spec, begin) for key, spec in specs}
@@ -184,7 +184,3 @@ def _observing(spec: GateSpec) -> GateSpec:
         inconclusive_limit=-1,
         on_no_data="wait",
     )
-
-
-STAGES_OF = {"rollout": (READY, TRAFFIC), "rollback": (READY,)}
-"""The stages whose gates watch the hosts of a rollout, and of a rollback: the version before needs no judgement."""
