@@ -76,20 +76,6 @@ class ControllerStore(HeldStore):
         self._take_in(options.shown_control(view.control))
         return world.Opened(view.open_record, [one for one in view.history if one.get("ended_at")], lease.number)
 
-    def save(self, record: Record) -> None:
-        """Write the record; trouble is borne for a while before it counts."""
-        self.confirm()
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            self.begin_save(record)
-            error = self.error()
-            if error is None:
-                return self._clear_again()
-            if isinstance(error, world.LockLost) or time.monotonic() > deadline:
-                raise error
-            self._tell(f"the store does not take the record, trying again: {error}")
-            self.fleet.sleep(RETRY_PAUSE)
-
     def begin_save(self, record: Record) -> dict[str, Call]:
         """Write the record now; no execution has to ride along."""
         self._note(self._attempt(record))

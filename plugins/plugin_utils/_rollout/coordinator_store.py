@@ -55,20 +55,6 @@ class CoordinatorStore(HeldStore):
         ended = [one for one in found.get("history") or [] if one.get("ended_at")]
         return world.Opened(found.get("open_record"), ended, self.fence.number)
 
-    def save(self, record: Record) -> None:
-        """Write the record; trouble is borne for a while before it counts."""
-        self.confirm()
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            self.note(self.fleet.run(self.begin_save(record)))
-            error = self.error()
-            if error is None:
-                return self._clear_again()
-            if isinstance(error, world.LockLost) or time.monotonic() > deadline:
-                raise error
-            self._tell(f"the store does not take the record, trying again: {error}")
-            self.fleet.sleep(RETRY_PAUSE)
-
     def begin_save(self, record: Record) -> dict[str, Call]:
         """The execution that writes the record and renews the lease, to ride along with a step."""
         more = {"token": self._token, "ttl": self.settings.ttl, "record": record.to_dict()}

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils._record.fencing import Fence
+from ansible_collections.mesops.platform.plugins.module_utils._record.state import Record
+from ansible_collections.mesops.platform.plugins.plugin_utils._remote.call import Answer, Call
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import Fleet
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import world
 
@@ -117,6 +119,30 @@ class HeldStore:
             self._error = error if isinstance(error, world.LockLost) else None
         if isinstance(self._error, world.LockLost):
             raise self._error
+
+    def save(self, record: Record) -> None:
+        """Write the record; trouble is borne for a while before it counts."""
+        self.confirm()
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            calls = self.begin_save(record)
+            if calls:
+                self.note(self.fleet.run(calls))
+            error = self.error()
+            if error is None:
+                return self._clear_again()
+            if isinstance(error, world.LockLost) or time.monotonic() > deadline:
+                raise error
+            self._tell(f"the store does not take the record, trying again: {error}")
+            self.fleet.sleep(RETRY_PAUSE)
+
+    def begin_save(self, record: Record) -> dict[str, Call]:
+        """Write the record, or give the execution that writes it and renews the lease, to ride along with a step."""
+        raise NotImplementedError
+
+    def note(self, answers: dict[str, Answer]) -> None:
+        """Take the answer to a write out of those of a round."""
+        raise NotImplementedError
 
     def _renew(self) -> Exception | None:
         """Renew the lease now; why that did not succeed."""
