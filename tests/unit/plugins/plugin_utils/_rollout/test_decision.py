@@ -187,7 +187,7 @@ def compare_with(plan: Decision | str, driver: Any, outside: Any, *, kind: str) 
         tell(text, hosts)
         if next(before) == 0:
             assert isinstance(plan, Decision)
-            assert essence(plan.record) == essence(driver.record)
+            assert essence(plan.record) == essence(driver.run.record)
 
     outside.tell = watched
     refusal = ""
