@@ -15,7 +15,7 @@ from ansible_collections.mesops.platform.plugins.module_utils._record.state impo
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import Phase
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote.call import Answer, Call
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import Fleet
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import answers, estate_world, world
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import estate_world, world
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.coordinator_store import WRITE, CoordinatorStore
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.estate_world import EstateWorld
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.held_store import StoreSettings
@@ -153,39 +153,6 @@ def test_a_host_that_a_load_balancer_does_not_know_is_named() -> None:
     site.reply("haproxy_server", balancer(server("app-1")))
     with pytest.raises(PlanError, match="app-2 is no server of catalog, api at lb-1; add it to haproxy_services"):
         site.world.observe()
-
-
-@pytest.mark.parametrize(
-    ("seen", "expected"),
-    [
-        ({"weight": 10}, Server("ready", True, 10.0)),
-        ({"weight": 64, "weight_configured": 128}, Server("ready", True, 50.0, weight=128)),
-        ({"weight": 0, "weight_configured": 0}, Server("ready", True, 0.0, weight=0)),
-        ({"algorithm": "source"}, Server("ready", True, algorithm="source")),
-        ({"up": False}, Server("ready", False)),
-        # Without checks HAProxy sends traffic to whoever is ready.
-        ({"up": False, "checked": False}, Server("ready", True)),
-    ],
-)
-def test_a_server_is_as_its_load_balancer_sees_it(seen: dict[str, Any], expected: Server) -> None:
-    assert answers.server_of(server("app-1", **seen)) == expected
-
-
-@pytest.mark.parametrize("turned", [False, True])
-def test_a_server_of_several_backends_is_as_good_as_in_its_worst(turned: bool) -> None:
-    servers = [server("app-1"), server("app-1", backend="api", admin="maint")]
-    found = answers.servers_of({"servers": servers[::-1] if turned else servers}, ["app-1"])
-    assert found == {"app-1": Server("maint", True)}
-
-
-@pytest.mark.parametrize("turned", [False, True])
-def test_what_one_of_several_backends_cannot_give_counts(turned: bool) -> None:
-    servers = [
-        server("app-1", algorithm="roundrobin", weight_configured=5, weight=5),
-        server("app-1", backend="api", algorithm="source"),
-    ]
-    found = answers.servers_of({"servers": servers[::-1] if turned else servers}, ["app-1"])
-    assert (found["app-1"].weight, found["app-1"].algorithm) == (5, "source")
 
 
 # ---------------------------------------------------------------------------------------------------------------- nodes
