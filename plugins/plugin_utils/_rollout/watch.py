@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The mesops.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Gates in a rollout: which hosts they look at, when they are sampled, what a bad verdict means. No Ansible in here."""
+"""Gates in a rollout: a batch has to pass them, and is observed by them once it has all traffic. No Ansible in here."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _WORDS = tuple(phase.value for phase in Phase)
 
 
 class Watch:
-    """Samples the gates of one rollout."""
+    """Goes by the gates of one run."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -47,7 +47,7 @@ class Watch:
         self.sampling = Sampling(run, self.evidence)
         self.verdicts = Verdicts(run, self.evidence)
         self._batch: tuple[str, ...] = ()
-        """The hosts that have traffic and are judged."""
+        """The hosts that have got traffic last."""
         self._entered_at = 0.0
         """When they got it."""
 
