@@ -22,7 +22,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gate_spec im
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judgement import Phase
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.limits import LatencyLimits, limits_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote import bundle, imports
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import report
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import plan_text
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.evidence import Evidence
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.samples import Samples
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import SampleRequest
@@ -118,7 +118,7 @@ def test_a_type_in_one_file_is_checked() -> None:
 def test_a_type_in_one_file_is_part_of_a_services_rollout() -> None:
     service = policies.Service("catalog", 3000, "catalog.service", "bin/catalog", "catalog")
     gates = policies.check_gates({"orders": {"probe": PROBE, "timeout": 60}}, service)
-    assert "queue orders is short; 1 good, every 5 s, within 60 s" in report.gate_line(gates["orders"])
+    assert "queue orders is short; 1 good, every 5 s, within 60 s" in plan_text.gate_line(gates["orders"])
     with pytest.raises(policies.PlanError, match="its query looks back 30 s"):
         policies.check_gates({"orders": {"probe": PROBE, "timeout": 20}}, service)
     assert probes.place_of(PROBE) == "coordinator"
