@@ -27,16 +27,13 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 import estate
-from ansible_collections.mesops.platform.plugins.plugin_utils._gate import judge, sequential
-from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import Gate, GateSpec, Verdict
-from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import (
-    Counts,
-    ErrorLimits,
-    ErrorProcess,
-    LatencyLimits,
-    LatencyProcess,
-    Phase,
-)
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate import sequential, track
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.error_process import ErrorProcess
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gate import Gate, Verdict
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gate_spec import GateSpec
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judgement import Counts, Phase
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.latency_process import LatencyProcess
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.limits import ErrorLimits, LatencyLimits, limits_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import plan
 from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
 from bench_shared import table
@@ -226,7 +223,7 @@ class Latency:
 
     def __init__(self, cell: Cell) -> None:
         self._cell = cell
-        limits = policies.limits_of(LATENCY.probe)
+        limits = limits_of(LATENCY.probe)
         assert isinstance(limits, LatencyLimits)
         self._process = LatencyProcess(limits, cell.alpha)
         self._hung = 0
@@ -279,7 +276,7 @@ def simulate(cell: Cell, kind: Callable[[Cell], Errors | Latency], lot: int, tri
     """One lot of rollouts of one cell; the same ones every time."""
     # The same small tables come again and again; what they are worth is worked out once.
     for name in ("bets_on_two", "bets_on_one"):
-        setattr(judge, name, lru_cache(300_000)(getattr(sequential, name)))
+        setattr(track, name, lru_cache(300_000)(getattr(sequential, name)))
     random.seed(repr((cell, kind.__name__, lot)))
     found = Found()
     for _trial in range(trials):
@@ -326,8 +323,8 @@ class Results:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._found: dict[str, list[int]] = json.loads(path.read_text()) if path.exists() else {}
-        modules = (judge, sequential, plan)
-        sources = [Path(str(module.__file__)) for module in modules] + [Path(__file__)]
+        judge = Path(str(sequential.__file__)).parent
+        sources = [*sorted(judge.glob("*.py")), Path(str(plan.__file__)), Path(__file__)]
         self._code = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
 
     def _key(self, cell: Cell, kind: Callable[[Cell], Errors | Latency], lot: int) -> str:

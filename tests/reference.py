@@ -3,6 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Write docs/reference/: every role, module, filter, lookup and playbook, from what they say of themselves.
 
+The same for the table of the types of probes in docs/gates.md.
+
 Run by ``make reference``; a unit test compares the pages with what this would write. Markdown, because it is read on
 the forge, which shows nothing of the HTML in antsibull-docs' pages.
 """
@@ -19,8 +21,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.mesops.platform.plugins.module_utils._probe.probe_type import PLACES
+from ansible_collections.mesops.platform.plugins.module_utils._probe.probes import TYPES
+
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ROOT / "docs" / "reference"
+PAGES = ROOT / "docs"
 SOURCES = {"role": ROOT / "roles"} | {
     kind: ROOT / "plugins" / directory
     for kind, directory in (("module", "modules"), ("filter", "filter"), ("lookup", "lookup"))
@@ -162,20 +167,29 @@ def playbooks() -> str:
     return "\n".join(page)
 
 
+def gates() -> str:
+    """The page on gates, with the types of probes as they are now."""
+    rows = [f"| `{one.name}` | {PLACES[one.place]} | {cell(text(one.documentation))} |" for one in TYPES.values()]
+    page = (PAGES / "gates.md").read_text(encoding="utf-8")
+    head, found, rest = page.partition("| type | taken on | keys |\n| --- | --- | --- |\n")
+    return head + found + "\n".join(rows) + rest[rest.index("\n\n") :]
+
+
 def pages() -> dict[str, str]:
-    """Every page, by file name."""
+    """Every page, by its place in docs/."""
     return {
-        "roles.md": roles(),
-        "modules.md": plugins("module", "Modules"),
-        "filters.md": plugins("filter", "Filters"),
-        "lookups.md": plugins("lookup", "Lookups"),
-        "playbooks.md": playbooks(),
+        "reference/roles.md": roles(),
+        "reference/modules.md": plugins("module", "Modules"),
+        "reference/filters.md": plugins("filter", "Filters"),
+        "reference/lookups.md": plugins("lookup", "Lookups"),
+        "reference/playbooks.md": playbooks(),
+        "gates.md": gates(),
     }
 
 
 def main() -> int:
     """Write the pages."""
-    PAGES.mkdir(parents=True, exist_ok=True)
+    (PAGES / "reference").mkdir(parents=True, exist_ok=True)
     for name, page in pages().items():
         (PAGES / name).write_text(page, encoding="utf-8")
     return 0

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Migration, Record
-from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import Phase
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import world
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judgement import Phase
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import sight, world
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.engine import Engine
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
 from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
@@ -223,35 +223,35 @@ class World:
 
     # ---------------------------------------------------------------------------------------------------------- looking
 
-    def observe(self) -> world.Sight:
-        def act() -> world.Sight:
+    def observe(self) -> sight.Sight:
+        def act() -> sight.Sight:
             self._obey(self.settings.balancers)
             nodes = {
-                name: world.Node(
+                name: sight.Node(
                     one.current, one.previous, one.running, wanted=self.estate.wanted, changes=self.estate.changes
                 )
                 if one.alive
-                else world.Node(reason="no route to host")
+                else sight.Node(reason="no route to host")
                 for name, one in self.estate.hosts.items()
                 if name in self.settings.hosts
             }
-            return world.Sight(nodes, self._servers())
+            return sight.Sight(nodes, self._servers())
 
-        found: world.Sight = self._operation("observe", act)
+        found: sight.Sight = self._operation("observe", act)
         return found
 
-    def servers(self) -> dict[str, dict[str, world.Server]]:
-        def act() -> dict[str, dict[str, world.Server]]:
+    def servers(self) -> dict[str, dict[str, sight.Server]]:
+        def act() -> dict[str, dict[str, sight.Server]]:
             self._obey(self.settings.balancers)
             return self._servers()
 
-        found: dict[str, dict[str, world.Server]] = self._operation("servers", act)
+        found: dict[str, dict[str, sight.Server]] = self._operation("servers", act)
         return found
 
-    def _servers(self) -> dict[str, dict[str, world.Server]]:
+    def _servers(self) -> dict[str, dict[str, sight.Server]]:
         return {
             name: {
-                host: world.Server(one.admin, self.estate.sees(name, host), one.percent, "L4TOUT")
+                host: sight.Server(one.admin, self.estate.sees(name, host), one.percent, "L4TOUT")
                 for host, one in self.estate.balancers[name].items()
             }
             for name in self.settings.balancers

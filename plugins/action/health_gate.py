@@ -14,19 +14,15 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
 from ansible_collections.mesops.platform.plugins.module_utils._probe import probes
-from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import (
-    Gate,
-    GateError,
-    GateSpec,
-    Verdict,
-    combine,
-)
-from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import JudgeError
+from ansible_collections.mesops.platform.plugins.module_utils._probe.keys import ProbeError
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gate import Gate, Verdict, combine
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gate_spec import GateError, GateSpec
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judgement import JudgeError
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.limits import limits_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.evidence import Evidence
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.samples import Samples
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.screen import show_at_once
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import SampleRequest
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import limits_of
 
 MODULE = "mesops.platform.health_gate"
 OPTIONS = ("gates", "probes")
@@ -140,7 +136,7 @@ def check_gates(given: Mapping[str, Any]) -> list[GateSpec]:
                 probe = probes.check_alone(spec.probe, f"{place}.probe")
                 limits_of(probe)
                 found.append(replace(spec, probe=probe))
-        except (GateError, probes.ProbeError) as why:
+        except (GateError, ProbeError) as why:
             raise Refused(str(why)) from why
         except JudgeError as why:
             raise Refused(f"{place}.probe: {why}") from why

@@ -17,15 +17,18 @@ from ansible import constants as C
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.mesops.platform.plugins.module_utils._core.replacing import write_atomically
+from ansible_collections.mesops.platform.plugins.module_utils._probe import probes
 from ansible_collections.mesops.platform.plugins.module_utils._record import state
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Record
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.limits import limits_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import ControllerGone
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import report, setup
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.begin import Decision
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import configuration, holder, report, setup
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.decision import Decision
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.engine import Engine
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.estate_world import EstateWorld
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.gate_probe import fill_probe
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan_text import decision_lines, plan_text
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.screen import show_at_once
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.watch import fill_probe, place_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import (
     BalancerTrouble,
     LockLost,
@@ -33,7 +36,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world imp
     SampleRequest,
     StoreLost,
 )
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError, limits_of
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
 
 DISPLAY = Display()
 show_at_once()
@@ -68,7 +71,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 )
         except PlanError as why:
             return {**result, "failed": True, "changed": False, "msg": str(why)}
-        engine = Engine(world, world.settings, partial(setup.new_id, world.settings.service.name), setup.who())
+        engine = Engine(world, world.settings, partial(setup.new_id, world.settings.service.name), holder.who())
         try:
             if self._task.check_mode:
                 return {**result, **self._plan(world, engine, "rollback" if back else "rollout")}
@@ -102,7 +105,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 "configuration along, so give only one of them."
             )
         nodes = world.look_at_nodes()
-        changes = setup.differing(nodes)
+        changes = configuration.differing(nodes)
         if by_site and not changes:
             return {"changed": False}
         keys = "; ".join(dict.fromkeys(changes.values()))
@@ -110,10 +113,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             would = "would roll out" if self._task.check_mode else "rolling out"
             DISPLAY.display(f"{would} the changed configuration of {settings.service.name}: {keys}", C.COLOR_CHANGED)
         if by_site:
-            settings = setup.without_empty_hosts(settings, nodes)
+            settings = configuration.without_empty_hosts(settings, nodes)
             nodes = {host: nodes[host] for host in settings.hosts}
-        settings = setup.with_version_that_runs(settings, nodes)
-        world.settings = setup.without_traffic_gates(settings) if by_site else settings
+        settings = configuration.with_version_that_runs(settings, nodes)
+        world.settings = configuration.without_traffic_gates(settings) if by_site else settings
         if self._task.check_mode and not all(node.wanted for node in nodes.values()):
             # Digests that mean anything are there from the first run of site.yml on.
             return {"changed": bool(changes)}
@@ -139,14 +142,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             facts.append(f"locked      {stored['lock'].get('summary', 'by somebody else')}: a run would be refused")
         decision = engine.plan(Opened(stored.get("open_record"), stored.get("history") or []), kind)
         record = decision.record
-        facts += report.decision_lines(decision)
+        facts += decision_lines(decision)
         if decision.nothing:
             DISPLAY.display(f"Every host of {record.service} runs {record.version} and is in service: nothing to do.")
         else:
             manifest = self._manifest(world, record) if record.direction == state.FORWARD else {}
             if record.kind == "rollout" and record.direction == state.FORWARD:
                 facts += self._samples(world, list(record.hosts))
-            DISPLAY.display(report.plan_text(record, world.settings, manifest, facts))
+            DISPLAY.display(plan_text(record, world.settings, manifest, facts))
         return {
             "changed": not decision.nothing,
             "diff": _diff(decision),
@@ -168,7 +171,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         """What the gates say now, of hosts that still run what they ran before; numbers have no history yet."""
         requests = []
         for name, spec in world.settings.gates.items():
-            place = place_of(spec.probe)
+            place = probes.place_of(spec.probe)
             if limits_of(spec.probe) is not None:
                 continue
             for host in hosts[:1] if place == "node" else [""]:

@@ -11,9 +11,11 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import Answer, Call
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import report, setup
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.estate_world import EstateWorld, node_of
+from ansible_collections.mesops.platform.plugins.plugin_utils._remote.call import Answer, Call
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import setup
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.answers import node_of
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.estate_world import EstateWorld
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.status_text import status_text
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import StoreLost
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
 
@@ -32,7 +34,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             found = self._look(world, list(args.get("patroni") or []))
         except PlanError as why:
             return {**result, "failed": True, "msg": str(why)}
-        Display().display(report.status_text(world.settings.service.name, found, int(args.get("history") or 5)))
+        Display().display(status_text(world.settings.service.name, found, int(args.get("history") or 5)))
         return {**result, **found, "changed": False}
 
     @staticmethod

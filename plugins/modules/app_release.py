@@ -374,6 +374,8 @@ from typing import Any
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
 from ansible_collections.mesops.platform.plugins.module_utils._core.quiet_module import QuietModule
 from ansible_collections.mesops.platform.plugins.module_utils._probe import probes
+from ansible_collections.mesops.platform.plugins.module_utils._probe.keys import ProbeError
+from ansible_collections.mesops.platform.plugins.module_utils._probe.sampling import real_tools
 from ansible_collections.mesops.platform.plugins.module_utils._record import fencing
 from ansible_collections.mesops.platform.plugins.module_utils._record.fencing import Fence, Fenced
 from ansible_collections.mesops.platform.plugins.module_utils._release import archives, configurations, releases, units
@@ -576,7 +578,7 @@ def runner_of(module: QuietModule) -> units.Runner:
         rc, out, err = module.run_command([path, *command[1:]], environ_update={"LC_ALL": "C"})
         return int(rc), str(out), str(err)
 
-    tools = probes.real_tools(run)
+    tools = real_tools(run)
     machine = units.Machine(run, lambda probe: probes.take(probe, tools), time.monotonic, time.sleep)
     return units.Runner(machine, str(module.params["unit"]))
 
@@ -588,7 +590,7 @@ def ready_of(params: dict[str, Any]) -> units.Ready:
         for name, probe in given.get(kind, {}).items():
             try:
                 probes.check(probe, f"ready.{kind}.{name}")
-            except probes.ProbeError as why:
+            except ProbeError as why:
                 raise Refused(str(why).rstrip(".")) from why
     return units.Ready(**given)
 

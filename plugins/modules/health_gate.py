@@ -22,6 +22,7 @@ description:
     controller.
 extends_documentation_fragment:
   - mesops.platform.attributes
+  - mesops.platform.probe_types
 attributes:
   check_mode:
     support: full
@@ -53,32 +54,6 @@ notes:
     C(inconclusive_limit), -1. C(for), how long the last successes must have lasted without a break, 0. C(timeout) for
     the whole, 60. C(on_no_data), what a sample without data counts as, V(wait) (nothing), V(inconclusive) or
     V(failed). C(enabled), V(true). Its samples are what came in since the one before."
-  - "A probe of C(type: readiness) has C(url), C(host) (the Host header), C(status) (200-299, or others) and C(timeout)
-    (2). It passes when a health check of HAProxy would pass: the status decides, a redirection is an answer like any
-    other, and the body is not waited for."
-  - "A probe of C(type: http) has C(url), C(method), C(headers), C(body), C(status) (200, or ranges such as
-    200-299,304), C(json) (dotted path to the value that it must have), C(contains), C(max_ms), C(timeout) (5),
-    C(username) and C(password). It does not follow redirections; 302 is an answer like any other."
-  - "A probe of C(type: tcp) has C(address) (host:port) and C(timeout) (5)."
-  - "A probe of C(type: systemd) has C(unit), which must be active, and C(max_restarts) (0), how often it may have been
-    restarted by systemd since it was started by hand."
-  - "A probe of C(type: haproxy) is taken on a load balancer. It has C(backend) and C(servers), both lists, and
-    C(measure). V(state), the default, wants all servers up. V(errors) compares the share of failed requests since the
-    gate began with the servers in C(baseline) by a test that may look as often as it likes. Requests that were tried
-    again elsewhere, that wait for an answer from one look to the next, or whose client has left have failed.
-    C(max_ratio) (0.01) is always tolerated, C(alpha) (0.01) is the chance of a false alarm, C(min_samples) (20)
-    requests are needed. With C(methods), a list of HTTP methods, only those are counted, from the access log of the
-    last C(seconds) (60), after C(since) (seconds since the epoch) if given. V(answers) compares the share of 3xx and
-    4xx among the answers that are no 5xx; C(max_ratio) (0.25) is tolerated on top of what those in C(baseline) have,
-    C(alpha) is 0.001. With C(methods) it comes from the access log as well, where 304 counts as good. V(latency)
-    compares the access log in the same way, by its C(percentile) (95) and its median; C(max_ratio) (1.5), C(max_ms),
-    C(alpha) (0.01), C(min_samples) (50), C(tolerance_ms) (5), and C(methods) limits it to some HTTP methods."
-  - "A probe of C(type: promql) has C(url) of a Prometheus server, C(query), and C(min), C(max), or C(baseline) (a
-    second query) and C(max_ratio), with an absolute C(tolerance). Every value that the query gives has to be good.
-    C(headers), C(username), C(password), C(timeout) (10). With C(range) and C(step) (seconds) the values of that time,
-    after C(since) if given, are judged as latencies are, with C(alpha) and C(min_samples)."
-  - "A probe of C(type: postgres) has C(endpoints) (URLs of Patroni's REST API), C(min_standbys) (1), C(max_lag_mb)
-    (16), C(synchronous) (false) and C(timeout) (3)."
 seealso:
   - module: mesops.platform.rollout
 """
@@ -131,95 +106,12 @@ samples:
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from ansible_collections.mesops.platform.plugins.module_utils._core.quantity import quantity
 from ansible_collections.mesops.platform.plugins.module_utils._core.quiet_module import QuietModule
-from ansible_collections.mesops.platform.plugins.module_utils._haproxy import access_log, master, reading
-from ansible_collections.mesops.platform.plugins.module_utils._haproxy.servers import (
-    READY,
-    RuntimeFailure,
-    Server,
-    View,
-)
-from ansible_collections.mesops.platform.plugins.module_utils._probe import probes
-
-VALUES_SHIPPED = 4000
-"""Latencies per server that one sample carries at most."""
-
-
-def seconds_of(probe: Mapping[str, Any]) -> float:
-    """How much of the access log a probe looks at."""
-    return float(probe.get("seconds", access_log.LOG_SECONDS))
-
-
-class Balancer:
-    """This host's HAProxy and its log; each is asked once, however many probes want to know."""
-
-    def __init__(self, log: access_log.AccessLog, ask: reading.Ask, now: float) -> None:
-        self._log = log
-        self._ask = ask
-        self._now = now
-        self._looks: dict[tuple[str, ...], tuple[View, Mapping[str, Any]]] = {}
-
-    def sample(self, probe: Mapping[str, Any]) -> probes.Sample:
-        """Take one sample."""
-        measure = probe.get("measure", "state")
-        backends = tuple(str(one) for one in probe.get("backend") or ())
-        if measure == "latency":
-            return self._latency(probe, backends)
-        if measure in ("errors", "answers") and probe.get("methods"):
-            return self._by_method(probe, backends)
-        if backends not in self._looks:
-            self._looks[backends] = reading.look_at_traffic(self._ask, backends, self._now)
-        view, traffic = self._looks[backends]
-        if measure in ("errors", "answers"):
-            return {"phase": probes.RAW, "text": "counters", "data": {"traffic": traffic}}
-        servers = [one for one in view.servers.values() if one.backend in backends]
-        return {**_state(probe, backends, servers), "data": {"traffic": traffic}}
-
-    def _requests(self, probe: Mapping[str, Any], backends: Sequence[str]) -> Iterator[access_log.Request]:
-        """The requests of the last seconds, of the methods that the probe names."""
-        methods = [str(one).upper() for one in probe.get("methods") or ()]
-        for backend in backends:
-            for one in self._log.requests(backend, seconds_of(probe), float(probe.get("since", 0))):
-                if not methods or one.method in methods:
-                    yield one
-
-    def _latency(self, probe: Mapping[str, Any], backends: Sequence[str]) -> probes.Sample:
-        found: dict[str, list[float]] = {}
-        for one in self._requests(probe, backends):
-            found.setdefault(one.server, []).append(one.ms)
-        data = {server: values[-VALUES_SHIPPED:] for server, values in found.items()}
-        text = quantity(sum(map(len, data.values())), "request")
-        return {"phase": probes.RAW, "text": text, "data": {"ms": data, "until": self._now}}
-
-    def _by_method(self, probe: Mapping[str, Any], backends: Sequence[str]) -> probes.Sample:
-        counted: dict[str, list[int]] = {}
-        answers = probe["measure"] == "answers"
-        for one in self._requests(probe, backends):
-            bad_and_all = counted.setdefault(one.server, [0, 0])
-            bad_and_all[0] += one.other if answers else one.failed
-            bad_and_all[1] += one.answered if answers else 1
-        data = {"bad_and_all": counted, "until": self._now}
-        return {"phase": probes.RAW, "text": "requests by method", "data": data}
-
-
-def _state(probe: Mapping[str, Any], backends: Sequence[str], servers: Sequence[Server]) -> probes.Sample:
-    """Whether all servers that the probe names take traffic."""
-    wanted = [str(one) for one in probe.get("servers") or ()]
-    bad = [f"{one.name} is {one.status}" for one in servers if one.name in wanted and not serves(one)]
-    missing = [name for name in wanted if all(one.name != name for one in servers)]
-    bad += [f"{name} is no server of {', '.join(backends)}" for name in missing]
-    if bad or not wanted:
-        return {"phase": probes.FAILURE, "text": ", ".join(bad) or "no server is named"}
-    return {"phase": probes.SUCCESS, "text": f"{', '.join(wanted)} up"}
-
-
-def serves(server: Server) -> bool:
-    """Whether a server takes traffic."""
-    return server.admin == READY and (server.up or not server.checked)
+from ansible_collections.mesops.platform.plugins.module_utils._probe import balancer, probes
+from ansible_collections.mesops.platform.plugins.module_utils._probe.keys import ProbeError
+from ansible_collections.mesops.platform.plugins.module_utils._probe.sampling import real_tools
 
 
 def main() -> None:
@@ -238,23 +130,9 @@ def main() -> None:
         wanted = {
             str(name): probes.check_alone(probe, f"probes.{name}") for name, probe in module.params["probes"].items()
         }
-    except probes.ProbeError as why:
+    except ProbeError as why:
         module.fail_json(msg=str(why))
-    longest = max((seconds_of(probe) for probe in wanted.values() if probe["type"] == "haproxy"), default=0.0)
-    now = time.time()
-
-    def ask(command: str) -> str:
-        return master.ask(master.MASTER_SOCKET, command)
-
-    here = Balancer(access_log.AccessLog(run, now, longest), ask, now)
-
-    def balancer(probe: Mapping[str, Any]) -> probes.Sample:
-        try:
-            return here.sample(probe)
-        except (RuntimeFailure, reading.NoAnswer, access_log.RequestsError) as error:
-            return {"phase": probes.ERROR, "text": str(error)}
-
-    tools = probes.real_tools(run, balancer)
+    tools = real_tools(run, balancer.of_this_host(run, wanted.values(), time.time()))
     samples = {name: probes.take(probe, tools) for name, probe in wanted.items()}
     module.exit_json(changed=False, samples=samples)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Record
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.begin import Decision
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.decision import Decision
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
 from simulations.estate import Estate
 from simulations.stores import Client

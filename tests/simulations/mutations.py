@@ -34,32 +34,48 @@ class Mutation:
     instead: str
 
 
-STEPS, ENGINE, BEGIN = (f"plugin_utils/_rollout/{name}.py" for name in ("steps", "engine", "begin"))
-STATE, HISTORY, FILE, COORDINATOR, CONTROLLER = (
+STEPS, BEGIN, ADOPT, KEPT_OUT, COURSE, CLOSING, GOING_BACK, GOING_FORWARD, PUTTING_BACK, MIGRATIONS, RUN, VERDICTS = (
+    f"plugin_utils/_rollout/{name}.py"
+    for name in (
+        "steps",
+        "begin",
+        "adopt",
+        "kept_out",
+        "course",
+        "closing",
+        "going_back",
+        "going_forward",
+        "putting_back",
+        "migrations",
+        "run",
+        "verdicts",
+    )
+)
+STATE, HISTORY, FILE, HELD_STORE, CONTROLLER = (
     "module_utils/_record/state.py",
     "plugin_utils/_rollout/history.py",
     "module_utils/_record/file_store.py",
-    "plugin_utils/_rollout/coordinator_store.py",
+    "plugin_utils/_rollout/held_store.py",
     "plugin_utils/_rollout/controller_store.py",
 )
 
 MUTATIONS = (
     Mutation(
         "an abort of a rollback takes healthy hosts out of traffic",
-        ENGINE,
-        "            self._settle(self.batch)\n",
+        GOING_BACK,
+        "            self.putting_back.settle(self.run.batch)\n",
         "            self.steps.keep_out([host for host in record.hosts if record.phase(host) != state.DONE])\n",
     ),
     Mutation(
         "one host that fails in a rollback takes its batch out of traffic",
-        ENGINE,
+        GOING_BACK,
         "        self.steps.keep_out(list(broken))\n",
         "        broken.update(dict.fromkeys(batch if broken else (), 'so'))\n"
         "        self.steps.keep_out(list(broken))\n",
     ),
     Mutation(
         "a run that was told that its lock is lost goes on",
-        COORDINATOR,
+        HELD_STORE,
         "        if isinstance(self._error, world.LockLost):\n            raise self._error\n",
         "        self._error = None\n",
     ),
@@ -84,13 +100,13 @@ MUTATIONS = (
     ),
     Mutation(
         "an unfinished rollout is bound to the load balancers of its first run",
-        BEGIN,
+        ADOPT,
         "    record.balancers = list(settings.balancers)\n",
         "",
     ),
     Mutation(
         "what a person took out between two runs is taken for the rollout's own",
-        BEGIN,
+        KEPT_OUT,
         '        if server.admin == "ready" or host not in settings.hosts:\n            return False\n',
         "        return False\n",
     ),
@@ -117,8 +133,8 @@ MUTATIONS = (
     ),
     Mutation(
         "a rollout that goes back does not look whether a migration has closed the way",
-        ENGINE,
-        "        elif record.frozen_by:\n            self._freeze()\n",
+        COURSE,
+        "        elif record.frozen_by:\n            self.closing.freeze()\n",
         "",
     ),
     Mutation(
@@ -141,14 +157,14 @@ MUTATIONS = (
     ),
     Mutation(
         "a promotion stays set after it was obeyed",
-        STEPS,
+        RUN,
         "                self.world.clear_control()\n",
         "                pass\n",
     ),
     Mutation(
         "people are not heard while a migration runs",
-        STEPS,
-        "            try:\n                self.checkpoint()\n            except Aborted as word:",
+        MIGRATIONS,
+        "            try:\n                self.run.checkpoint()\n            except Aborted as word:",
         "            try:\n                pass\n            except Aborted as word:",
     ),
     Mutation(
@@ -159,57 +175,57 @@ MUTATIONS = (
     ),
     Mutation(
         "a batch is not drained before its version is switched",
-        ENGINE,
+        GOING_FORWARD,
         "        self.steps.drain(hosts)\n        started",
         "        started",
     ),
     Mutation(
         "a halt does not name hosts that have a part of their weight only",
-        ENGINE,
+        CLOSING,
         "        if part:\n",
         "        if False:\n",
     ),
     Mutation(
         "a halt puts no host back whose drain came to nothing, and names none",
-        ENGINE,
-        "                return self._put_back()\n",
+        CLOSING,
+        "                return self.putting_back.put_back()\n",
         "                return []\n",
     ),
     Mutation(
         "an abort forgets hosts that an earlier run has left in the middle of their turn",
-        ENGINE,
-        "            self.batch = [host for host, one in record.hosts.items() if one.phase in state.UNDER_WAY]\n",
+        GOING_BACK,
+        "            self.run.batch = [host for host, one in record.hosts.items() if one.phase in state.UNDER_WAY]\n",
         "",
     ),
     Mutation(
         "a rollback ends with hosts that an earlier run has drained, and whose version cannot be installed",
-        ENGINE,
-        "        self._settle(self.batch)\n        ready = ",
+        GOING_BACK,
+        "        self.putting_back.settle(self.run.batch)\n        ready = ",
         "        ready = ",
     ),
     Mutation(
         "a host that a person has put back with a part of its share keeps that part when the rollout is done",
-        ENGINE,
+        CLOSING,
         "        self.steps.look_again(hosts)\n",
         "",
     ),
     Mutation(
         "an abort that comes while a release is installed is heard when its migration has begun",
-        STEPS,
-        "        self.checkpoint()\n        step.host = ",
+        MIGRATIONS,
+        "        self.run.checkpoint()\n        step.host = ",
         "        step.host = ",
     ),
     Mutation(
         "a rollout is over although the migration of an earlier run still runs",
-        STEPS,
+        MIGRATIONS,
         '            asked = step.state == "running" and step.host in self.settings.hosts\n',
         "            asked = False\n",
     ),
     Mutation(
         "a host that a person puts back while its batch is drained is not drained again",
         STEPS,
-        "            self.checkpoint()\n            self.look_again(hosts)\n",
-        "            self.checkpoint()\n",
+        "            self.run.checkpoint()\n            self.look_again(hosts)\n",
+        "            self.run.checkpoint()\n",
     ),
     Mutation(
         "a rollback does not find hosts that have left the last rollout in the middle of their turn",
@@ -231,7 +247,7 @@ MUTATIONS = (
     ),
     Mutation(
         "an abort of a rollback leaves hosts out that a killed run had switched and not recorded",
-        ENGINE,
+        PUTTING_BACK,
         "        record.enter(switched, state.ACTIVATED, self.world.now())\n",
         "",
     ),
@@ -243,7 +259,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a host that was excluded in the middle of its turn never takes part again",
-        BEGIN,
+        ADOPT,
         '    if record.direction == state.BACK or record.kind == "rollback":\n        told += _rejoin',
         "    if False:\n        told += _rejoin",
     ),
@@ -255,7 +271,7 @@ MUTATIONS = (
     ),
     Mutation(
         "who had drained a host is forgotten when it leaves a rollout",
-        BEGIN,
+        ADOPT,
         "        record.left[host].kept_at = [name for name, hosts in record.kept_out.items() if host in hosts]\n",
         "",
     ),
@@ -267,13 +283,13 @@ MUTATIONS = (
     ),
     Mutation(
         "a rollout that is taken up counts drains as its own at load balancers of which it knew nothing",
-        BEGIN,
+        KEPT_OUT,
         "        theirs = theirs or name not in record.asked\n",
         "",
     ),
     Mutation(
         "a host that has traffic again at one load balancer counts as drained by the rollout at all",
-        BEGIN,
+        KEPT_OUT,
         " or name in (*mine.kept_at, *mine.let_in_at)\n",
         " or name in mine.kept_at\n",
     ),
@@ -285,7 +301,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a host that an earlier rollout has left out is put back when the next one is broken off",
-        ENGINE,
+        PUTTING_BACK,
         "        idle = [host for host in idle if not self._was_left_out(host)]\n",
         "",
     ),
@@ -293,7 +309,7 @@ MUTATIONS = (
         "a host that was activated counts as drained only when the store then fails",
         STEPS,
         "        self.record.enter(versions, state.ACTIVATED, self.world.now())\n        for host,",
-        "        self.check_store()\n"
+        "        self.run.check_store()\n"
         "        self.record.enter(versions, state.ACTIVATED, self.world.now())\n        for host,",
     ),
     Mutation(
@@ -322,25 +338,25 @@ MUTATIONS = (
     ),
     Mutation(
         "a drain that is given up is not taken back where the host was not up before",
-        ENGINE,
-        "            failed = self._let_back_in(idle)\n",
+        PUTTING_BACK,
+        "            failed = self.let_back_in(idle)\n",
         "            failed = self.steps.new_trouble(self.steps.enter(idle, 100) if idle else {})\n",
     ),
     Mutation(
         "a rollout that comes to nothing does not name hosts that an earlier one has left out",
-        ENGINE,
+        CLOSING,
         "        out = [host for host in untouched if record.hosts[host].left_out]\n",
         "        out = []\n",
     ),
     Mutation(
         "a rollout that comes to nothing does not name hosts that have only a part of their share",
-        ENGINE,
+        CLOSING,
         " and self._found_partly_in(host)]\n",
         " and False]\n",
     ),
     Mutation(
         "a rollback whose hosts have gone down again never ends",
-        ENGINE,
+        CLOSING,
         '        if failed and record.kind == "rollback":\n',
         "        if False:\n",
     ),
@@ -352,15 +368,15 @@ MUTATIONS = (
     ),
     Mutation(
         "a host that was not up before its turn holds up its own way back for capacity's sake",
-        ENGINE,
+        GOING_BACK,
         "if last and self.steps.takes_nothing(host)][:1]\n",
         "if False][:1]\n",
     ),
     Mutation(
         "a rollback leads a host to another version than its plan says",
-        ENGINE,
+        GOING_BACK,
         "goals = {host: one.target if wanted else one.previous for",
-        "goals = {host: one.target if wanted else self.sight.nodes[host].previous for",
+        "goals = {host: one.target if wanted else self.run.sight.nodes[host].previous for",
     ),
     Mutation(
         "check mode knows nothing of an unfinished rollout",
@@ -371,7 +387,7 @@ MUTATIONS = (
     ),
     Mutation(
         "the last gate's verdict does not count",
-        "plugin_utils/_rollout/watch.py",
+        VERDICTS,
         '        if policy == "rollback":\n',
         "        if False:\n",
     ),

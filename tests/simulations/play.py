@@ -14,13 +14,15 @@ from typing import Any
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
 from ansible_collections.mesops.platform.plugins.module_utils._record import options, stores
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Record
-from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import GateSpec
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gate_spec import GateSpec
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import (
     controller_store,
     coordinator_store,
+    held_store,
+    sight,
     world,
 )
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.begin import Decision, decide
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.decision import Decision, decide
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.engine import Engine
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
 from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
@@ -69,7 +71,8 @@ def _simulated(clock: Clock) -> Iterator[None]:
     names: tuple[tuple[Any, str], ...] = (
         (controller_store, "time"),
         (coordinator_store, "time"),
-        (coordinator_store, "slept"),
+        (held_store, "time"),
+        (held_store, "slept"),
         (options, "open_store"),
         (stores, "lease_to_data"),
         (stores, "lease_from_data"),
@@ -77,7 +80,7 @@ def _simulated(clock: Clock) -> Iterator[None]:
     )
     kept = [getattr(place, name) for place, name in names]
     values: tuple[Any, ...] = (
-        *(_Time(clock), _Time(clock), lambda: clock.time, lambda given: given["client"]),
+        *(_Time(clock), _Time(clock), _Time(clock), lambda: clock.time, lambda given: given["client"]),
         # A lease cannot be changed, so it is kept as it is.
         *(lambda lease: lease, lambda lease, _expires_in: lease),
         record_as_dict,
@@ -94,7 +97,7 @@ def _simulated(clock: Clock) -> Iterator[None]:
 class _Engine(Engine):
     """Tells what it has decided, before it changes anything."""
 
-    told: Callable[[world.Sight, Plan], None]
+    told: Callable[[sight.Sight, Plan], None]
     """Is given what was seen, and what was decided."""
 
     def plan(self, opened: world.Opened, kind: str) -> Decision:
@@ -233,7 +236,7 @@ class Play:
         self.watch(Ended(run, self.estate, self.clock.time))
         return run
 
-    def _check(self, run: Run, outside: StoryWorld) -> Callable[[world.Sight, Plan], None]:
+    def _check(self, run: Run, outside: StoryWorld) -> Callable[[sight.Sight, Plan], None]:
         """Plan the run as check mode does, and keep that plan when nothing has changed until the run decides."""
         seen, happened = outside.sight(), self._happened
         disturbed = any(one.ended_at is None for one in self.runs if one is not run)
@@ -241,7 +244,7 @@ class Play:
         # When all is over the same command is given again and again, which has nothing new to plan.
         planned = None if disturbed or self.estate.healed else self._plan_of(run, outside, seen)
 
-        def decided(sight: world.Sight, plan: Plan) -> None:
+        def decided(sight: sight.Sight, plan: Plan) -> None:
             run.decided = plan
             if plan.fresh:
                 # A person's word goes for the rollout to which it was given, and not for the one that comes after it.
@@ -251,7 +254,7 @@ class Play:
         return decided
 
     @staticmethod
-    def _plan_of(run: Run, outside: StoryWorld, seen: world.Sight) -> Plan:
+    def _plan_of(run: Run, outside: StoryWorld, seen: sight.Sight) -> Plan:
         try:
             stored = outside.store.read()
             blank = Engine(outside, run.settings, lambda _now: "plan", f"tester-{run.number}").blank(run.command.what)

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.mesops.platform.plugins.module_utils._record import stores
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Migration, Record
-from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import Phase
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judgement import Phase
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import world
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.controller_store import ControllerStore
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.coordinator_store import StoreSettings
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.held_store import StoreSettings
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Node, Sight
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Server as SeenServer
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
 from simulations.acts import Migrates, PutIn, Run, Slept, Switched, TakenOut
 from simulations.estate import Balancer, Host, Server
@@ -230,10 +232,10 @@ class StoryWorld:
 
     # ---------------------------------------------------------------------------------------------------------- looking
 
-    def observe(self) -> world.Sight:
+    def observe(self) -> Sight:
         """Look at everything."""
 
-        def act(what: str) -> world.Sight:
+        def act(what: str) -> Sight:
             try:
                 self._show_up()
             except Fenced as why:
@@ -241,12 +243,12 @@ class StoryWorld:
             self._obey(self.settings.balancers, what)
             return self.sight()
 
-        found: world.Sight = self._operation("observe", act)
+        found: Sight = self._operation("observe", act)
         return found
 
-    def sight(self) -> world.Sight:
+    def sight(self) -> Sight:
         """All that there is to see at this moment."""
-        return world.Sight(
+        return Sight(
             {host: self._node(host) for host in self.settings.hosts},
             {name: self._servers(name) for name in self.settings.balancers},
         )
@@ -259,36 +261,36 @@ class StoryWorld:
             if self.estate.balancers[name].answers:
                 self._claim(self.estate.balancers[name])
 
-    def servers(self) -> dict[str, dict[str, world.Server]]:
+    def servers(self) -> dict[str, dict[str, SeenServer]]:
         """Look at the load balancers alone."""
 
-        def act(what: str) -> dict[str, dict[str, world.Server]]:
-            def look() -> dict[str, dict[str, world.Server]]:
+        def act(what: str) -> dict[str, dict[str, SeenServer]]:
+            def look() -> dict[str, dict[str, SeenServer]]:
                 for name in self.settings.balancers:
                     if self.estate.balancers[name].answers:
                         self._claim(self.estate.balancers[name])
                 self._obey(self.settings.balancers, what)
                 return {name: self._servers(name) for name in self.settings.balancers}
 
-            found: dict[str, dict[str, world.Server]] = self._round(None, look)
+            found: dict[str, dict[str, SeenServer]] = self._round(None, look)
             return found
 
-        seen: dict[str, dict[str, world.Server]] = self._operation("servers", act)
+        seen: dict[str, dict[str, SeenServer]] = self._operation("servers", act)
         return seen
 
-    def _node(self, name: str) -> world.Node:
+    def _node(self, name: str) -> Node:
         host = self.estate.hosts[name]
         if not host.answers:
             self.run.troubled.add(name)
-            return world.Node(reason="no route to host")
+            return Node(reason="no route to host")
         app = host.apps[self.service]
-        return world.Node(app.current, app.previous, app.running if host.alive else None)
+        return Node(app.current, app.previous, app.running if host.alive else None)
 
-    def _servers(self, balancer: str) -> dict[str, world.Server]:
+    def _servers(self, balancer: str) -> dict[str, SeenServer]:
         everybody = (*self.settings.hosts, *self.settings.excluded)
         found = self.estate.balancers[balancer].servers
         return {
-            host: world.Server(
+            host: SeenServer(
                 found[self.service, host].admin,
                 self.estate.up(self.service, host, balancer),
                 found[self.service, host].percent,

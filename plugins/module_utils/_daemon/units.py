@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from ansible_collections.mesops.platform.plugins.module_utils._probe import readiness, spec
+from ansible_collections.mesops.platform.plugins.module_utils._probe import health_check, keys
 
 PROPERTIES = (
     "LoadState",
@@ -210,10 +210,10 @@ def http_probe(url: str, statuses: Sequence[Any], timeout: float, host: str = ""
     A status is a number or a text such as 200-299. ``host`` is the Host header, that of the URL when empty.
     """
     try:
-        wanted = spec.statuses(statuses or ["200-299"], "ready")
-    except spec.ProbeError as error:
+        wanted = keys.statuses(statuses or ["200-299"], "ready")
+    except keys.ProbeError as error:
         raise DaemonError(str(error).rstrip(".")) from error
-    return partial(readiness.ask, url, host, wanted, timeout)
+    return partial(health_check.ask, url, host, wanted, timeout)
 
 
 def tcp_probe(address: str, timeout: float) -> Probe:

@@ -19,8 +19,6 @@ from typing import Any
 from ansible_collections.mesops.platform.plugins.module_utils._core.command import Run
 
 UNIT = "haproxy.service"
-LOG_SECONDS = 60.0
-"""How much of the log is looked at where nobody says so, in seconds."""
 NO_SERVER = "<NOSRV>"
 """The name of the server where HAProxy itself answered, because none was available or the client was too early."""
 

@@ -16,9 +16,10 @@ from typing import Any
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
 from ansible_collections.mesops.platform.plugins.module_utils._record import options, stores
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Record
-from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import Call, Fleet
+from ansible_collections.mesops.platform.plugins.plugin_utils._remote.call import Call
+from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import Fleet
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import world
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.coordinator_store import (
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.held_store import (
     HEARTBEAT_INTERVAL,
     PATIENCE,
     RETRY_PAUSE,
@@ -74,20 +75,6 @@ class ControllerStore(HeldStore):
         self._known(lease.number, view.store)
         self._take_in(options.shown_control(view.control))
         return world.Opened(view.open_record, [one for one in view.history if one.get("ended_at")], lease.number)
-
-    def save(self, record: Record) -> None:
-        """Write the record; trouble is borne for a while before it counts."""
-        self.confirm()
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            self.begin_save(record)
-            error = self.error()
-            if error is None:
-                return self._clear_again()
-            if isinstance(error, world.LockLost) or time.monotonic() > deadline:
-                raise error
-            self._tell(f"the store does not take the record, trying again: {error}")
-            self.fleet.sleep(RETRY_PAUSE)
 
     def begin_save(self, record: Record) -> dict[str, Call]:
         """Write the record now; no execution has to ride along."""

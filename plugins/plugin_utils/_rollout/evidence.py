@@ -15,21 +15,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from ansible_collections.mesops.platform.plugins.module_utils._core.quantity import quantity
-from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import GateSpec
-from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import (
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.error_process import AnswerProcess, ErrorProcess
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gate_spec import GateSpec
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judgement import Counts, Judgement, Phase
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.latency_process import LatencyProcess
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.limits import (
     AnswerLimits,
-    AnswerProcess,
-    Counts,
     ErrorLimits,
-    ErrorProcess,
-    Judgement,
     LatencyLimits,
-    LatencyProcess,
-    Phase,
+    limits_of,
 )
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.meter import Seen
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import Counted, Taken, Timed
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import limits_of
 
 SOME = 10
 """Where so many requests were to be expected and hardly any came, or fewer came, more time may bring what tells."""

@@ -16,7 +16,7 @@ from typing import Any
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
 from ansible_collections.mesops.platform.plugins.module_utils._core.quantity import quantity
 from ansible_collections.mesops.platform.plugins.module_utils._release import releases
-from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import GateSpec
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gate_spec import GateSpec
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError, Service, Share
 
 STATIC = ("static-rr", "first", "source", "uri", "url_param", "hdr", "rdp-cookie", "hash")

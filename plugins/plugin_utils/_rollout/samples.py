@@ -12,17 +12,17 @@ from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils._core.quantity import quantity
 from ansible_collections.mesops.platform.plugins.module_utils._haproxy.traffic import Traffic
-from ansible_collections.mesops.platform.plugins.module_utils._probe.probes import RAW, SUCCESS
-from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import (
-    BEYOND_REASON,
+from ansible_collections.mesops.platform.plugins.module_utils._probe.sampling import RAW, SUCCESS
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judgement import Phase
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.limits import (
     AnswerLimits,
     ErrorLimits,
     LatencyLimits,
-    Phase,
+    limits_of,
 )
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.meter import Meter, Seen, health_of, together, usual
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.track import BEYOND_REASON
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import Counted, SampleRequest, Taken, Timed
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import limits_of
 
 WORST_FIRST = (Phase.FAILURE, Phase.ERROR, Phase.HOLD, Phase.INCONCLUSIVE, Phase.NO_DATA)
 """What a host may say that is no success."""
@@ -89,8 +89,7 @@ class Samples:
 
         A host whose sample is no success decides, and of several the worst; figures of all hosts are put together.
         """
-        watched = request.probe.get("type") == "haproxy" and request.probe.get("measure", "state") == "state"
-        if watched and self._entered is not None and samples and all("data" in one for one in samples.values()):
+        if self._entered is not None and samples and all(map(_watched, samples.values())):
             return self._up(request, {host: one["data"] for host, one in samples.items()})
         worst = _worst(samples)
         if worst is not None:
@@ -158,9 +157,9 @@ class Samples:
         return [host for host in request.canary if host in self._entered.get(balancer, ())]
 
     def _timed(self, request: SampleRequest, raw: Raw) -> Timed:
-        if request.probe.get("range"):
-            data = next(iter(raw.values()))
-            return Timed(list(data["canary"]), list(data["baseline"]) or None)
+        first = next(iter(raw.values()))
+        if "canary" in first:
+            return Timed(list(first["canary"]), list(first["baseline"]) or None)
 
         def values(servers: Sequence[str]) -> list[float]:
             found = (data["ms"].get(server, ()) for data in raw.values() for server in servers)
@@ -206,6 +205,11 @@ class Samples:
             text = f"{names} comes and goes: checks failed in {sum(latest)} of the last {quantity(len(latest), 'look')}"
             return Taken(Phase.FAILURE, text)
         return Taken(Phase.SUCCESS, f"{names} up{', although a check has failed' if failing else ''}")
+
+
+def _watched(sample: Mapping[str, Any]) -> bool:
+    """Whether a load balancer says how servers are and what it has counted: look after look that tells more."""
+    return sample["phase"] != RAW and "traffic" in sample.get("data", {})
 
 
 def _answers(figures: Counted) -> Counted:

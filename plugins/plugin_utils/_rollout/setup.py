@@ -5,39 +5,33 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import secrets
-import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from ansible import constants as C
 from ansible import context
-from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.mesops.platform.plugins.module_utils._record.stores import is_store_id
 from ansible_collections.mesops.platform.plugins.module_utils._release import archives
-from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import joined, version_of
-from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import READY
 from ansible_collections.mesops.platform.plugins.plugin_utils._model.address import host_address
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import Fleet
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import plan
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.begin import refuse_silent
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.controller_store import ControllerStore
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.coordinator_store import (
-    CoordinatorStore,
-    StoreSettings,
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.configuration import (
+    configurations_of,
+    variables_of,
 )
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.controller_store import ControllerStore
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.coordinator_store import CoordinatorStore
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.estate_world import EstateWorld
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.held_store import StoreSettings
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.holder import holder_of_play, is_dead
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import Node, Sight
 from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.services import app_service_plan
 
 STORE_OPTIONS = (
     "backend",
@@ -56,11 +50,6 @@ STORE_OPTIONS = (
 def new_id(service: str, now: float) -> str:
     """A name for a rollout that sorts by time and is never given twice."""
     return f"{service}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now))}-{secrets.token_hex(2)}"
-
-
-def who() -> str:
-    """The person or account that runs the play."""
-    return f"{os.environ.get('SUDO_USER') or getpass.getuser()}@{socket.gethostname()}"
 
 
 def artifact_of(given: Any, checksum: Any, base: str) -> tuple[str, str]:
@@ -171,14 +160,7 @@ def store_of(
         raise PlanError(
             f"rollout_store.coordinators names {', '.join(unknown)}, which is not in the inventory; correct it."
         )
-    holder = {
-        "user": os.environ.get("SUDO_USER") or getpass.getuser(),
-        "host": socket.gethostname(),
-        "pid": os.getppid(),
-        "boot": _boot(),
-        "process_started": _process_started(os.getppid()),
-        "what": what,
-    }
+    holder = holder_of_play(what)
     ttl = policies.check_number(args.get("lock_ttl", 45), "rollout_lock_ttl", 15, 3600)
     options = {**given, "service": settings.service.name}
     others = [name for name in settings.balancers if backend == "file" and name not in coordinators]
@@ -193,100 +175,6 @@ def _adopted(name: Any) -> str:
             "name."
         )
     return str(name)
-
-
-def _boot() -> str:
-    """This boot of this machine, seen from this container if it is one: within it a process id means one process."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as stream:
-            return f"{stream.read().strip()} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return ""
-
-
-def _process_started(pid: int) -> str:
-    """When a process began, in the kernel's ticks; empty when there is none."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
-            return stream.read().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""
-
-
-def is_dead(lease: Mapping[str, Any]) -> bool:
-    """Whether the holder was a process of this very machine that is no more."""
-    holder = lease.get("holder") or {}
-    here = bool(holder.get("boot")) and (holder.get("host"), holder["boot"]) == (socket.gethostname(), _boot())
-    return here and _process_started(int(holder.get("pid") or 0)) != str(holder.get("process_started"))
-
-
-def variables_of(action: ActionBase, hostvars: Any, host: str) -> dict[str, Any]:
-    """What the inventory says of a host's services, as a task on it sees it: it may ask for other hosts' variables."""
-    raw = {**hostvars.raw_get(host), "hostvars": hostvars}
-    templar = action._templar.copy_with_new_env(available_variables=raw)
-    return {name: templar.template(raw[name]) for name in ("app_services", "group_names") if name in raw}
-
-
-def configurations_of(
-    variables: Callable[[str], Mapping[str, Any]], service: str, hosts: Sequence[str]
-) -> dict[str, Mapping[str, str]]:
-    """What the inventory says of the service's configuration on each host, secrets included; none where it is silent.
-
-    It is asked here and not given as an option: options of a task are shown by some callbacks.
-    """
-    found = {}
-    for host in hosts:
-        try:
-            seen = variables(host)
-            if "app_services" not in seen:
-                continue
-            planned = app_service_plan(seen["app_services"], seen["group_names"], host)
-        except AnsibleError as why:
-            raise PlanError(f"app_services of {host} cannot be read: {' '.join(str(why).split())}") from why
-        if planned["errors"]:
-            raise PlanError(" ".join(planned["errors"]))
-        if service in planned["configurations"]:
-            found[host] = planned["configurations"][service]
-    return found
-
-
-def without_empty_hosts(settings: Settings, nodes: Mapping[str, Node]) -> Settings:
-    """The settings without hosts that have no release yet, as new ones in an estate."""
-    empty = tuple(host for host, node in nodes.items() if not node.current and not node.reason)
-    hosts = tuple(host for host in settings.hosts if host not in empty)
-    return replace(settings, hosts=hosts, excluded=(*settings.excluded, *empty))
-
-
-def with_version_that_runs(settings: Settings, nodes: Mapping[str, Node]) -> Settings:
-    """The settings for a changed configuration: it comes to the version that all hosts run."""
-    refuse_silent(settings.hosts, Sight(nodes, {}))
-    versions = sorted({version_of(node.current) for node in nodes.values() if node.current})
-    idle = [host for host, node in nodes.items() if not node.current]
-    if len(versions) != 1 or idle:
-        what = f"{', '.join(idle)} has no release" if idle else f"its hosts have the versions {', '.join(versions)}"
-        raise PlanError(
-            f"A configuration is rolled out with the version that runs, but of {settings.service.name} {what}; roll a "
-            "version out, which brings the configuration along."
-        )
-    return replace(settings, version=versions[0], configuration_only=True)
-
-
-def differing(nodes: Mapping[str, Node]) -> dict[str, str]:
-    """The hosts that do not run the inventory's configuration, with the names of the settings that differ."""
-    found = {}
-    for host, node in nodes.items():
-        wanted = joined(version_of(node.current or ""), node.wanted)
-        old = node.wanted and node.running and (node.current, node.running) != (wanted, wanted)
-        # A host without a release has nothing to configure yet: its first one brings the configuration along.
-        if (node.changes and node.current) or old:
-            found[host] = node.changes or "nothing but that its process was started before that"
-    return found
-
-
-def without_traffic_gates(settings: Settings) -> Settings:
-    """The settings with which site.yml brings a changed configuration: one host after the other, once it is ready."""
-    gates = {name: spec for name, spec in settings.gates.items() if spec.stage == READY}
-    return replace(settings, batches=(1,), weights=(100,), min_healthy_time=0.0, gates=gates, prove_stop=False)
 
 
 def build(

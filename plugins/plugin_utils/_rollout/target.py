@@ -15,7 +15,7 @@ from ansible_collections.mesops.platform.plugins.module_utils._core.quantity imp
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Record
 from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import joined, version_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import Sight
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Sight
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
 
 
@@ -60,28 +60,6 @@ def unfinished(found: Record, settings: Settings, sight: Sight) -> PlanError:
         what = f"with the configuration that it began with for {', '.join(hosts)}" if hosts else what
     other = "." if found.frozen_by else f", or revert it: {back}"
     return PlanError(f"{head} Finish it by running it again {what}{other}")
-
-
-def refuse_other_version(settings: Settings, sight: Sight) -> None:
-    """Refuse to bring a configuration to hosts whose version was changed since it was looked at."""
-    if not settings.configuration_only:
-        return
-    others = [host for host in settings.hosts if version_of(sight.nodes[host].current or "") != settings.version]
-    if others:
-        raise PlanError(
-            f"{', '.join(others)} does not have version {settings.version} any more, with which the configuration was "
-            "to be rolled out; run it again."
-        )
-
-
-def refuse_unkept(settings: Settings, sight: Sight) -> None:
-    """Refuse to roll a configuration out where hosts do not keep any yet."""
-    unkept = [host for host in settings.hosts if not sight.nodes[host].wanted]
-    if settings.configuration_only and unkept:
-        raise PlanError(
-            f"{', '.join(unkept)} keeps no configurations yet, so there would be none to go back to; run site.yml "
-            "once, which changes that."
-        )
 
 
 def note_changes(record: Record, sight: Sight) -> None:

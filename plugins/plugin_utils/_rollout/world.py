@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Migration, Record
-from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import Phase
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judgement import Phase
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.meter import Seen
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Server, Sight
 
 
 class StoreLost(Exception):
@@ -28,65 +29,6 @@ class LockLost(Exception):
 
 class BalancerTrouble(Exception):
     """A load balancer cannot be reached or does not obey."""
-
-
-class Halt(Exception):
-    """Trouble that says nothing about the release: stop where it is safe."""
-
-
-@dataclass(frozen=True)
-class Node:
-    """A host of the service: what it has, or why it does not say.
-
-    What it runs is named as ``configurations.joined`` does: a version and, where hosts keep configurations, the
-    digest of one.
-    """
-
-    current: str | None = None
-    previous: str | None = None
-    """What was current before."""
-    running: str | None = None
-    """What its process was started on."""
-    reason: str = ""
-    """Why it gave no answer; empty when it did."""
-    wanted: str = ""
-    """The digest of the configuration that the inventory has for it; empty where it keeps none."""
-    changes: str = ""
-    """The names of the settings in which that one differs from the one in force."""
-
-
-@dataclass(frozen=True)
-class Server:
-    """A host of the service at one load balancer."""
-
-    admin: str
-    """ready, drain or maint."""
-    up: bool
-    percent: float = 100.0
-    """Its weight in percent of the configured one."""
-    check: str = field(default="", compare=False)
-    """What the last health check said of it."""
-    weight: int = 100
-    """The configured one."""
-    algorithm: str = ""
-    """How its backend is balanced, in HAProxy's own word; empty when that is not known."""
-
-    @property
-    def serving(self) -> bool:
-        """Whether it takes traffic."""
-        return self.admin == "ready" and self.up
-
-
-@dataclass(frozen=True)
-class Sight:
-    """Nodes by host, and servers by load balancer and host."""
-
-    nodes: Mapping[str, Node]
-    servers: Mapping[str, Mapping[str, Server]]
-
-    def available(self) -> dict[str, set[str]]:
-        """The hosts that take traffic, per load balancer."""
-        return {one: {host for host, server in found.items() if server.serving} for one, found in self.servers.items()}
 
 
 @dataclass(frozen=True)

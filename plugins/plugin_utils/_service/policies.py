@@ -15,14 +15,11 @@ from typing import Any, Union
 
 from ansible_collections.mesops.platform.plugins.module_utils._core import scalars
 from ansible_collections.mesops.platform.plugins.module_utils._probe import probes
+from ansible_collections.mesops.platform.plugins.module_utils._probe.keys import ProbeError
 from ansible_collections.mesops.platform.plugins.module_utils._release import migration
-from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import READY, TRAFFIC, GateError, GateSpec
-from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import (
-    AnswerLimits,
-    ErrorLimits,
-    JudgeError,
-    LatencyLimits,
-)
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gate_spec import READY, TRAFFIC, GateError, GateSpec
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judgement import JudgeError
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.limits import AnswerLimits, limits_of
 
 Share = Union[int, str]
 """A number, or a percentage such as "25%"."""
@@ -234,38 +231,15 @@ def default_gates(service: Service) -> dict[str, dict[str, Any]]:
     }
 
 
-def limits_of(probe: Mapping[str, Any]) -> ErrorLimits | LatencyLimits | None:
-    """The judge's limits, for a probe whose samples it judges; JudgeError when they make no sense."""
-    if probe.get("measure") == "errors":
-        return ErrorLimits(**_given(ErrorLimits, probe))
-    if probe.get("measure") == "answers":
-        return AnswerLimits(**_given(AnswerLimits, probe))
-    if probe.get("measure") == "latency":
-        return LatencyLimits(**_given(LatencyLimits, probe))
-    if probe.get("range"):
-        # What a query measures need not be milliseconds, so no difference is too small unless the user says so.
-        return LatencyLimits(**{**_given(LatencyLimits, probe), "tolerance_ms": probe.get("tolerance") or 0})
-    return None
-
-
-def looks_back(probe: Mapping[str, Any]) -> float:
-    """How many seconds a sample of a probe looks back; 0 for one that asks for the present."""
-    return probes.lookback(str(probe["query"])) if probe.get("type") == "promql" else 0.0
-
-
 def _check_window(spec: GateSpec, place: str) -> None:
     """A gate about traffic must have the time to see the new version alone."""
-    back = looks_back(spec.probe)
+    back = probes.looks_back(spec.probe)
     earliest = back + spec.interval * (spec.count - 1)
     if spec.stage == TRAFFIC and back and spec.timeout <= earliest:
         raise PlanError(
             f"{place}.timeout is {spec.timeout:g}, but its query looks back {back:g} s, which must not reach to the "
             f"version before, so it cannot pass before {earliest:g} s; make the timeout longer, or the window shorter."
         )
-
-
-def _given(kind: Any, probe: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: probe[key] for key in kind.__dataclass_fields__ if probe.get(key) is not None}
 
 
 def example_names(service: Service) -> dict[str, str]:
@@ -305,7 +279,7 @@ def check_gates(value: Any, service: Service, where: str = "rollout_gates") -> d
                 passive = isinstance(limits_of(probes.check(filled, f"{place}.probe")), AnswerLimits)
                 found[name] = replace(spec, probe=probes.given_keys(spec.probe), passive=passive)
                 _check_window(found[name], place)
-        except (GateError, probes.ProbeError) as why:
+        except (GateError, ProbeError) as why:
             raise PlanError(str(why)) from why
         except JudgeError as why:
             raise PlanError(f"{place}.probe: {why}") from why

@@ -12,7 +12,7 @@ from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils._core import scalars
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
-from ansible_collections.mesops.platform.plugins.module_utils._probe import spec
+from ansible_collections.mesops.platform.plugins.module_utils._probe import keys
 from ansible_collections.mesops.platform.plugins.module_utils._release import configurations, releases
 from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.unit_files import unit_text
@@ -171,8 +171,8 @@ DEFAULT_LIMITS = {"tasks_max": 4096, "nofile": 65536}
 
 def _status(value: Any) -> bool:
     try:
-        return not isinstance(value, bool) and bool(spec.statuses(value, ""))
-    except spec.ProbeError:
+        return not isinstance(value, bool) and bool(keys.statuses(value, ""))
+    except keys.ProbeError:
         return False
 
 
@@ -337,7 +337,7 @@ def sandbox_lines(overrides: dict[str, Any]) -> list[str]:
 
 def status_text(value: Any) -> str:
     """Ranges of HTTP statuses as one text, which a probe and HAProxy read alike: 200-299,304."""
-    ranges = spec.statuses(value, "readiness_status")
+    ranges = keys.statuses(value, "readiness_status")
     return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in ranges)
 
 

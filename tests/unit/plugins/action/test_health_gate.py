@@ -21,7 +21,7 @@ import pytest
 import yaml
 from ansible_collections.mesops.platform.plugins.action import health_gate
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
-from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import Gate
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gate import Gate
 from traffic_model import Model
 
 BALANCER = {"type": "haproxy", "backend": ["catalog"], "servers": ["app-1"]}

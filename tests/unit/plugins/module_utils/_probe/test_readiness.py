@@ -1,3 +1,4 @@
+# Copyright: (c) 2026, The mesops.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Role, gate and load balancer give the same answer to the question whether a service is ready."""
@@ -21,7 +22,8 @@ import jinja2
 import pytest
 from ansible_collections.mesops.platform.plugins.filter.app_backends import app_backends
 from ansible_collections.mesops.platform.plugins.module_utils._daemon import units
-from ansible_collections.mesops.platform.plugins.module_utils._probe import probes, readiness
+from ansible_collections.mesops.platform.plugins.module_utils._probe import health_check, probes
+from ansible_collections.mesops.platform.plugins.module_utils._probe.sampling import real_tools
 from ansible_collections.mesops.platform.plugins.plugin_utils._balancer import model
 from ansible_collections.mesops.platform.plugins.plugin_utils._balancer.frontends import FRONTEND_TIMEOUTS
 from ansible_collections.mesops.platform.plugins.plugin_utils._balancer.services import SERVICE_TIMEOUTS
@@ -142,7 +144,7 @@ def by_role(found: Mapping[str, Any]) -> tuple[bool, str]:
 def by_gate(found: Mapping[str, Any]) -> tuple[bool, str]:
     """As the gate `ready` of a rollout asks."""
     gate = policies.check_gates({}, policies.service_of(found))["ready"]
-    sample = probes.take(probes.fill(gate.probe, {}, "gate"), probes.real_tools(lambda _command: (1, "", "")))
+    sample = probes.take(probes.fill(gate.probe, {}, "gate"), real_tools(lambda _command: (1, "", "")))
     assert sample["phase"] in ("success", "failure")
     return sample["phase"] == "success", sample["text"]
 
@@ -227,21 +229,21 @@ def test_haproxy_agrees(tmp_path: Path) -> None:
 def test_a_url_without_a_path_is_asked_for_its_root_by_its_own_name() -> None:
     case = Case(True, (OK,))
     with served(case) as port:
-        assert readiness.ask(f"http://127.0.0.1:{port}/readyz?deep=1", "", [(200, 200)], 5)[0]
-        passed, said = readiness.ask(f"http://127.0.0.1:{port}", "", [(404, 404)], 5)
+        assert health_check.ask(f"http://127.0.0.1:{port}/readyz?deep=1", "", [(200, 200)], 5)[0]
+        passed, said = health_check.ask(f"http://127.0.0.1:{port}", "", [(404, 404)], 5)
     assert (passed, said) == (True, f"http://127.0.0.1:{port} answered 404")
 
 
 def test_nobody_there_is_no_answer() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        passed, said = readiness.ask(f"http://127.0.0.1:{unused.getsockname()[1]}/", "", [(200, 200)], 5)
+        passed, said = health_check.ask(f"http://127.0.0.1:{unused.getsockname()[1]}/", "", [(200, 200)], 5)
     assert not passed
     assert "gave no answer" in said
 
 
 def test_an_endless_head_ends() -> None:
     with served(Case(False, (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 40000,))) as port:
-        passed, said = readiness.ask(f"http://127.0.0.1:{port}/readyz?deep=1", "", [(200, 200)], 5)
+        passed, said = health_check.ask(f"http://127.0.0.1:{port}/readyz?deep=1", "", [(200, 200)], 5)
     assert not passed
     assert "endless head" in said

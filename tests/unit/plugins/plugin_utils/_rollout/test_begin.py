@@ -13,7 +13,7 @@ from ansible_collections.mesops.platform.plugins.module_utils._record.state impo
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.begin import begin_rollback, begin_rollout
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.history import left_behind
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import Node, Server, Sight
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Node, Server, Sight
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError, Service
 
 SERVICE = Service("catalog", 3000, "catalog.service", "bin/catalog", "catalog")

@@ -24,13 +24,17 @@ from ansible_collections.mesops.platform.plugins.module_utils._record import fen
 from ansible_collections.mesops.platform.plugins.module_utils._record.file_store import FileStore
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Record
 from ansible_collections.mesops.platform.plugins.modules import rollout_control, rollout_lock, rollout_record
-from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import Answer, Call, Fleet
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import controller_store, coordinator_store, world
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.controller_store import ControllerStore
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.coordinator_store import (
-    CoordinatorStore,
-    StoreSettings,
+from ansible_collections.mesops.platform.plugins.plugin_utils._remote.call import Answer, Call
+from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import Fleet
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import (
+    controller_store,
+    coordinator_store,
+    held_store,
+    world,
 )
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.controller_store import ControllerStore
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.coordinator_store import CoordinatorStore
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.held_store import StoreSettings
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
 from contracts.store_contract import BOB, ended, record
 
@@ -155,9 +159,9 @@ class Coordinators:
 def estate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Estate:
     found = Estate(str(tmp_path / "rollouts"), Clock())
     clock = SimpleNamespace(monotonic=lambda: found.clock.now, sleep=found.clock.sleep)
-    monkeypatch.setattr(coordinator_store, "slept", lambda: found.clock.now)
+    monkeypatch.setattr(held_store, "slept", lambda: found.clock.now)
     monkeypatch.setattr(fencing.Fence, "remembered", lambda self: found.remembered)
-    for module in (coordinator_store, controller_store, rollout_record, rollout_lock):
+    for module in (held_store, coordinator_store, controller_store, rollout_record, rollout_lock):
         monkeypatch.setattr(module, "time", clock)
 
     def opened(service: str, directory: str, timeout: float) -> FileStore:
@@ -395,7 +399,7 @@ def test_a_store_that_stays_down_ends_the_patience(run: Run, estate: Estate, wha
     begin = estate.clock.now
     with pytest.raises(world.StoreLost, match="the disk is full"):
         getattr(run.store, what)(finished())
-    assert coordinator_store.PATIENCE < estate.clock.now - begin < coordinator_store.PATIENCE + 5
+    assert held_store.PATIENCE < estate.clock.now - begin < held_store.PATIENCE + 5
 
 
 @pytest.mark.parametrize("what", ["save", "close"])

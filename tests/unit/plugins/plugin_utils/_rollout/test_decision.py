@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from ansible_collections.mesops.platform.plugins.module_utils._record import state
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Record
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import report, world
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.begin import Decision
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import world
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.decision import Decision
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan_text import decision_lines
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
@@ -43,8 +44,12 @@ def carried_out(estate: Estate, wanted: Settings, kind: str) -> tuple[Record | s
 
     def watched(text: str, hosts: Any = ()) -> None:
         tell(text, hosts)
-        if not first and (" begins, by " in text or " is taken up again, " in text or "in service already" in text):
-            first.append(copy.deepcopy(driver.record))
+        if (
+            driver.run
+            and not first
+            and (" begins, by " in text or " is taken up again, " in text or "in service already" in text)
+        ):
+            first.append(copy.deepcopy(driver.run.record))
 
     outside.tell = watched  # type: ignore[method-assign]
     try:
@@ -118,7 +123,7 @@ def test_plan_for_the_corrected_version_of_a_frozen_rollout_is_about_the_correct
     assert isinstance(decision, Decision)
     assert {one.target for one in decision.record.hosts.values()} == {"4"}
     assert decision.superseded is not None
-    (line,) = report.decision_lines(decision)
+    (line,) = decision_lines(decision)
     assert line.startswith("supersedes  catalog-")
     assert line.endswith("of 3, which is frozen by expand")
 
@@ -135,13 +140,13 @@ def test_plan_that_takes_up_says_which_way_it_goes_and_what_is_otherwise_now() -
     wanted = replace(settings(estate, "3"), hosts=("app-1", "app-3"), excluded=("app-2",))
     decision = planned(estate, wanted, "rollout")
     assert isinstance(decision, Decision)
-    lines = report.decision_lines(decision)
+    lines = decision_lines(decision)
     assert lines[0].startswith("unfinished  catalog-")
     assert lines[0].endswith("is running and would be taken up")
     assert lines[1].startswith("changed     app-2 is left out now; it stays as it is (")
     decision = planned(estate, settings(estate, ""), "rollback")
     assert isinstance(decision, Decision)
-    assert report.decision_lines(decision)[0].endswith("is running and would go back")
+    assert decision_lines(decision)[0].endswith("is running and would go back")
 
 
 @hypothesis_settings(max_examples=150, deadline=None)
@@ -182,7 +187,7 @@ def compare_with(plan: Decision | str, driver: Any, outside: Any, *, kind: str) 
         tell(text, hosts)
         if next(before) == 0:
             assert isinstance(plan, Decision)
-            assert essence(plan.record) == essence(driver.record)
+            assert essence(plan.record) == essence(driver.run.record)
 
     outside.tell = watched
     refusal = ""

@@ -427,7 +427,7 @@ def test_pause_lasts_until_a_person_ends_it(end: str) -> None:
 
     def watched(seconds: float) -> None:
         sleep(seconds)
-        if rollout.record.status == state.PAUSED:
+        if rollout.run and rollout.run.record.status == state.PAUSED:
             sleeps.append(seconds)
             if len(sleeps) == 5:
                 estate.control = None if end == "taken back" else world.Control(end, "ops@desk")
@@ -469,7 +469,7 @@ def test_gate_that_asks_for_a_person_pauses() -> None:
 
     def watched(seconds: float) -> None:
         sleep(seconds)
-        if rollout.record.status == state.PAUSED:
+        if rollout.run and rollout.run.record.status == state.PAUSED:
             estate.control = world.Control("promote", "ops@desk")
 
     outside.sleep = watched  # type: ignore[method-assign]

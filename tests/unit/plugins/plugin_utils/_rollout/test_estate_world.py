@@ -12,17 +12,16 @@ from typing import Any, cast
 
 import pytest
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Migration, Record
-from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import Phase
-from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import Answer, Call, Fleet
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judgement import Phase
+from ansible_collections.mesops.platform.plugins.plugin_utils._remote.call import Answer, Call
+from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import Fleet
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import estate_world, world
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.coordinator_store import (
-    WRITE,
-    CoordinatorStore,
-    StoreSettings,
-)
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.coordinator_store import WRITE, CoordinatorStore
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.estate_world import EstateWorld
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.held_store import StoreSettings
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import SampleRequest, Server
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Node, Server
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import SampleRequest
 from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError, Service
 from traffic_model import Model
@@ -127,7 +126,7 @@ def test_everybody_is_looked_at_at_once_and_nothing_is_changed(site: Site) -> No
     site.reply("app_release", lambda call: {"current": "1", "previous": "0", "running": call.host})
     site.reply("haproxy_server", balancer(server("app-1"), server("app-2", admin="drain"), server("other")))
     sight = site.world.observe()
-    assert sight.nodes == {host: world.Node("1", "0", host) for host in ("app-1", "app-2")}
+    assert sight.nodes == {host: Node("1", "0", host) for host in ("app-1", "app-2")}
     expected = {"app-1": Server("ready", True), "app-2": Server("drain", True)}
     assert sight.servers == {"lb-1": expected, "lb-2": expected}
     assert site.hosts.rounds == 1
@@ -139,7 +138,7 @@ def test_a_silent_node_is_part_of_the_sight_and_a_silent_load_balancer_is_troubl
     site.reply("app_release", {"current": "1"})
     site.reply("haproxy_server", balancer(server("app-1"), server("app-2")))
     site.hosts.unreachable = {"app-2"}
-    assert site.world.observe().nodes["app-2"] == world.Node(reason="no route to host")
+    assert site.world.observe().nodes["app-2"] == Node(reason="no route to host")
     site.hosts.unreachable = {"lb-1", "lb-2"}
     with pytest.raises(world.BalancerTrouble) as why:
         site.world.observe()
@@ -154,39 +153,6 @@ def test_a_host_that_a_load_balancer_does_not_know_is_named() -> None:
     site.reply("haproxy_server", balancer(server("app-1")))
     with pytest.raises(PlanError, match="app-2 is no server of catalog, api at lb-1; add it to haproxy_services"):
         site.world.observe()
-
-
-@pytest.mark.parametrize(
-    ("seen", "expected"),
-    [
-        ({"weight": 10}, Server("ready", True, 10.0)),
-        ({"weight": 64, "weight_configured": 128}, Server("ready", True, 50.0, weight=128)),
-        ({"weight": 0, "weight_configured": 0}, Server("ready", True, 0.0, weight=0)),
-        ({"algorithm": "source"}, Server("ready", True, algorithm="source")),
-        ({"up": False}, Server("ready", False)),
-        # Without checks HAProxy sends traffic to whoever is ready.
-        ({"up": False, "checked": False}, Server("ready", True)),
-    ],
-)
-def test_a_server_is_as_its_load_balancer_sees_it(seen: dict[str, Any], expected: Server) -> None:
-    assert estate_world.server_of(server("app-1", **seen)) == expected
-
-
-@pytest.mark.parametrize("turned", [False, True])
-def test_a_server_of_several_backends_is_as_good_as_in_its_worst(turned: bool) -> None:
-    servers = [server("app-1"), server("app-1", backend="api", admin="maint")]
-    found = estate_world.servers_of({"servers": servers[::-1] if turned else servers}, ["app-1"])
-    assert found == {"app-1": Server("maint", True)}
-
-
-@pytest.mark.parametrize("turned", [False, True])
-def test_what_one_of_several_backends_cannot_give_counts(turned: bool) -> None:
-    servers = [
-        server("app-1", algorithm="roundrobin", weight_configured=5, weight=5),
-        server("app-1", backend="api", algorithm="source"),
-    ]
-    found = estate_world.servers_of({"servers": servers[::-1] if turned else servers}, ["app-1"])
-    assert (found["app-1"].weight, found["app-1"].algorithm) == (5, "source")
 
 
 # ---------------------------------------------------------------------------------------------------------------- nodes
@@ -620,6 +586,17 @@ def test_silence_is_no_evidence_not_even_that_of_a_node(site: Site, silent: str)
     key, probe, host = ("x", HTTP, "app-1") if silent == "app-1" else ("x", PROMQL, "")
     taken = site.world.sample([request(key, probe, host)])[key]
     assert taken == world.Taken(Phase.ERROR, f"{silent}: no route to host")
+
+
+def test_a_coordinator_that_falls_silent_in_a_round_with_the_store_is_silent_about_samples_too(site: Site) -> None:
+    """The store goes on at the next coordinator, which was not asked for the sample."""
+    site.world.store = CoordinatorStore(
+        site.world.fleet, StoreSettings({"service": "catalog"}, ["lb-1", "lb-2"], {}, 45.0, lambda _lease: False), print
+    )
+    site.hosts.unreachable = {"lb-1"}
+    taken = site.world.sample([request("x", PROMQL, "")], save=RECORD)["x"]
+    assert taken == world.Taken(Phase.ERROR, "lb-1: no route to host")
+    assert site.world.store.coordinator == "lb-2"
 
 
 @pytest.fixture

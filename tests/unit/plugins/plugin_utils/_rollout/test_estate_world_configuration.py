@@ -4,24 +4,11 @@
 
 from __future__ import annotations
 
-from functools import partial
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
-
 import pytest
-from ansible.errors import AnsibleError
-from ansible.inventory.manager import InventoryManager
-from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar
-from ansible.vars.hostvars import HostVars
-from ansible.vars.manager import VariableManager
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Migration
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import setup, world
-from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Node
 
-from _rollout.test_estate_world import RECORD, SERVICE, Site, balancer, server
+from _rollout.test_estate_world import RECORD, Site, balancer, server
 
 TEXTS = {"environment": 'PASSWORD="hunter2"\n', "unit": "[Service]\n"}
 SEEN = {
@@ -52,7 +39,7 @@ def site() -> Site:
 
 def test_what_a_host_runs_has_a_version_and_a_configuration(site: Site) -> None:
     node = site.world.observe().nodes["app-1"]
-    assert node == world.Node(
+    assert node == Node(
         "1@aaaaaaaaaaaa", "1@000000000000", "1@aaaaaaaaaaaa", wanted="bbbbbbbbbbbb", changes="PASSWORD, new COLOUR"
     )
     assert site.hosts.asked("app_release")["app-1"].arguments["configuration"] == TEXTS
@@ -62,7 +49,7 @@ def test_what_a_host_runs_has_a_version_and_a_configuration(site: Site) -> None:
 def test_a_host_that_keeps_none_is_known_by_its_version_alone(site: Site) -> None:
     site.reply("app_release", {**SEEN, "configuration": {**SEEN["configuration"], "kept": False}})  # type: ignore[dict-item]
     node = site.world.observe().nodes["app-1"]
-    assert node == world.Node("1", "1", "1", changes="PASSWORD, new COLOUR")
+    assert node == Node("1", "1", "1", changes="PASSWORD, new COLOUR")
 
 
 def test_the_content_goes_only_to_hosts_that_are_to_have_it(site: Site) -> None:
@@ -101,110 +88,3 @@ def test_a_migration_runs_with_the_configuration_that_comes_with_its_version(sit
     site.world.migrate("app-1", "0", "expand", Migration("bin/migrate"))
     arguments = site.hosts.asked("app_migration")["app-1"].arguments
     assert (arguments["version"], "configuration_digest" in arguments) == ("0", False)
-
-
-# --------------------------------------------------------------------------------------------------- from the inventory
-
-
-def services(**environment: str) -> dict[str, Any]:
-    return {
-        "app_services": {"catalog": {"port": 3000, "command": "bin/catalog", "environment": environment}},
-        "group_names": ["catalog"],
-    }
-
-
-def test_each_host_has_the_configuration_of_its_own_variables() -> None:
-    hostvars = {"app-1": services(COLOUR="red"), "app-2": services(COLOUR="blue"), "app-3": {}}
-    found = setup.configurations_of(hostvars.__getitem__, "catalog", ["app-1", "app-2", "app-3"])
-    assert {host: one["environment"] for host, one in found.items()} == {
-        "app-1": 'COLOUR="red"\n',
-        "app-2": 'COLOUR="blue"\n',
-    }
-    assert all("ExecStart=/opt/catalog/current/bin/catalog\n" in one["unit"] for one in found.values())
-
-
-class Unreadable(dict[str, Any]):
-    def __getitem__(self, _key: str) -> Any:
-        raise AnsibleError("'vault_password' is undefined")
-
-
-def test_a_configuration_that_cannot_be_made_is_one_sentence() -> None:
-    with pytest.raises(PlanError, match="app_services of app-1 cannot be read: 'vault_password' is undefined"):
-        setup.configurations_of(lambda _host: Unreadable(app_services=1), "catalog", ["app-1"])
-    with pytest.raises(PlanError, match=r"app_services.catalog.environment sets PORT"):
-        setup.configurations_of(lambda _host: services(PORT="1"), "catalog", ["app-1"])
-
-
-def test_services_may_be_made_of_other_hosts_variables(tmp_path: Path) -> None:
-    inventory = tmp_path / "hosts.yml"
-    inventory.write_text(
-        """
-        all:
-          vars:
-            peers: "{{ groups['catalog'] | map('extract', hostvars, 'place') | join(',') }}"
-            app_services: {catalog: {port: 3000, command: bin/catalog, environment: {PEERS: "{{ peers }}"}}}
-          children:
-            catalog:
-              hosts:
-                app-1: {place: north}
-                app-2: {place: south}
-        """
-    )
-    loader = DataLoader()
-    hosts = InventoryManager(loader=loader, sources=[str(inventory)])
-    manager = VariableManager(loader=loader, inventory=hosts)
-    action: Any = SimpleNamespace(_templar=Templar(loader=loader))
-    seen = partial(setup.variables_of, action, HostVars(hosts, manager, loader))
-    found = setup.configurations_of(seen, "catalog", ["app-1"])
-    assert found["app-1"]["environment"] == 'PEERS="north,south"\n'
-
-
-def node(
-    version: str = "1", current: str = "a", running: str | None = None, wanted: str = "a", **more: str
-) -> world.Node:
-    name = f"{version}@{current}"
-    return world.Node(name, None, f"{version}@{running or current}", wanted=wanted, **more)
-
-
-@pytest.mark.parametrize(
-    ("seen", "differs"),
-    [
-        (node(), None),
-        (node(wanted="b", changes="LEVEL"), "LEVEL"),
-        (node(running="b"), "nothing but that its process was started before that"),
-        (world.Node("1", None, "1", changes="LEVEL"), "LEVEL"),
-        # What does not run is started, which needs no rollout; and without a release there is nothing to configure.
-        (world.Node("1@a", None, None, wanted="a"), None),
-        (world.Node(None, None, None, wanted="a"), None),
-        (world.Node(None, None, None, changes="new LEVEL"), None),
-    ],
-)
-def test_which_hosts_need_their_configuration_rolled_out(seen: world.Node, differs: str | None) -> None:
-    assert setup.differing({"app-1": seen}) == ({"app-1": differs} if differs else {})
-
-
-def test_a_configuration_comes_to_the_one_version_that_runs() -> None:
-    settings = Site().settings
-    found = setup.with_version_that_runs(settings, {"app-1": node(), "app-2": node(wanted="b")})
-    assert (found.version, found.configuration_only) == ("1", True)
-    for nodes, reason in (
-        ({"app-1": node(), "app-2": node("2")}, "its hosts have the versions 1, 2"),
-        ({"app-1": node(), "app-2": world.Node()}, "app-2 has no release"),
-        ({"app-1": node(), "app-2": world.Node(reason="no route")}, r"app-2 \(no route\) gave no answer"),
-    ):
-        with pytest.raises(PlanError, match=reason):
-            setup.with_version_that_runs(settings, nodes)
-
-
-def test_site_leaves_out_hosts_that_have_no_release_yet() -> None:
-    settings = Site(hosts=("app-1", "app-2", "app-3"), excluded=("app-4",)).settings
-    nodes = {"app-1": node(), "app-2": world.Node(), "app-3": world.Node(reason="no route")}
-    found = setup.without_empty_hosts(settings, nodes)
-    assert (found.hosts, found.excluded) == (("app-1", "app-3"), ("app-4", "app-2"))
-
-
-def test_site_goes_host_after_host_and_asks_only_whether_they_are_ready() -> None:
-    site = Site(batches=("50%",), weights=(10, 100), prove_stop=True, gates={"mine": {"probe": {"type": "haproxy"}}})
-    found = setup.without_traffic_gates(site.settings)
-    assert (found.batches, found.weights, found.min_healthy_time, found.prove_stop) == ((1,), (100,), 0.0, False)
-    assert set(found.gates) == {name for name, one in policies.check_gates({}, SERVICE).items() if one.stage == "ready"}

@@ -9,8 +9,8 @@ from random import Random
 from typing import Any
 
 import pytest
-from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import GateSpec
-from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import Phase
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gate_spec import GateSpec
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judgement import Phase
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.meter import Meter, Seen
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.evidence import Evidence
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import Counted, Taken, Timed

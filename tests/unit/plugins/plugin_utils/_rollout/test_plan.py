@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import plan
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.watch import fill_probe
 from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError, Service
 from hypothesis import given
@@ -81,34 +80,7 @@ def test_checksums() -> None:
     assert "sha256:" in text
 
 
-# ---------------------------------------------------------------------------------------------------------- migrations
-
-
-def test_default_gates_follow_the_service() -> None:
-    service = Service("catalog", 8080, "c.service", "bin/x", "c", readiness_path="/r?$a", ready_timeout=5)
-    found = policies.check_gates({}, service)
-    filled = fill_probe(found["ready"], settings(service=service), "1", "app-1", hosts=["app-1"], baseline=[])
-    assert filled["url"] == "http://127.0.0.1:8080/r?$a"
-    assert found["ready"].timeout == 5
-    assert found["running"].probe["unit"] == "c.service"
-
-
-def test_names_that_are_known_before_a_rollout_are_those_that_are_filled_in() -> None:
-    names = policies.example_names(SERVICE)
-    probe = {"type": "http", "url": "http://127.0.0.1/", "headers": {name: f"${name}" for name in names}}
-    spec = policies.check_gates({"x": {"probe": probe}}, SERVICE)["x"]
-    wanted = settings(addresses={"app-1": "10.0.0.1"})
-    filled = fill_probe(spec, wanted, "1.4.0", "app-1", hosts=["app-1", "app-2"], baseline=["app-3", "app-4"])
-    assert filled["headers"] == {
-        "service": "catalog",
-        "version": "1.4.0",
-        "port": "3000",
-        "host": "app-1",
-        "address": "10.0.0.1",
-        "hosts": "app-1|app-2",
-        "baseline": "app-3|app-4",
-    }
-
+# ------------------------------------------------------------------------------------------------------------- batches
 
 SHARES = st.integers(1, 12) | st.integers(1, 100).map(lambda percent: f"{percent}%")
 

@@ -8,13 +8,12 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from copy import deepcopy
-from dataclasses import fields
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from ansible_collections.mesops.platform.plugins.module_utils._record import state
-from ansible_collections.mesops.platform.plugins.module_utils._record.state import HostRecord, Migration, Record
+from ansible_collections.mesops.platform.plugins.module_utils._record.state import Migration, Record
 from ansible_collections.mesops.platform.plugins.module_utils._release.archives import without_credentials
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import record_check
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
@@ -172,14 +171,6 @@ def test_a_record_beyond_all_size_or_depth_is_refused(written: dict[str, Any], m
     monkeypatch.setattr(record_check, "MAX_SIZE", 100)
     with pytest.raises(PlanError, match=r"it has \d+ characters, and a record has 100 at most"):
         record_check.read_record(written, "catalog")
-
-
-@pytest.mark.parametrize(
-    ("kind", "rules"),
-    [(Record, record_check.RECORD), (HostRecord, record_check.HOST), (Migration, record_check.MIGRATION)],
-)
-def test_every_field_has_a_rule(kind: Any, rules: dict[str, Any]) -> None:
-    assert {one.name for one in fields(kind)} == set(rules)
 
 
 JSON = st.recursive(

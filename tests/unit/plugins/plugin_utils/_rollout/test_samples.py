@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
-from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import Phase
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judgement import Phase
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.meter import Seen
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.samples import Samples
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import Counted, SampleRequest, Taken, Timed

@@ -5,11 +5,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import socket
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +15,7 @@ import pytest
 from ansible import context as cli
 from ansible.playbook.play_context import PlayContext
 from ansible_collections.mesops.platform.plugins.module_utils._record import stores
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import setup
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import holder, setup
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.controller_store import ControllerStore
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.coordinator_store import CoordinatorStore
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.estate_world import EstateWorld
@@ -55,14 +51,6 @@ def test_names_of_rollouts_sort_by_time_and_are_never_given_twice() -> None:
     assert names[0].startswith("catalog-20261124T")
     assert len({setup.new_id("catalog", 0.0) for _ in range(20)}) > 15
     stores.check_record("catalog", {"id": names[0]})
-
-
-def test_the_person_behind_sudo_runs_the_play(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SUDO_USER", "alice")
-    assert setup.who() == f"alice@{socket.gethostname()}"
-    monkeypatch.delenv("SUDO_USER")
-    monkeypatch.setenv("LOGNAME", "deploy")
-    assert setup.who() == f"deploy@{socket.gethostname()}"
 
 
 def test_the_service_is_as_the_filter_completes_it() -> None:
@@ -261,7 +249,7 @@ def test_the_record_is_in_files_on_the_first_load_balancer_unless_told_otherwise
     found, direct = store_of()
     assert (found.options, found.coordinators, found.ttl) == ({"service": "catalog"}, ["lb-1"], 45.0)
     assert not direct
-    assert found.is_dead is setup.is_dead
+    assert found.is_dead is holder.is_dead
 
 
 def test_etcd_is_reached_through_any_load_balancer_or_from_the_controller() -> None:
@@ -306,50 +294,6 @@ def test_a_store_that_makes_no_sense_is_refused(store: dict[str, Any], more: dic
         store_of(store, **more)
     assert str(why.value).startswith(sentence)
     assert str(why.value).endswith(".")
-
-
-# -------------------------------------------------------------------------------------------------------- who is dead
-
-
-def lease(**changes: Any) -> dict[str, Any]:
-    """A lease as a store shows it, of the play that runs this test."""
-    found, _direct = store_of()
-    return {"holder": {**found.holder, **changes}}
-
-
-def test_the_holder_is_the_play_and_not_the_worker_that_runs_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SUDO_USER", "alice")
-    holder = lease()["holder"]
-    assert (holder["pid"], holder["user"], holder["host"]) == (os.getppid(), "alice", socket.gethostname())
-    assert holder["what"] == "rollout of catalog 1.4.0"
-    assert stores.Holder(**holder).process_started.isdigit()
-
-
-def test_a_process_that_runs_is_not_dead() -> None:
-    assert not setup.is_dead(lease())
-
-
-def test_a_process_of_this_machine_that_is_no_more_is_dead() -> None:
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
-        started = setup._process_started(child.pid)
-        held = lease(pid=child.pid, process_started=started)
-        assert not setup.is_dead(held)
-        child.kill()
-        child.wait()
-        assert setup.is_dead(held)
-
-
-def test_another_process_that_was_given_its_number_is_not_the_holder() -> None:
-    assert setup.is_dead(lease(process_started="1"))
-
-
-@pytest.mark.parametrize("elsewhere", [{"host": "ci-8"}, {"boot": "another boot"}, {"boot": ""}])
-def test_of_a_process_elsewhere_nothing_is_known(elsewhere: dict[str, str]) -> None:
-    """Its number means nothing here: not on another host, not before the last boot, not in another container."""
-    gone = {"pid": 2**22 - 1, "process_started": "1"}
-    assert setup.is_dead(lease(**gone))
-    assert not setup.is_dead(lease(**gone, **elsewhere))
-    assert not setup.is_dead({})
 
 
 # ------------------------------------------------------------------------------------------------------- put together

@@ -11,7 +11,7 @@ import pytest
 from ansible_collections.mesops.platform.plugins.module_utils._record import state
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Migration
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import world
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.steps import MIGRATION_SILENCE
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.migrations import MIGRATION_SILENCE
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
 from rollout_simulation import Estate, Killed, World, engine, roll_out, settings
 

@@ -12,10 +12,10 @@ import pytest
 from ansible_collections.mesops.platform.plugins.module_utils._core.quantity import quantity
 from ansible_collections.mesops.platform.plugins.module_utils._record import state
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Record
-from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import Gate, Verdict
-from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import Phase
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gate import Gate, Verdict
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judgement import Phase
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.meter import Seen
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import watch, world
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import sampling, watch, world
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.evidence import Evidence
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import Counted, SampleRequest, Taken
 from rollout_simulation import Estate, World, engine, roll_out, settings
@@ -281,7 +281,7 @@ def test_promote_ends_the_observation_at_once() -> None:
     record = rollout.roll_out()
     done = [at for phase, at in record.hosts["app-1"].history if phase == state.DONE]
     assert done[0] - entered[1] < 5
-    assert max(longest) <= watch.LONGEST_SLEEP
+    assert max(longest) <= sampling.LONGEST_SLEEP
     assert "observed no longer, promoted by a person" in texts(record)
     assert record.status == state.SUCCEEDED
 

@@ -5,11 +5,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import ErrorLimits, LatencyLimits
 from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError, Service
 
@@ -358,25 +357,6 @@ def test_checking_gates_changes_neither_them_nor_the_defaults() -> None:
 )
 def test_gates_that_are_refused(gates: Any, sentence: str) -> None:
     assert refused(policies.check_gates, gates, SERVICE).startswith(sentence)
-
-
-@pytest.mark.parametrize(
-    ("probe", "limits"),
-    [
-        ({"type": "http", "url": "http://x"}, None),
-        ({"type": "haproxy"}, None),
-        ({"type": "haproxy", "measure": "state"}, None),
-        (PROMQL, None),
-        ({"type": "haproxy", "measure": "errors"}, ErrorLimits()),
-        ({"type": "haproxy", "measure": "errors", "max_ratio": 0, "alpha": None}, ErrorLimits(max_ratio=0)),
-        ({"type": "haproxy", "measure": "latency", "max_ms": 200}, LatencyLimits(max_ms=200)),
-        # Five milliseconds are no tolerance where values are seconds.
-        ({**PROMQL, "range": 60}, LatencyLimits(tolerance_ms=0, max_ratio=1.5)),
-        ({**PROMQL, "range": 60, "tolerance": 0.2, "alpha": 0.1}, LatencyLimits(tolerance_ms=0.2, alpha=0.1)),
-    ],
-)
-def test_limits(probe: Mapping[str, Any], limits: ErrorLimits | LatencyLimits | None) -> None:
-    assert policies.limits_of(probe) == limits
 
 
 # ------------------------------------------------------------------------------------------------------------- batches

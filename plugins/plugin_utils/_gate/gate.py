@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """From samples to a verdict: when a gate passes, when it fails, and how long it may take. No Ansible in here.
 
-A gate is data. Its fields are those of Argo's AnalysisTemplate where they mean the same. Three things differ:
+Fields of a gate are those of Argo's AnalysisTemplate where they mean the same. Three things differ:
 
 - ``count`` counts successes, not measurements, so a gate of which every sample was bad cannot succeed.
 - A gate that ends without a sample, or without enough of them, is inconclusive. It never passes.
@@ -18,52 +18,17 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
-from ansible_collections.mesops.platform.plugins.module_utils._core import scalars
 from ansible_collections.mesops.platform.plugins.module_utils._core.quantity import quantity
-from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import Phase
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gate_spec import NEVER, GateSpec
+from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judgement import Phase
 
-READY, TRAFFIC = "ready", "traffic"
-NEVER = 10**9
-"""A ``count`` with which a gate only observes: it can fail, but it is never through."""
 MEASUREMENTS = 10
 """How many samples a report shows."""
-
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "stage": (TRAFFIC, READY),
-    "on_no_data": ("wait", "inconclusive", "failed"),
-    "on_inconclusive": ("rollback", "pause", "continue"),
-    "on_error": ("rollback", "continue"),
-    "on_bad_baseline": ("halt", "pause"),
-}
-_KEYS = (
-    "stage",
-    "probe",
-    "interval",
-    "count",
-    "initial_delay",
-    "failure_limit",
-    "consecutive_error_limit",
-    "inconclusive_limit",
-    "for",
-    "timeout",
-    "on_no_data",
-    "on_inconclusive",
-    "on_error",
-    "on_bad_baseline",
-    "both",
-    "enabled",
-)
-_MOST = 10**6
 # Sums of clock differences are a hair short of what they should be.
 _HAIR = 1e-6
-
-
-class GateError(ValueError):
-    """A gate's description is not usable; the text is one sentence for the user."""
 
 
 class Verdict(Enum):
@@ -84,108 +49,6 @@ def combine(verdicts: Iterable[Verdict]) -> Verdict:
     """One verdict for several gates: the worst. No gates at all have nothing to object, so they pass."""
     given = set(verdicts)
     return next((verdict for verdict in _PRECEDENCE if verdict in given), Verdict.PASSED)
-
-
-@dataclass(frozen=True)
-class GateSpec:
-    """When a gate samples, and what it makes of the samples."""
-
-    name: str
-    probe: Mapping[str, Any]
-    """What is sampled: a mapping with a ``type``, whose other keys are that type's business."""
-    stage: str = TRAFFIC
-    """``ready``: before the host gets traffic, ``traffic``: while it has some."""
-    interval: float = 5
-    """Seconds between samples."""
-    count: int = 1
-    """Successes that are needed in all."""
-    initial_delay: float = 0
-    """Seconds before the first sample."""
-    failure_limit: int = 0
-    """Failures that are forgiven; -1: all of them, until the timeout."""
-    consecutive_error_limit: int = 4
-    """Samples in a row that may be impossible to take; -1: all of them, until the timeout."""
-    inconclusive_limit: int = -1
-    """Inconclusive samples that are forgiven; -1: all of them, until the timeout."""
-    hold: float = 0
-    """``for`` in the inventory: how many seconds the last successes must have lasted without a break."""
-    timeout: float = 60
-    """Seconds from the start within which it has to pass."""
-    on_no_data: str = "wait"
-    """What a sample without data counts as: nothing (``wait``), ``inconclusive`` or ``failed``. Never a success."""
-    on_inconclusive: str = "rollback"
-    """What the rollout does then: ``rollback``, ``pause`` or ``continue``."""
-    on_error: str = "rollback"
-    """What the rollout does then: ``rollback`` or ``continue``."""
-    on_bad_baseline: str = "halt"
-    """What the rollout does when the hosts to compare with are in trouble until the timeout: ``halt`` or ``pause``."""
-    both: bool = False
-    """Whether hosts that go back have to pass it too; it is about the service then, and not about one version."""
-    enabled: bool = True
-    failure_window: int = 0
-    """Of how many of the last samples ``failure_limit`` counts the failures; 0: of all. Not to be set by a user."""
-    passive: bool = False
-    """Whether it holds up nobody: it ends undecided when all others of its stage have. Not to be set by a user."""
-
-    @classmethod
-    def parse(cls, name: str, raw: Mapping[str, Any], place: str) -> GateSpec:
-        """Read a gate from the inventory, or raise GateError; ``place`` says where it stands there.
-
-        The probe is only looked at so far as to see that it is a mapping with a type.
-        """
-        if not isinstance(raw, Mapping):
-            raise GateError(f"{place} is no mapping; give it at least a probe.")
-        for key in raw:
-            if key not in _KEYS:
-                raise GateError(f"{place} has the unknown key {key!r}; a gate has {', '.join(_KEYS)}.")
-        probe = raw.get("probe")
-        if not isinstance(probe, Mapping) or not isinstance(probe.get("type"), str):
-            wanted = "a mapping with a type, for instance type: http"
-            raise GateError(scalars.refusal(f"{place}.probe", repr(probe), wanted))
-        for key in ("enabled", "both"):
-            scalars.BOOLEAN.of(raw.get(key, True), f"{place}.{key}", GateError)
-        words = {key: _word(raw, key, place) for key in _CHOICES}
-        spec = cls(
-            name=name,
-            probe=probe,
-            interval=_seconds(raw, "interval", 1 if words["stage"] == READY else 5, place, above=True),
-            count=_whole(raw, "count", 1, place, least=1),
-            initial_delay=_seconds(raw, "initial_delay", 0, place),
-            failure_limit=_whole(raw, "failure_limit", 0, place),
-            consecutive_error_limit=_whole(raw, "consecutive_error_limit", 4, place),
-            inconclusive_limit=_whole(raw, "inconclusive_limit", -1, place),
-            hold=_seconds(raw, "for", 0, place),
-            timeout=_seconds(raw, "timeout", 60, place, above=True),
-            both=raw.get("both", False),
-            enabled=raw.get("enabled", True),
-            failure_window=0,
-            passive=False,
-            **words,
-        )
-        earliest = spec.initial_delay + spec.interval * max(spec.count - 1, math.ceil(spec.hold / spec.interval))
-        if spec.timeout <= earliest:
-            raise GateError(
-                f"{place}.timeout is {spec.timeout:g}, but a gate with initial_delay {spec.initial_delay:g}, interval "
-                f"{spec.interval:g}, count {spec.count} and for {spec.hold:g} cannot pass before {earliest:g} s; "
-                "make the timeout longer than that."
-            )
-        return spec
-
-
-def _word(raw: Mapping[str, Any], key: str, place: str) -> str:
-    choices = _CHOICES[key]
-    return scalars.choice(choices).of(raw.get(key, choices[0]), f"{place}.{key}", GateError)
-
-
-def _seconds(raw: Mapping[str, Any], key: str, default: float, place: str, above: bool = False) -> float:
-    rule = scalars.number(0, _MOST, "a number of seconds", above=above)
-    return rule.of(raw.get(key, default), f"{place}.{key}", GateError)
-
-
-def _whole(raw: Mapping[str, Any], key: str, default: int, place: str, least: int = -1) -> int:
-    rule = scalars.integer(least, _MOST)
-    hint = "; -1 means no limit" if least < 0 else ""
-    return replace(rule, wanted=rule.wanted + hint).of(raw.get(key, default), f"{place}.{key}", GateError)
 
 
 class Gate:

@@ -10,8 +10,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from ansible_collections.mesops.platform.plugins.module_utils._haproxy.access_log import LOG_SECONDS, AccessLog
-from ansible_collections.mesops.platform.plugins.modules.health_gate import Balancer
+from ansible_collections.mesops.platform.plugins.module_utils._haproxy.access_log import AccessLog
+from ansible_collections.mesops.platform.plugins.module_utils._probe.balancer import Balancer
+from ansible_collections.mesops.platform.plugins.module_utils._probe.haproxy import LOG_SECONDS
 
 PROBE = {"type": "haproxy", "measure": "errors", "backend": ["catalog"], "methods": ["post"]}
 
