@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
-from ansible_collections.mesops.platform.plugins.module_utils._record import options, stores
+from ansible_collections.mesops.platform.plugins.module_utils._record import options, stored_values, stores
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Record
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import GateSpec
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import (
@@ -71,8 +71,8 @@ def _simulated(clock: Clock) -> Iterator[None]:
         (coordinator_store, "time"),
         (coordinator_store, "slept"),
         (options, "open_store"),
-        (stores, "lease_to_data"),
-        (stores, "lease_from_data"),
+        (stored_values, "lease_to_data"),
+        (stored_values, "lease_from_data"),
         (Record, "to_dict"),
     )
     kept = [getattr(place, name) for place, name in names]

@@ -19,7 +19,7 @@ from ansible import constants as C
 from ansible import context
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
-from ansible_collections.mesops.platform.plugins.module_utils._record.stores import is_store_id
+from ansible_collections.mesops.platform.plugins.module_utils._record.stored_values import is_store_id
 from ansible_collections.mesops.platform.plugins.module_utils._release import archives
 from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import joined, version_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import READY

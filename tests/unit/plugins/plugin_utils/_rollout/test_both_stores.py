@@ -23,6 +23,7 @@ from ansible.module_utils.testing import patch_module_args
 from ansible_collections.mesops.platform.plugins.module_utils._record import fencing, options, stores
 from ansible_collections.mesops.platform.plugins.module_utils._record.file_store import FileStore
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Record
+from ansible_collections.mesops.platform.plugins.module_utils._record.store_files import StoreFiles
 from ansible_collections.mesops.platform.plugins.modules import rollout_control, rollout_lock, rollout_record
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import Answer, Call, Fleet
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import controller_store, coordinator_store, world
@@ -81,24 +82,24 @@ class Estate:
     @property
     def files(self) -> FileStore:
         """The store as somebody else reaches it."""
-        return FileStore("catalog", self.directory, clock=lambda: self.clock.now)
+        return FileStore(StoreFiles("catalog", self.directory), clock=lambda: self.clock.now)
 
     @property
     def lock(self) -> stores.Lease | None:
         return self.files.read().lock
 
 
-class Troubled(FileStore):
-    """A store that is down while the estate says so."""
+class Troubled(StoreFiles):
+    """Files that are down while the estate says so."""
 
     estate: Estate
 
     @contextmanager
-    def _alone(self, shared: bool = False, create: bool = False) -> Iterator[bool]:
+    def alone(self, shared: bool = False, create: bool = False) -> Iterator[bool]:
         if self.estate.down:
             self.estate.refused += 1
             raise stores.StoreError("the disk is full")
-        with super()._alone(shared, create) as exists:
+        with super().alone(shared, create) as exists:
             yield exists
 
 
@@ -160,12 +161,13 @@ def estate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Estate:
     for module in (coordinator_store, controller_store, rollout_record, rollout_lock):
         monkeypatch.setattr(module, "time", clock)
 
-    def opened(service: str, directory: str, timeout: float) -> FileStore:
-        store = Troubled(service, directory, timeout, clock=lambda: found.clock.now)
-        store.estate = found
-        return store
+    def opened(service: str, directory: str, timeout: float) -> StoreFiles:
+        files = Troubled(service, directory, timeout)
+        files.estate = found
+        return files
 
-    monkeypatch.setattr(options, "FileStore", opened)
+    monkeypatch.setattr(options, "StoreFiles", opened)
+    monkeypatch.setattr(options, "FileStore", lambda files: FileStore(files, clock=lambda: found.clock.now))
     monkeypatch.setattr(basic.AnsibleModule, "log", lambda *_args, **_named: None)
     return found
 
@@ -291,7 +293,7 @@ def test_a_store_that_goes_down_while_it_is_opened_is_not_left_locked(
 
     def acquire(self: FileStore, *args: Any, **named: Any) -> stores.Lease:
         lease = taken(self, *args, **named)
-        Path(self.base, "open.json").write_text("{")
+        Path(self.files.base, "open.json").write_text("{")
         return lease
 
     monkeypatch.setattr(FileStore, "acquire", acquire)
@@ -683,7 +685,7 @@ def beside(estate: Estate, *, adopt: str = "") -> Run:
 
 
 def used(directory: str) -> FileStore:
-    found = FileStore("catalog", directory)
+    found = FileStore(StoreFiles("catalog", directory))
     found.close(ended(), found.acquire(BOB, TTL).token)
     return found
 
@@ -691,7 +693,7 @@ def used(directory: str) -> FileStore:
 @pytest.mark.parametrize("what", ["open", "read"])
 def test_a_store_on_another_load_balancer_is_noticed_and_named(estate: Estate, tmp_path: Path, what: str) -> None:
     other = used(str(tmp_path / "lb-2"))
-    estate.directories = {"lb-2": other.directory}
+    estate.directories = {"lb-2": other.files.directory}
     run = beside(estate)
     with pytest.raises(PlanError) as why:
         getattr(run.store, what)()
@@ -707,7 +709,7 @@ def test_a_store_on_another_load_balancer_is_noticed_and_named(estate: Estate, t
 
 def test_a_store_that_is_given_up_or_long_succeeded_is_no_obstacle(estate: Estate, tmp_path: Path) -> None:
     other = used(str(tmp_path / "lb-2"))
-    estate.directories = {"lb-2": other.directory}
+    estate.directories = {"lb-2": other.files.directory}
     beside(estate, adopt=fencing.store_id(other.read().store)).store.open()
     estate.files.break_lock("ops", "")
     estate.remembered = estate.files.read().store
