@@ -5,19 +5,16 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.mesops.platform.plugins.module_utils._core import etcd_json
+from ansible_collections.mesops.platform.plugins.module_utils._core.etcd_json import Pair
 from ansible_collections.mesops.platform.plugins.module_utils._patroni.api import Clock, Fetch
 from ansible_collections.mesops.platform.plugins.module_utils._patroni.clusters import Cluster
 
 IDLE_STATES = ("", "stopped", "uninitialized", "crashed", "start failed", "initdb failed", "custom bootstrap failed")
 CLAIM_GRACE = 2.0
-
-
-def _encode(text: str) -> str:
-    return base64.b64encode(text.encode()).decode()
 
 
 class Claim:
@@ -34,7 +31,7 @@ class Claim:
         self._initialize = f"{prefix}/initialize"
         self._leader = f"{prefix}/leader"
         self._clock = clock
-        self._seen: tuple[str, float] | None = None
+        self._seen: tuple[Pair, float] | None = None
         self.released = False
 
     def _call(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -47,37 +44,27 @@ class Claim:
                 return answer
         return None
 
-    def orphaned(self, cluster: Cluster) -> str:
-        """The revision of an empty claim that nobody works on, or an empty string."""
+    def orphaned(self, cluster: Cluster) -> Pair | None:
+        """An empty claim that nobody works on."""
         if cluster.primaries or not cluster.states or any(s not in IDLE_STATES for s in cluster.states.values()):
-            return ""
-        answer = self._call("/v3/kv/range", {"key": _encode(self._initialize)})
-        found = (answer or {}).get("kvs") or []
-        if not found or found[0].get("value"):
-            return ""
-        return str(found[0]["mod_revision"])
+            return None
+        answer = self._call("/v3/kv/range", {"key": etcd_json.encode(self._initialize)})
+        found = etcd_json.pairs(answer or {})
+        return found[0] if found and not found[0].value else None
 
     def release_if_orphaned(self, cluster: Cluster) -> None:
         """Look once; remove the claim when the same one was orphaned ``CLAIM_GRACE`` seconds ago already."""
-        revision = self.orphaned(cluster)
-        if not revision:
+        claim = self.orphaned(cluster)
+        if claim is None:
             self._seen = None
             return
-        if self._seen is None or self._seen[0] != revision:
-            self._seen = (revision, self._clock())
+        if self._seen is None or self._seen[0] != claim:
+            self._seen = (claim, self._clock())
             return
         if self._clock() - self._seen[1] < CLAIM_GRACE:
             return
-        key = _encode(self._initialize)
-        answer = self._call(
-            "/v3/kv/txn",
-            {
-                "compare": [
-                    {"key": key, "target": "MOD", "result": "EQUAL", "mod_revision": revision},
-                    {"key": _encode(self._leader), "target": "VERSION", "result": "EQUAL", "version": "0"},
-                ],
-                "success": [{"request_delete_range": {"key": key}}],
-            },
-        )
+        compare = [etcd_json.unchanged(self._initialize, claim), etcd_json.unchanged(self._leader, None)]
+        body = {"compare": compare, "success": [etcd_json.delete(self._initialize)]}
+        answer = self._call("/v3/kv/txn", body)
         self.released = self.released or bool((answer or {}).get("succeeded"))
         self._seen = None

@@ -49,9 +49,8 @@ class World:
             return {"kvs": [entry]}
         for compare in body["compare"]:
             name = base64.b64decode(compare["key"]).decode()
-            if compare["target"] == "VERSION" and name in self.keys:
-                return {}
-            if compare["target"] == "MOD" and str(self.keys[name][1]) != compare["mod_revision"]:
+            _value, revision = self.keys.get(name, ("", 0))
+            if str(revision) != compare["mod_revision"]:
                 return {}
         del self.keys[base64.b64decode(body["success"][0]["request_delete_range"]["key"]).decode()]
         return {"succeeded": True}
