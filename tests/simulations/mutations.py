@@ -35,12 +35,11 @@ class Mutation:
 
 
 STEPS, ENGINE, BEGIN = (f"plugin_utils/_rollout/{name}.py" for name in ("steps", "engine", "begin"))
-STATE, HISTORY, FILE, COORDINATOR, CONTROLLER = (
+STATE, HISTORY, FILE, CLIENT = (
     "module_utils/_record/state.py",
     "plugin_utils/_rollout/history.py",
     "module_utils/_record/file_store.py",
-    "plugin_utils/_rollout/coordinator_store.py",
-    "plugin_utils/_rollout/controller_store.py",
+    "plugin_utils/_rollout/store_client.py",
 )
 
 MUTATIONS = (
@@ -59,7 +58,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a run that was told that its lock is lost goes on",
-        COORDINATOR,
+        CLIENT,
         "        if isinstance(self._error, world.LockLost):\n            raise self._error\n",
         "        self._error = None\n",
     ),
@@ -364,10 +363,9 @@ MUTATIONS = (
     ),
     Mutation(
         "check mode knows nothing of an unfinished rollout",
-        CONTROLLER,
-        '        found["history"] = [one for one in found["history"] if one.get("ended_at")]\n        return found',
-        '        found["history"] = [one for one in found["history"] if one.get("ended_at")]\n'
-        '        return {**found, "open_record": None}',
+        CLIENT,
+        '        found["history"] = _ended(found)\n        return found',
+        '        found["history"] = _ended(found)\n        return {**found, "open_record": None}',
     ),
     Mutation(
         "the last gate's verdict does not count",

@@ -17,7 +17,7 @@ from ansible_collections.mesops.platform.plugins.module_utils._record.state impo
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import GateSpec
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import (
     controller_store,
-    coordinator_store,
+    store_client,
     world,
 )
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.begin import Decision, decide
@@ -68,8 +68,8 @@ def _simulated(clock: Clock) -> Iterator[None]:
     """Let the product's way to the store use the simulated clock and store, and write its records fast."""
     names: tuple[tuple[Any, str], ...] = (
         (controller_store, "time"),
-        (coordinator_store, "time"),
-        (coordinator_store, "slept"),
+        (store_client, "time"),
+        (store_client, "slept"),
         (options, "open_store"),
         (stored_values, "lease_to_data"),
         (stored_values, "lease_from_data"),

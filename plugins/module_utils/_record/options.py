@@ -32,6 +32,8 @@ STORE_ARGUMENTS: dict[str, Any] = {
     "key_file": {"type": "path", "no_log": False},
     "timeout": {"type": "float", "default": 6.0},
 }
+STORE_OPTIONS = tuple(name for name in STORE_ARGUMENTS if name != "service")
+"""Those of them that say where the store is."""
 LOCK_ARGUMENTS: dict[str, Any] = {
     "holder": {
         "type": "dict",

@@ -6,176 +6,48 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.mesops.platform.plugins.module_utils._record.fencing import Fence, store_id
+from ansible_collections.mesops.platform.plugins.module_utils._record.fencing import store_id
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Record
-from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import Answer, Call, Fleet
+from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import Answer, Call
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import world
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.store_client import (
+    HEARTBEAT_INTERVAL,
+    RETRY_PAUSE,
+    StoreClient,
+)
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
 
 WRITE, HEARTBEAT = "store", "heartbeat"
-HEARTBEAT_INTERVAL = 5.0
-PATIENCE = 30.0
-"""Seconds for which a write is tried again before the rollout halts."""
-RETRY_PAUSE = 2.0
 CALL_TIMEOUT = 20.0
 
 
-def slept() -> float:
-    """A clock that only grows, also while this machine sleeps, where it can tell."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+class CoordinatorStore(StoreClient):
+    """Runs the modules of the store on the first coordinator that answers."""
 
+    def _look(self) -> Mapping[str, Any]:
+        return self._ask("rollout_record", {"state": "read"}, beside=self._others())
 
-@dataclass(frozen=True)
-class StoreSettings:
-    """Where the record is, and from which hosts the store can be reached."""
+    def _holder(self) -> Mapping[str, Any] | None:
+        lock: Mapping[str, Any] | None = self._ask("rollout_lock", {"state": "read"}, beside=self._others()).get("lock")
+        return lock
 
-    options: Mapping[str, Any]
-    """Options of the modules rollout_lock, rollout_record and rollout_control."""
-    coordinators: Sequence[str]
-    """Hosts to run them on: one for files; any, the first that answers, for etcd."""
-    holder: Mapping[str, Any]
-    ttl: float
-    is_dead: Callable[[Mapping[str, Any]], bool]
-    """Whether the holder of a lease is known to be no more."""
-    adopt: str = ""
-    """The id of the store that is given up, and in whose place this one comes."""
-    others: Sequence[str] = ()
-    """Load balancers that may hold a store of files of their own, from when they were the coordinator."""
-
-
-class HeldStore:
-    """What a run knows of its store, however it reaches it: whether it may still act, and what a person wants."""
-
-    def __init__(self, fleet: Fleet, settings: StoreSettings, tell: Callable[[str], None]) -> None:
-        self.fleet = fleet
-        self.settings = settings
-        self.control: world.Control | None = None
-        self.coordinator = settings.coordinators[0]
-        self.fence = Fence(str(settings.options["service"]), adopt=settings.adopt)
-        """How this run shows itself to hosts; without a number until it has the lock."""
-        self._tell = tell
-        self._token = ""
-        self._heard_at = 0.0
-        self._renewed = 0.0
-        self._error: Exception | None = None
-        self._flag: Mapping[str, Any] | None = None
-        self._used: list[Mapping[str, Any]] = []
-        """Flags that were obeyed. An answer that was under way meanwhile still has them, and is not obeyed again."""
-        self._unclear: list[str] = []
-        """Those of them that the store may still hold."""
-
-    def clear_control(self) -> None:
-        """Forget the flag that was obeyed, here at once and in the store, where one that came after it stays."""
-        flag, self._flag, self.control = self._flag, None, None
-        if flag is not None and flag not in self._used:
-            self._used.append(flag)
-            self._unclear.append(str(flag["flag"]))
-            self._clear(self._unclear[-1])
-            self._unclear.pop()
-
-    def _clear_again(self) -> None:
-        """Try what the store did not take, so that the next run does not obey a flag once more."""
-        with suppress(world.StoreLost):
-            while self._unclear:
-                self._clear(self._unclear[-1])
-                self._unclear.pop()
-
-    def _clear(self, flag: str) -> None:
-        """Let the store forget a flag; StoreLost when it does not."""
-        raise NotImplementedError
-
-    def _take_in(self, given: Mapping[str, Any] | None) -> None:
-        """The flag that the store has brought back, unless it was obeyed before."""
-        self._flag = given if given and given not in self._used else None
-        found = self._flag
-        self.control = world.Control(found["flag"], found.get("by", ""), found.get("note", "")) if found else None
-
-    def error(self) -> Exception | None:
-        """The error of the last write, once; a lock that is lost stays lost."""
-        error = self._error
-        if not isinstance(error, world.LockLost):
-            self._error = None
-        return error
-
-    def _note(self, error: Exception | None) -> None:
-        if not isinstance(self._error, world.LockLost):
-            self._error = error
-
-    def lose(self, why: str) -> None:
-        """Take note that somebody else has come."""
-        self._error = world.LockLost(why)
-
-    def confirm(self) -> None:
-        """Raise LockLost when this run is known not to hold the lock; who slept beyond its lease asks the store first.
-
-        A store that gives no answer is no proof: hosts refuse this run as soon as its successor has come to them.
-        """
-        if self._token and self._error is None and slept() - self._renewed >= self.settings.ttl:
-            self._renewed = slept()
-            error = self._renew()
-            self._error = error if isinstance(error, world.LockLost) else None
-        if isinstance(self._error, world.LockLost):
-            raise self._error
-
-    def _renew(self) -> Exception | None:
-        """Renew the lease now; why that did not succeed."""
-        raise NotImplementedError
-
-    def _heard(self) -> None:
-        self._heard_at, self._renewed = time.monotonic(), slept()
-
-    def _known(self, number: int, store: str) -> None:
-        self.fence = replace(self.fence, number=number, store=store)
-
-
-class CoordinatorStore(HeldStore):
-    """Reads and writes one service's store, and keeps its lease."""
-
-    def read(self) -> Mapping[str, Any]:
-        """What is there, without taking the lock; the history without the record that is not finished."""
-        found = dict(self._ask("rollout_record", {"state": "read"}, beside=self._others()))
-        self._known(0, str(found.get("store", "")))
-        found["history"] = [one for one in found.get("history") or [] if one.get("ended_at")]
-        return found
-
-    def open(self) -> world.Opened:
-        """Take the lock and read what is there; PlanError says who has it, or who holds another store."""
+    def _acquire(self, takeover: str | None) -> Mapping[str, Any]:
         settings = self.settings
         arguments = {"state": "opened", "ttl": settings.ttl, "holder": dict(settings.holder)}
-        lock = self._ask("rollout_lock", {"state": "read"}, beside=self._others()).get("lock")
-        if lock and settings.is_dead(lock):
-            self._tell(
-                f"the holder of the lock is a process of this machine that is no more ({lock['holder']['what']})"
-            )
-            arguments["takeover"] = lock["id"]
+        if takeover:
+            arguments["takeover"] = takeover
         found = self._ask("rollout_record", arguments, patience=settings.ttl, refuse=False)
         if found.get("failed"):
             raise (PlanError if found.get("locked") else world.StoreLost)(str(found["msg"]))
         self._token = str(found["token"])
         self._heard()
-        self._known(int(found["fence"]), str(found["store"]))
-        self._take_in(found.get("control"))
-        ended = [one for one in found.get("history") or [] if one.get("ended_at")]
-        return world.Opened(found.get("open_record"), ended, self.fence.number)
+        return found
 
-    def save(self, record: Record) -> None:
-        """Write the record; trouble is borne for a while before it counts."""
-        self.confirm()
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            self.note(self.fleet.run(self.begin_save(record)))
-            error = self.error()
-            if error is None:
-                return self._clear_again()
-            if isinstance(error, world.LockLost) or time.monotonic() > deadline:
-                raise error
-            self._tell(f"the store does not take the record, trying again: {error}")
-            self.fleet.sleep(RETRY_PAUSE)
+    def _save(self, record: Record) -> None:
+        self.note(self.fleet.run(self.begin_save(record)))
 
     def begin_save(self, record: Record) -> dict[str, Call]:
         """The execution that writes the record and renews the lease, to ride along with a step."""
@@ -226,27 +98,15 @@ class CoordinatorStore(HeldStore):
     def _clear(self, flag: str) -> None:
         self._ask("rollout_control", {"flag": "clear", "obeyed": flag, "token": self._token})
 
-    def close(self, record: Record) -> None:
-        """Write the final record and let go of the lock."""
-        deadline = time.monotonic() + PATIENCE
+    def _close(self, record: Record) -> Exception | None:
         arguments = {"state": "closed", "token": self._token, "record": record.to_dict()}
-        while True:
-            found = self._ask("rollout_record", arguments, refuse=False)
-            if not found.get("failed"):
-                self._token = ""
-                return
-            if found.get("lock_lost"):
-                raise world.LockLost(str(found["msg"]))
-            if time.monotonic() > deadline:
-                raise world.StoreLost(str(found["msg"]))
-            self._tell(f"the store does not take the record, trying again: {found['msg']}")
-            self.fleet.sleep(RETRY_PAUSE)
+        found = self._ask("rollout_record", arguments, refuse=False)
+        if not found.get("failed"):
+            return None
+        return (world.LockLost if found.get("lock_lost") else world.StoreLost)(str(found["msg"]))
 
-    def release(self) -> None:
-        """Let go of the lock; where that is not possible the lease ends by itself."""
-        token, self._token = self._token, ""
-        if token:
-            self._ask("rollout_lock", {"state": "released", "token": token}, refuse=False)
+    def _release(self, token: str) -> None:
+        self._ask("rollout_lock", {"state": "released", "token": token}, refuse=False)
 
     def _call(self, module: str, arguments: Mapping[str, Any], patience: float = 0) -> Call:
         everything = {**self.settings.options, **arguments}

@@ -26,10 +26,9 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import Phase
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import Answer, Call, Fleet
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import plan, world
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.controller_store import ControllerStore
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.coordinator_store import CoordinatorStore
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.samples import Samples
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.store_client import StoreClient
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.watch import fill_probe, place_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError, looks_back
 
@@ -45,7 +44,7 @@ class EstateWorld:
         self,
         fleet: Fleet,
         settings: Settings,
-        store: CoordinatorStore | ControllerStore,
+        store: StoreClient,
         tell: Callable[[str, Sequence[str]], None],
         configurations: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:

@@ -19,6 +19,7 @@ from ansible import constants as C
 from ansible import context
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
+from ansible_collections.mesops.platform.plugins.module_utils._record.options import STORE_OPTIONS
 from ansible_collections.mesops.platform.plugins.module_utils._record.stored_values import is_store_id
 from ansible_collections.mesops.platform.plugins.module_utils._release import archives
 from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import joined, version_of
@@ -28,29 +29,14 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet impo
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import plan
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.begin import refuse_silent
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.controller_store import ControllerStore
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.coordinator_store import (
-    CoordinatorStore,
-    StoreSettings,
-)
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.coordinator_store import CoordinatorStore
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.estate_world import EstateWorld
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.store_client import StoreSettings
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import Node, Sight
 from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.services import app_service_plan
-
-STORE_OPTIONS = (
-    "backend",
-    "directory",
-    "endpoints",
-    "prefix",
-    "username",
-    "password",
-    "ca_file",
-    "cert_file",
-    "key_file",
-    "timeout",
-)
 
 
 def new_id(service: str, now: float) -> str:

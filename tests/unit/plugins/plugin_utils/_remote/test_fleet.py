@@ -33,7 +33,7 @@ from ansible.vars.manager import VariableManager
 from ansible_collections.mesops.platform.plugins.module_utils._release import archives
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote import fleet as module
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import Answer, Call, ControllerGone, Fleet
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import coordinator_store
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import coordinator_store, store_client
 
 ROOT = Path(__file__).parents[5]
 LONG = 20.0
@@ -355,9 +355,7 @@ def test_the_lease_is_renewed_while_every_process_is_busy(
         renewed.take()
         return {}
 
-    settings = coordinator_store.StoreSettings(
-        {"act": act, "service": "catalog"}, ["lb-1"], {}, 45.0, lambda _lease: False
-    )
+    settings = store_client.StoreSettings({"act": act, "service": "catalog"}, ["lb-1"], {}, 45.0, lambda _lease: False)
     store = coordinator_store.CoordinatorStore(fleet, settings, lambda _text: None)
     store.open()
     renewed.take(100)

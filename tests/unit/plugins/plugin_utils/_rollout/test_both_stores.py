@@ -15,7 +15,7 @@ from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Union, cast
+from typing import Any, cast
 
 import pytest
 from ansible.module_utils import basic
@@ -26,12 +26,15 @@ from ansible_collections.mesops.platform.plugins.module_utils._record.state impo
 from ansible_collections.mesops.platform.plugins.module_utils._record.store_files import StoreFiles
 from ansible_collections.mesops.platform.plugins.modules import rollout_control, rollout_lock, rollout_record
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import Answer, Call, Fleet
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import controller_store, coordinator_store, world
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.controller_store import ControllerStore
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.coordinator_store import (
-    CoordinatorStore,
-    StoreSettings,
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import (
+    controller_store,
+    coordinator_store,
+    store_client,
+    world,
 )
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.controller_store import ControllerStore
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.coordinator_store import CoordinatorStore
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.store_client import StoreClient, StoreSettings
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
 from contracts.store_contract import BOB, ended, record
 
@@ -45,8 +48,6 @@ HOLDER: dict[str, Any] = {
     "what": "rollout of it",
 }
 TTL = 45.0
-
-AnyStore = Union[CoordinatorStore, ControllerStore]
 
 
 @dataclass
@@ -156,9 +157,9 @@ class Coordinators:
 def estate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Estate:
     found = Estate(str(tmp_path / "rollouts"), Clock())
     clock = SimpleNamespace(monotonic=lambda: found.clock.now, sleep=found.clock.sleep)
-    monkeypatch.setattr(coordinator_store, "slept", lambda: found.clock.now)
+    monkeypatch.setattr(store_client, "slept", lambda: found.clock.now)
     monkeypatch.setattr(fencing.Fence, "remembered", lambda self: found.remembered)
-    for module in (coordinator_store, controller_store, rollout_record, rollout_lock):
+    for module in (store_client, coordinator_store, controller_store, rollout_record, rollout_lock):
         monkeypatch.setattr(module, "time", clock)
 
     def opened(service: str, directory: str, timeout: float) -> StoreFiles:
@@ -176,7 +177,7 @@ def estate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Estate:
 class Run:
     """One run of a rollout, as far as its store is concerned."""
 
-    store: AnyStore
+    store: StoreClient
     fleet: Coordinators
     told: list[str]
 
@@ -187,7 +188,7 @@ class Run:
 Make = Callable[..., Run]
 
 
-def run_of(kind: type[AnyStore], estate: Estate, *coordinators: str, dead: Callable[..., bool] | None = None) -> Run:
+def run_of(kind: type[StoreClient], estate: Estate, *coordinators: str, dead: Callable[..., bool] | None = None) -> Run:
     told: list[str] = []
     fleet = Coordinators(estate)
     given = {"service": "catalog", "directory": estate.directory}
@@ -397,7 +398,7 @@ def test_a_store_that_stays_down_ends_the_patience(run: Run, estate: Estate, wha
     begin = estate.clock.now
     with pytest.raises(world.StoreLost, match="the disk is full"):
         getattr(run.store, what)(finished())
-    assert coordinator_store.PATIENCE < estate.clock.now - begin < coordinator_store.PATIENCE + 5
+    assert store_client.PATIENCE < estate.clock.now - begin < store_client.PATIENCE + 5
 
 
 @pytest.mark.parametrize("what", ["save", "close"])
