@@ -110,7 +110,7 @@ claim_released:
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mesops.platform.plugins.module_utils._patroni import api
+from ansible_collections.mesops.platform.plugins.module_utils._patroni import api, bootstrap_claim, clusters
 
 HTTP_TIMEOUT = 5.0
 
@@ -139,7 +139,7 @@ def main() -> None:
     names = [member.name for member in members]
     fetch = api.http_fetch(HTTP_TIMEOUT)
     claim = (
-        api.Claim(
+        bootstrap_claim.Claim(
             fetch,
             [endpoint.rstrip("/") for endpoint in params["claim"]["endpoints"]],
             params["claim"]["prefix"],
@@ -149,18 +149,18 @@ def main() -> None:
         else None
     )
 
-    def read() -> api.Cluster:
-        return api.read_cluster(fetch, members)
+    def read() -> clusters.Cluster:
+        return clusters.read_cluster(fetch, members)
 
-    def done(cluster: api.Cluster) -> str:
-        return "" if module.check_mode else api.verdict(cluster, params["required"], params["synchronous"])
+    def done(cluster: clusters.Cluster) -> str:
+        return "" if module.check_mode else clusters.verdict(cluster, params["required"], params["synchronous"])
 
-    def meanwhile(cluster: api.Cluster) -> None:
+    def meanwhile(cluster: clusters.Cluster) -> None:
         if claim:
             claim.release_if_orphaned(cluster)
 
     try:
-        cluster = api.wait_cluster(
+        cluster = clusters.wait_cluster(
             read,
             done,
             timeout=params["timeout"],

@@ -68,7 +68,7 @@ pending_restart:
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mesops.platform.plugins.module_utils._patroni import api
+from ansible_collections.mesops.platform.plugins.module_utils._patroni import api, clusters, dynamic_config
 
 HTTP_TIMEOUT = 10.0
 
@@ -90,19 +90,19 @@ def main() -> None:
     members = [api.Member(name, str(url).rstrip("/")) for name, url in params["members"].items()]
     fetch = api.http_fetch(HTTP_TIMEOUT, params["username"], params["password"])
     try:
-        member, current = api.read_config(fetch, members)
-        patch = api.merge_patch(current, params["settings"], params["purge"])
+        member, current = dynamic_config.read_config(fetch, members)
+        patch = dynamic_config.merge_patch(current, params["settings"], params["purge"])
         if patch and not module.check_mode:
-            api.write_config(fetch, member, current, patch)
-            api.wait_applied(
+            dynamic_config.write_config(fetch, member, current, patch)
+            dynamic_config.wait_applied(
                 fetch, members, timeout=params["timeout"], interval=0.5, clock=time.monotonic, sleep=time.sleep
             )
-        pending = api.read_cluster(fetch, members).pending_restart
+        pending = clusters.read_cluster(fetch, members).pending_restart
     except (api.PatroniError, OSError) as error:
         module.fail_json(msg=str(error))
     result = {"changed": bool(patch), "patch": patch, "pending_restart": pending}
     if patch:
-        result["diff"] = {"before": current, "after": api.apply_patch(current, patch)}
+        result["diff"] = {"before": current, "after": dynamic_config.apply_patch(current, patch)}
     module.exit_json(**result)
 
 

@@ -50,7 +50,7 @@ restarted:
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mesops.platform.plugins.module_utils._patroni import api
+from ansible_collections.mesops.platform.plugins.module_utils._patroni import api, clusters
 
 READ_TIMEOUT = 5.0
 PASSES = 2
@@ -76,10 +76,10 @@ def main() -> None:
     write_fetch = api.http_fetch(params["timeout"], params["username"], params["password"])
     restarted: list[str] = []
 
-    def wait() -> api.Cluster:
-        return api.wait_cluster(
-            lambda: api.read_cluster(read_fetch, members),
-            lambda cluster: api.verdict(cluster, names, synchronous=False),
+    def wait() -> clusters.Cluster:
+        return clusters.wait_cluster(
+            lambda: clusters.read_cluster(read_fetch, members),
+            lambda cluster: clusters.verdict(cluster, names, synchronous=False),
             timeout=params["timeout"],
             interval=1,
             clock=time.monotonic,
@@ -88,11 +88,11 @@ def main() -> None:
 
     try:
         if module.check_mode:
-            restarted = api.restart_order(api.read_cluster(read_fetch, members))
+            restarted = clusters.restart_order(clusters.read_cluster(read_fetch, members))
         else:
             for _pass in range(PASSES):
-                for name in api.restart_order(wait()):
-                    if api.restart(write_fetch, by_name[name]):
+                for name in clusters.restart_order(wait()):
+                    if clusters.restart(write_fetch, by_name[name]):
                         restarted.append(name)
                     wait()
     except (api.PatroniError, OSError) as error:

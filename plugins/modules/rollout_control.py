@@ -91,7 +91,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mesops.platform.plugins.module_utils._record import options, stores
+from ansible_collections.mesops.platform.plugins.module_utils._record import options, store_rules, stores
 
 DONE = {"pause": "paused", "resume": "resumed", "promote": "promoted", "abort": "aborted"}
 
@@ -102,7 +102,7 @@ def clear(store: stores.Store, token: str, obeyed: str, check: bool) -> dict[str
     if view.lock is None or view.lock.token != token:
         raise stores.LockLost(store.service, view.lock)
     left = view.control
-    changed = stores.is_used_up(left, obeyed)
+    changed = store_rules.is_used_up(left, obeyed)
     if changed:
         left = None if check else store.clear_control(token, obeyed)
     return {
@@ -118,7 +118,7 @@ def control(store: stores.Store, params: Mapping[str, Any], check: bool) -> dict
     flag, by, note = params["flag"], params["by"], params["note"]
     if check:
         view = store.read(0, 0)
-        change = stores.changed_control(
+        change = store_rules.changed_control(
             store.service, view.open_record, view.control, flag=flag, by=by, note=note, at=time.time()
         )
     else:

@@ -179,7 +179,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
-from ansible_collections.mesops.platform.plugins.module_utils._record import options, stores
+from ansible_collections.mesops.platform.plugins.module_utils._record import options, store_rules, stores
 from ansible_collections.mesops.platform.plugins.module_utils._record.fencing import Fence, Fenced
 
 LOGGED = 1000
@@ -234,14 +234,14 @@ def look(store: stores.Store, params: Mapping[str, Any]) -> dict[str, Any]:
         if view.lock is not None and not view.lock.is_meant(params["takeover"]):
             raise stores.Locked(store.service, view.lock)
         return {"changed": True, **shown}
-    stores.check_record(store.service, params["record"])
+    store_rules.check_record(store.service, params["record"])
     if view.lock is None or view.lock.token != params["token"]:
         raise stores.LockLost(store.service, view.lock)
     if params["state"] == "closed":
-        stores.check_final(params["record"])
+        store_rules.check_final(params["record"])
         return {"changed": True, "lock": None}
-    if not stores.has_ended(params["record"]):
-        stores.check_alone(store.service, params["record"], view.open_record)
+    if not store_rules.has_ended(params["record"]):
+        store_rules.check_alone(store.service, params["record"], view.open_record)
     return {"changed": True, **{name: shown[name] for name in ("control", "revision", "lock")}}
 
 

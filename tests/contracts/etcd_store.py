@@ -13,9 +13,11 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from ansible_collections.mesops.platform.plugins.module_utils._core import etcd_json
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
-from ansible_collections.mesops.platform.plugins.module_utils._record import etcd
+from ansible_collections.mesops.platform.plugins.module_utils._record import etcd, etcd_requests
 from ansible_collections.mesops.platform.plugins.module_utils._record.etcd_store import EtcdStore
+from ansible_collections.mesops.platform.plugins.module_utils._record.store_keys import StoreKeys
 from ansible_collections.mesops.platform.plugins.module_utils._record.stores import LockLost, Store, StoreError
 
 from contracts.store_contract import ALICE, BOB, Make, StoreContract, ended, record
@@ -69,15 +71,15 @@ class EtcdStoreContract(StoreContract):
     @pytest.fixture
     def make(self, endpoints: list[str], prefix: str) -> Make:
         def make(service: str = "catalog", step: Callable[[str], None] | None = None) -> Store:
-            store = EtcdStore(service, gateway_of(endpoints), prefix)
-            store.step = step or store.step
-            return store
+            keys = StoreKeys(service, gateway_of(endpoints), prefix)
+            keys.step = step or keys.step
+            return EtcdStore(keys)
 
         return make
 
     @pytest.fixture
     def deaf(self, endpoints: list[str], prefix: str) -> Callable[[int], EtcdStore]:
-        return lambda lost: EtcdStore("catalog", gateway_of(endpoints, Deaf(lost)), prefix)
+        return lambda lost: EtcdStore(StoreKeys("catalog", gateway_of(endpoints, Deaf(lost)), prefix))
 
     @pytest.mark.parametrize("lost", [1, 2])
     def test_lost_answers_do_not_count_twice(self, make: Make, deaf: Callable[[int], EtcdStore], lost: int) -> None:
@@ -116,8 +118,8 @@ class EtcdStoreContract(StoreContract):
 
         token = make().acquire(ALICE, self.TTL).token
         make().write(record(step=0), token, self.TTL)
-        store = EtcdStore("catalog", gateway_of(endpoints, hold_back), prefix)
-        store.gateway.timeout = 0.1
+        store = EtcdStore(StoreKeys("catalog", gateway_of(endpoints, hold_back), prefix))
+        store.keys.gateway.timeout = 0.1
         with suppress(StoreError):
             store.write(record(step=1), token, self.TTL)
         assert late
@@ -140,10 +142,10 @@ class EtcdStoreContract(StoreContract):
                 writes += 1
                 make().write(record(step=writes), token, self.TTL)
 
-        person = EtcdStore("catalog", gateway_of(endpoints), prefix)
-        person.step = step
+        person = EtcdStore(StoreKeys("catalog", gateway_of(endpoints), prefix))
+        person.keys.step = step
         # The deadline of an operation is not what this is about: 40 writes are within it on a fast machine only.
-        person.gateway.timeout = 60
+        person.keys.gateway.timeout = 60
         assert person.set_control("abort", "ops", "").after is not None
         flagged = writes
         assert 0 < flagged < 40
@@ -193,7 +195,7 @@ class EtcdStoreContract(StoreContract):
         self, make: Make, endpoints: list[str], prefix: str, what: str, moment: int
     ) -> None:
         """Even while the lease that was broken lives on in etcd: the transaction alone is the fence."""
-        breaker = EtcdStore("catalog", gateway_of(endpoints, revokes_nothing), prefix)
+        breaker = EtcdStore(StoreKeys("catalog", gateway_of(endpoints, revokes_nothing), prefix))
         token = make().acquire(ALICE, self.TTL).token
         make().write(record(), token, self.TTL)
         make().set_control("promote", "ops", "")
@@ -249,7 +251,7 @@ class EtcdStoreContract(StoreContract):
 
     def test_members_are_asked_until_one_answers(self, endpoints: list[str], prefix: str) -> None:
         silent = ["http://127.0.0.1:1", *endpoints]
-        store = EtcdStore("catalog", gateway_of(silent), prefix)
+        store = EtcdStore(StoreKeys("catalog", gateway_of(silent), prefix))
         token = store.acquire(ALICE, self.TTL).token
         assert store.release(token)
 
@@ -267,11 +269,11 @@ class EtcdStoreContract(StoreContract):
         make().acquire(ALICE, self.TTL)
         for name in ("lock", "control"):
             gateway.begin()
-            etcd.transact(gateway, [], [etcd.put(f"{prefix}/catalog/{name}", "{")])
+            etcd_requests.transact(gateway, [], [etcd_json.put(f"{prefix}/catalog/{name}", "{")])
             with pytest.raises(StoreError, match=rf"key {prefix}/catalog/{name} in etcd is damaged .* etcdctl del"):
                 make().read()
             gateway.begin()
-            etcd.transact(gateway, [], [etcd.delete(f"{prefix}/catalog/{name}")])
+            etcd_requests.transact(gateway, [], [etcd_json.delete(f"{prefix}/catalog/{name}")])
         assert make().read().lock is None
 
     def test_no_lease_stays_behind(self, make: Make, endpoints: list[str]) -> None:

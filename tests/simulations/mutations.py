@@ -51,12 +51,11 @@ STEPS, BEGIN, ADOPT, KEPT_OUT, COURSE, CLOSING, GOING_BACK, GOING_FORWARD, PUTTI
         "verdicts",
     )
 )
-STATE, HISTORY, FILE, HELD_STORE, CONTROLLER = (
+STATE, HISTORY, FILE, CLIENT = (
     "module_utils/_record/state.py",
     "plugin_utils/_rollout/history.py",
     "module_utils/_record/file_store.py",
-    "plugin_utils/_rollout/held_store.py",
-    "plugin_utils/_rollout/controller_store.py",
+    "plugin_utils/_rollout/store_client.py",
 )
 
 MUTATIONS = (
@@ -75,7 +74,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a run that was told that its lock is lost goes on",
-        HELD_STORE,
+        CLIENT,
         "        if isinstance(self._error, world.LockLost):\n            raise self._error\n",
         "        self._error = None\n",
     ),
@@ -380,10 +379,9 @@ MUTATIONS = (
     ),
     Mutation(
         "check mode knows nothing of an unfinished rollout",
-        CONTROLLER,
-        '        found["history"] = [one for one in found["history"] if one.get("ended_at")]\n        return found',
-        '        found["history"] = [one for one in found["history"] if one.get("ended_at")]\n'
-        '        return {**found, "open_record": None}',
+        CLIENT,
+        '        found["history"] = _ended(found)\n        return found',
+        '        found["history"] = _ended(found)\n        return {**found, "open_record": None}',
     ),
     Mutation(
         "the last gate's verdict does not count",

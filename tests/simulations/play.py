@@ -12,14 +12,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
-from ansible_collections.mesops.platform.plugins.module_utils._record import options, stores
+from ansible_collections.mesops.platform.plugins.module_utils._record import options, stored_values, stores
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Record
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gate_spec import GateSpec
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import (
     controller_store,
-    coordinator_store,
-    held_store,
     sight,
+    store_client,
     world,
 )
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.decision import Decision, decide
@@ -70,12 +69,11 @@ def _simulated(clock: Clock) -> Iterator[None]:
     """Let the product's way to the store use the simulated clock and store, and write its records fast."""
     names: tuple[tuple[Any, str], ...] = (
         (controller_store, "time"),
-        (coordinator_store, "time"),
-        (held_store, "time"),
-        (held_store, "slept"),
+        (store_client, "time"),
+        (store_client, "slept"),
         (options, "open_store"),
-        (stores, "lease_to_data"),
-        (stores, "lease_from_data"),
+        (stored_values, "lease_to_data"),
+        (stored_values, "lease_from_data"),
         (Record, "to_dict"),
     )
     kept = [getattr(place, name) for place, name in names]

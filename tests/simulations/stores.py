@@ -4,53 +4,83 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ansible_collections.mesops.platform.plugins.module_utils._record import file_store, stores
+from ansible_collections.mesops.platform.plugins.module_utils._record import stores
 from ansible_collections.mesops.platform.plugins.module_utils._record.file_store import FileStore
+from ansible_collections.mesops.platform.plugins.module_utils._record.store_files import StoreFiles
 from simulations.plain import copied
 
 
-class _Directory:
-    """What the file store takes for the module os while it lists the records."""
-
-    class path:
-        join = staticmethod(os.path.join)
-        isdir = staticmethod(lambda _folder: True)
-
-    def __init__(self, files: Mapping[str, Any]) -> None:
-        self._files = files
-
-    def listdir(self, _folder: str) -> list[str]:
-        return [name.partition("/")[2] for name in self._files if name.startswith("records/")]
-
-
 @dataclass
-class MemoryStore(FileStore):
-    """``FileStore`` with a mapping for its directory. It changes nothing that it reads, so that is shared."""
+class MemoryFiles(StoreFiles):
+    """Files that are a mapping. Who reads them changes nothing in them, so what is in them is shared."""
 
-    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    content: dict[str, dict[str, Any]] = field(default_factory=dict)
     audit: list[dict[str, Any]] = field(default_factory=list)
     down: bool = False
-    silences: list[tuple[float, float]] = field(default_factory=list)
-    """From when to when it gave no answer, as far as that is over."""
-    _silent_since: float = 0.0
-    taken: int = 0
-    """How often its lock was taken."""
+
+    def read(self, name: str) -> dict[str, Any] | None:
+        """The object in a file."""
+        return self.content.get(name)
+
+    def records(self) -> list[str]:
+        """The names of the files of records."""
+        return [name.partition("/")[2] for name in self.content if name.startswith("records/")]
+
+    def replace(self, name: str, value: Mapping[str, Any]) -> None:
+        """Replace a file."""
+        self.content[name] = dict(value)
+
+    def remove(self, name: str) -> None:
+        """Remove a file."""
+        self.content.pop(name, None)
+
+    def read_audit(self, limit: int) -> list[dict[str, Any]]:
+        """The last entries of the audit list."""
+        return self.audit[: -limit - 1 : -1] if limit > 0 else []
+
+    def append_audit(self, entry: Mapping[str, Any]) -> None:
+        """Add an entry to the audit list."""
+        self.audit.append(dict(entry))
+
+    @contextmanager
+    def alone(self, shared: bool = False, create: bool = False) -> Iterator[bool]:
+        """Nobody else is there."""
+        if self.down:
+            raise stores.StoreError("the store gives no answer")
+        yield True
+
+
+class MemoryStore(FileStore):
+    """``FileStore`` on files in memory, which gives no answer while it is told not to."""
+
+    def __init__(self, service: str, clock: Callable[[], float]) -> None:
+        self.memory = MemoryFiles(service)
+        super().__init__(self.memory, clock)
+        self.silences: list[tuple[float, float]] = []
+        """From when to when it gave no answer, as far as that is over."""
+        self._silent_since = 0.0
+        self.taken = 0
+        """How often its lock was taken."""
+
+    @property
+    def down(self) -> bool:
+        """Whether it gives no answer."""
+        return self.memory.down
 
     def fall_silent(self) -> None:
         """Give no answer from now on."""
         if not self.down:
-            self.down, self._silent_since = True, self.clock()
+            self.memory.down, self._silent_since = True, self.clock()
 
     def speak_again(self) -> None:
         """Give answers again."""
         if self.down:
-            self.down = False
+            self.memory.down = False
             self.silences.append((self._silent_since, self.clock()))
 
     def silent_s(self, seconds: float) -> float:
@@ -63,35 +93,6 @@ class MemoryStore(FileStore):
     def held(self) -> stores.Lease | None:
         """The lease of whoever has the lock."""
         return self._read_lock()[1]
-
-    def _read(self, name: str) -> dict[str, Any] | None:
-        return self.files.get(name)
-
-    def _write(self, name: str, value: Mapping[str, Any]) -> None:
-        self.files[name] = dict(value)
-
-    def _remove(self, name: str) -> None:
-        self.files.pop(name, None)
-
-    def _read_records(self) -> list[dict[str, Any]]:
-        kept = vars(file_store)["os"]
-        vars(file_store)["os"] = _Directory(self.files)
-        try:
-            return super()._read_records()
-        finally:
-            vars(file_store)["os"] = kept
-
-    def _read_audit(self, limit: int) -> list[dict[str, Any]]:
-        return self.audit[: -limit - 1 : -1] if limit > 0 else []
-
-    def _append_audit(self, entry: Mapping[str, Any]) -> None:
-        self.audit.append(dict(entry))
-
-    @contextmanager
-    def _alone(self, shared: bool = False, create: bool = False) -> Iterator[bool]:
-        if self.down:
-            raise stores.StoreError("the store gives no answer")
-        yield True
 
     def read(self, history: int = stores.HISTORY, audit: int = stores.AUDIT) -> stores.View:
         """See everything; the record that is open may be changed, but by those who asked for no history."""

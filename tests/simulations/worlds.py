@@ -17,9 +17,9 @@ from ansible_collections.mesops.platform.plugins.module_utils._record.state impo
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judgement import Phase
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import world
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.controller_store import ControllerStore
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.held_store import StoreSettings
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Node, Sight
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Server as SeenServer
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.store_client import StoreSettings
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
 from simulations.acts import Migrates, PutIn, Run, Slept, Switched, TakenOut
 from simulations.estate import Balancer, Host, Server

@@ -23,6 +23,7 @@ import estate
 import releases
 from ansible_collections.mesops.platform.plugins.module_utils._record import etcd
 from ansible_collections.mesops.platform.plugins.module_utils._record.etcd_store import EtcdStore
+from ansible_collections.mesops.platform.plugins.module_utils._record.store_keys import StoreKeys
 
 from demo.load.background import BackgroundLoad
 from demo.load.config import LoadConfig
@@ -219,7 +220,7 @@ def in_service() -> bool:
 def unfinished() -> str:
     """The rollout that the store has as unfinished, if any."""
     gateway = etcd.Gateway(list(ENDPOINTS), etcd.opener())
-    record = EtcdStore("catalog", gateway).read(0, 0).open_record
+    record = EtcdStore(StoreKeys("catalog", gateway)).read(0, 0).open_record
     return str(record["id"]) if record else ""
 
 

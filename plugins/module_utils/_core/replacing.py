@@ -13,7 +13,7 @@ from typing import IO
 from ansible_collections.mesops.platform.plugins.module_utils._core.directories import sync
 
 
-def _no_step(_name: str) -> None:
+def no_step(_name: str) -> None:
     """Nobody follows."""
 
 
@@ -25,7 +25,7 @@ def replacing(
     *,
     beside: str = "",
     durable: bool = False,
-    step: Callable[[str], None] = _no_step,
+    step: Callable[[str], None] = no_step,
 ) -> Iterator[IO[bytes]]:
     """Give a file to write into, which takes the place of ``path`` when it is whole and on the disk.
 

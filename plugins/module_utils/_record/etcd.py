@@ -1,16 +1,15 @@
 # Copyright: (c) 2026, The mesops.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Requests to an etcd cluster through the v3 JSON gateway of its members (etcd 3.4 and newer). No Ansible.
+"""The way to an etcd cluster: the v3 JSON gateway of its members (etcd 3.4 and newer). No Ansible.
 
-Keys and values travel in base64, 64-bit numbers as strings. A request goes to one member after the other until one
-answers, within a deadline for the whole operation. So a request may take effect although no answer came, and be sent
-again: callers compare in their transactions, and look again when one does not succeed. Durations are seconds.
+A request goes to one member after the other until one answers, within a deadline for the whole operation. So a request
+may take effect although no answer came, and be sent again: callers compare in their transactions, and look again when
+one does not succeed. Durations are seconds.
 """
 
 from __future__ import annotations
 
-import base64
 import json
 import socket
 import ssl
@@ -259,105 +258,3 @@ def _json(raw: bytes) -> dict[str, Any] | None:
         if isinstance(found, dict):
             return found
     return None
-
-
-# --- keys, values and the parts of a transaction --------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A key as it is stored."""
-
-    key: str
-    value: bytes
-    revision: int
-    """Of the cluster, when the key was changed last."""
-    lease: int
-    """The lease that it goes with, or 0."""
-
-
-def encode(value: str | bytes) -> str:
-    """For the gateway."""
-    return base64.b64encode(value.encode() if isinstance(value, str) else value).decode("ascii")
-
-
-def pairs(answer: Mapping[str, Any]) -> list[Pair]:
-    """What a range brought."""
-    return [
-        Pair(
-            key=base64.b64decode(one["key"]).decode("utf-8", "replace"),
-            value=base64.b64decode(one.get("value", "")),
-            revision=int(one["mod_revision"]),
-            lease=int(one.get("lease", 0)),
-        )
-        for one in answer.get("kvs", ())
-    ]
-
-
-def get(key: str) -> dict[str, Any]:
-    """Read one key."""
-    return {"request_range": {"key": encode(key)}}
-
-
-def get_newest(prefix: str, limit: int) -> dict[str, Any]:
-    """Read the keys below a prefix, the one that was created last first; a limit of 0 is none."""
-    behind = prefix[:-1] + chr(ord(prefix[-1]) + 1)
-    found = {"key": encode(prefix), "range_end": encode(behind), "sort_order": "DESCEND", "sort_target": "CREATE"}
-    return {"request_range": {**found, "limit": str(limit)}}
-
-
-def put(key: str, value: str, lease: int = 0) -> dict[str, Any]:
-    """Write one key, which goes away with its lease if it has one."""
-    return {"request_put": {"key": encode(key), "value": encode(value), **({"lease": str(lease)} if lease else {})}}
-
-
-def delete(key: str) -> dict[str, Any]:
-    """Remove one key, if it is there."""
-    return {"request_delete_range": {"key": encode(key)}}
-
-
-def unchanged(key: str, pair: Pair | None) -> dict[str, Any]:
-    """The condition that a key still is as it was read, or still is not there."""
-    revision = str(pair.revision) if pair is not None else "0"
-    return {"key": encode(key), "target": "MOD", "result": "EQUAL", "mod_revision": revision}
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of a transaction."""
-
-    succeeded: bool
-    revision: int
-    found: list[list[Pair]]
-    """What its reads brought, in their order."""
-
-
-def transact(gateway: Gateway, compare: Sequence[Mapping[str, Any]], success: Sequence[Mapping[str, Any]]) -> Outcome:
-    """Do everything if all conditions hold, and nothing otherwise."""
-    answer = gateway.call("/v3/kv/txn", {"compare": list(compare), "success": list(success)})
-    reads = [one["response_range"] for one in answer.get("responses", ()) if "response_range" in one]
-    return Outcome(bool(answer.get("succeeded")), int(answer["header"]["revision"]), [pairs(one) for one in reads])
-
-
-def grant(gateway: Gateway, ttl: int) -> tuple[int, float]:
-    """A new lease: its number, and how long it lasts, which may be longer than asked for."""
-    answer = gateway.call("/v3/lease/grant", {"TTL": str(ttl)})
-    return int(answer["ID"]), float(answer["TTL"])
-
-
-def keep_alive(gateway: Gateway, lease: int) -> bool:
-    """Renew a lease; False when it is gone."""
-    answer = gateway.call("/v3/lease/keepalive", {"ID": str(lease)})
-    return int(answer.get("result", {}).get("TTL", 0)) > 0
-
-
-def time_to_live(gateway: Gateway, lease: int) -> float:
-    """How long a lease will last; 0 when it is gone."""
-    answer = gateway.call("/v3/lease/timetolive", {"ID": str(lease)})
-    return max(0.0, float(answer.get("TTL", 0)))
-
-
-def revoke(gateway: Gateway, lease: int) -> None:
-    """End a lease. One that cannot be ended runs out by itself, so failing is no trouble."""
-    with suppress(LeaseGone, StoreError):
-        gateway.call("/v3/lease/revoke", {"ID": str(lease)})

@@ -12,8 +12,10 @@ from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
 from ansible_collections.mesops.platform.plugins.module_utils._record import etcd, stores
-from ansible_collections.mesops.platform.plugins.module_utils._record.etcd_store import PREFIX, EtcdStore
-from ansible_collections.mesops.platform.plugins.module_utils._record.file_store import DIRECTORY, FileStore
+from ansible_collections.mesops.platform.plugins.module_utils._record.etcd_store import EtcdStore
+from ansible_collections.mesops.platform.plugins.module_utils._record.file_store import FileStore
+from ansible_collections.mesops.platform.plugins.module_utils._record.store_files import DIRECTORY, StoreFiles
+from ansible_collections.mesops.platform.plugins.module_utils._record.store_keys import PREFIX, StoreKeys
 from ansible_collections.mesops.platform.plugins.module_utils._record.stores import Control, Holder, Lease, Store
 from ansible_collections.mesops.platform.plugins.module_utils._release import releases
 
@@ -30,6 +32,8 @@ STORE_ARGUMENTS: dict[str, Any] = {
     "key_file": {"type": "path", "no_log": False},
     "timeout": {"type": "float", "default": 6.0},
 }
+STORE_OPTIONS = tuple(name for name in STORE_ARGUMENTS if name != "service")
+"""Those of them that say where the store is."""
 LOCK_ARGUMENTS: dict[str, Any] = {
     "holder": {
         "type": "dict",
@@ -62,7 +66,7 @@ def open_store(params: Mapping[str, Any]) -> Store:
     if params["backend"] == "file":
         if not params["directory"].startswith("/"):
             raise Refused(f"directory {params['directory']!r} is no absolute path; begin it with /")
-        return FileStore(service, params["directory"], params["timeout"])
+        return FileStore(StoreFiles(service, params["directory"], params["timeout"]))
     prefix = params["prefix"].rstrip("/")
     if not _PREFIX.fullmatch(prefix):
         raise Refused(f"prefix {params['prefix']!r} is no path of plain names; write it like {PREFIX}")
@@ -73,7 +77,7 @@ def open_store(params: Mapping[str, Any]) -> Store:
         params["password"] or "",
         params["timeout"],
     )
-    return EtcdStore(service, gateway, prefix)
+    return EtcdStore(StoreKeys(service, gateway, prefix))
 
 
 def check_ttl(params: Mapping[str, Any]) -> float:

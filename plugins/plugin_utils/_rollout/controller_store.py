@@ -19,18 +19,17 @@ from ansible_collections.mesops.platform.plugins.module_utils._record.state impo
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote.call import Call
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import Fleet
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import world
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.held_store import (
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.store_client import (
     HEARTBEAT_INTERVAL,
-    PATIENCE,
     RETRY_PAUSE,
-    HeldStore,
+    StoreClient,
     StoreSettings,
 )
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
 
 
-class ControllerStore(HeldStore):
-    """Reads and writes one service's store, and keeps its lease, without a host in between."""
+class ControllerStore(StoreClient):
+    """Asks the store itself, without a host in between."""
 
     def __init__(self, fleet: Fleet, settings: StoreSettings, tell: Callable[[str], None]) -> None:
         defaults = {name: one.get("default") for name, one in options.STORE_ARGUMENTS.items()}
@@ -40,27 +39,22 @@ class ControllerStore(HeldStore):
             raise PlanError(f"rollout_store: {why}.") from why
         super().__init__(fleet, settings, tell)
 
-    def read(self) -> Mapping[str, Any]:
-        """What is there, without taking the lock; the history without the record that is not finished."""
+    def _look(self) -> Mapping[str, Any]:
         try:
-            found = options.shown_view(self._store.read())
+            return options.shown_view(self._store.read())
         except stores.StoreError as error:
             raise world.StoreLost(str(error)) from error
-        self._known(0, str(found["store"]))
-        found["history"] = [one for one in found["history"] if one.get("ended_at")]
-        return found
 
-    def open(self) -> world.Opened:
-        """Take the lock and read what is there; PlanError says who has it."""
+    def _holder(self) -> Mapping[str, Any] | None:
+        try:
+            return options.shown_lock(self._store.read(0, 0).lock)
+        except stores.StoreError as error:
+            raise world.StoreLost(str(error)) from error
+
+    def _acquire(self, takeover: str | None) -> Mapping[str, Any]:
         settings = self.settings
         holder = stores.Holder(**settings.holder)
         try:
-            lock = options.shown_lock(self._store.read(0, 0).lock)
-            takeover = None
-            if lock and settings.is_dead(lock):
-                what = lock["holder"]["what"]
-                self._tell(f"the holder of the lock is a process of this machine that is no more ({what})")
-                takeover = lock["id"]
             lease = stores.acquire_patiently(
                 self._store, holder, settings.ttl, takeover=takeover, clock=time.monotonic, sleep=self.fleet.sleep
             )
@@ -72,9 +66,10 @@ class ControllerStore(HeldStore):
         except (stores.StoreError, stores.LockError) as error:
             self.release()
             raise world.StoreLost(str(error)) from error
-        self._known(lease.number, view.store)
-        self._take_in(options.shown_control(view.control))
-        return world.Opened(view.open_record, [one for one in view.history if one.get("ended_at")], lease.number)
+        return {**options.shown_view(view), "fence": lease.number}
+
+    def _save(self, record: Record) -> None:
+        self.begin_save(record)
 
     def begin_save(self, record: Record) -> dict[str, Call]:
         """Write the record now; no execution has to ride along."""
@@ -103,31 +98,20 @@ class ControllerStore(HeldStore):
         except stores.StoreError as error:
             raise world.StoreLost(str(error)) from error
 
-    def close(self, record: Record) -> None:
-        """Write the final record and let go of the lock."""
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            try:
-                self._store.close(record.to_dict(), self._token)
-            except stores.LockError as error:
-                raise world.LockLost(str(error)) from error
-            except stores.StoreError as error:
-                if time.monotonic() > deadline:
-                    raise world.StoreLost(str(error)) from error
-                self._tell(f"the store does not take the record, trying again: {error}")
-                self.fleet.sleep(RETRY_PAUSE)
-            else:
-                self._token = ""
-                return
+    def _close(self, record: Record) -> Exception | None:
+        try:
+            self._store.close(record.to_dict(), self._token)
+        except stores.LockError as error:
+            return world.LockLost(str(error))
+        except stores.StoreError as error:
+            return world.StoreLost(str(error))
+        return None
 
-    def release(self) -> None:
-        """Let go of the lock; where that is not possible the lease ends by itself."""
-        token, self._token = self._token, ""
-        if token:
-            try:
-                self._store.release(token)
-            except stores.StoreError as error:
-                self._tell(f"the lock could not be let go of, its lease ends by itself: {error}")
+    def _release(self, token: str) -> None:
+        try:
+            self._store.release(token)
+        except stores.StoreError as error:
+            self._tell(f"the lock could not be let go of, its lease ends by itself: {error}")
 
     def _renew(self) -> Exception | None:
         return self._attempt(None)

@@ -13,11 +13,10 @@ from ansible_collections.mesops.platform.plugins.module_utils._record.fencing im
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Record
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote.call import Answer, Call
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import world
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.held_store import (
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.store_client import (
     HEARTBEAT_INTERVAL,
-    PATIENCE,
     RETRY_PAUSE,
-    HeldStore,
+    StoreClient,
 )
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
 
@@ -25,35 +24,30 @@ WRITE, HEARTBEAT = "store", "heartbeat"
 CALL_TIMEOUT = 20.0
 
 
-class CoordinatorStore(HeldStore):
-    """Reads and writes one service's store, and keeps its lease."""
+class CoordinatorStore(StoreClient):
+    """Runs the modules of the store on the first coordinator that answers."""
 
-    def read(self) -> Mapping[str, Any]:
-        """What is there, without taking the lock; the history without the record that is not finished."""
-        found = dict(self._ask("rollout_record", {"state": "read"}, beside=self._others()))
-        self._known(0, str(found.get("store", "")))
-        found["history"] = [one for one in found.get("history") or [] if one.get("ended_at")]
-        return found
+    def _look(self) -> Mapping[str, Any]:
+        return self._ask("rollout_record", {"state": "read"}, beside=self._others())
 
-    def open(self) -> world.Opened:
-        """Take the lock and read what is there; PlanError says who has it, or who holds another store."""
+    def _holder(self) -> Mapping[str, Any] | None:
+        lock: Mapping[str, Any] | None = self._ask("rollout_lock", {"state": "read"}, beside=self._others()).get("lock")
+        return lock
+
+    def _acquire(self, takeover: str | None) -> Mapping[str, Any]:
         settings = self.settings
         arguments = {"state": "opened", "ttl": settings.ttl, "holder": dict(settings.holder)}
-        lock = self._ask("rollout_lock", {"state": "read"}, beside=self._others()).get("lock")
-        if lock and settings.is_dead(lock):
-            self._tell(
-                f"the holder of the lock is a process of this machine that is no more ({lock['holder']['what']})"
-            )
-            arguments["takeover"] = lock["id"]
+        if takeover:
+            arguments["takeover"] = takeover
         found = self._ask("rollout_record", arguments, patience=settings.ttl, refuse=False)
         if found.get("failed"):
             raise (PlanError if found.get("locked") else world.StoreLost)(str(found["msg"]))
         self._token = str(found["token"])
         self._heard()
-        self._known(int(found["fence"]), str(found["store"]))
-        self._take_in(found.get("control"))
-        ended = [one for one in found.get("history") or [] if one.get("ended_at")]
-        return world.Opened(found.get("open_record"), ended, self.fence.number)
+        return found
+
+    def _save(self, record: Record) -> None:
+        self.note(self.fleet.run(self.begin_save(record)))
 
     def begin_save(self, record: Record) -> dict[str, Call]:
         """The execution that writes the record and renews the lease, to ride along with a step."""
@@ -104,27 +98,15 @@ class CoordinatorStore(HeldStore):
     def _clear(self, flag: str) -> None:
         self._ask("rollout_control", {"flag": "clear", "obeyed": flag, "token": self._token})
 
-    def close(self, record: Record) -> None:
-        """Write the final record and let go of the lock."""
-        deadline = time.monotonic() + PATIENCE
+    def _close(self, record: Record) -> Exception | None:
         arguments = {"state": "closed", "token": self._token, "record": record.to_dict()}
-        while True:
-            found = self._ask("rollout_record", arguments, refuse=False)
-            if not found.get("failed"):
-                self._token = ""
-                return
-            if found.get("lock_lost"):
-                raise world.LockLost(str(found["msg"]))
-            if time.monotonic() > deadline:
-                raise world.StoreLost(str(found["msg"]))
-            self._tell(f"the store does not take the record, trying again: {found['msg']}")
-            self.fleet.sleep(RETRY_PAUSE)
+        found = self._ask("rollout_record", arguments, refuse=False)
+        if not found.get("failed"):
+            return None
+        return (world.LockLost if found.get("lock_lost") else world.StoreLost)(str(found["msg"]))
 
-    def release(self) -> None:
-        """Let go of the lock; where that is not possible the lease ends by itself."""
-        token, self._token = self._token, ""
-        if token:
-            self._ask("rollout_lock", {"state": "released", "token": token}, refuse=False)
+    def _release(self, token: str) -> None:
+        self._ask("rollout_lock", {"state": "released", "token": token}, refuse=False)
 
     def _call(self, module: str, arguments: Mapping[str, Any], patience: float = 0) -> Call:
         everything = {**self.settings.options, **arguments}

@@ -29,12 +29,11 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.answers i
     servers_of,
 )
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.calls import Calls
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.controller_store import ControllerStore
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.coordinator_store import CoordinatorStore
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sample_round import SampleRound
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.samples import Samples
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Node, Server, Sight
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.store_client import StoreClient
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
 
 SIGNAL, LAST_SIGNAL = "signal", "last signal"
@@ -47,7 +46,7 @@ class EstateWorld:
         self,
         fleet: Fleet,
         settings: Settings,
-        store: CoordinatorStore | ControllerStore,
+        store: StoreClient,
         tell: Callable[[str, Sequence[str]], None],
         configurations: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:

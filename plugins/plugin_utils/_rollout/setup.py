@@ -15,7 +15,8 @@ from typing import Any
 from ansible import constants as C
 from ansible import context
 from ansible.plugins.action import ActionBase
-from ansible_collections.mesops.platform.plugins.module_utils._record.stores import is_store_id
+from ansible_collections.mesops.platform.plugins.module_utils._record.options import STORE_OPTIONS
+from ansible_collections.mesops.platform.plugins.module_utils._record.stored_values import is_store_id
 from ansible_collections.mesops.platform.plugins.module_utils._release import archives
 from ansible_collections.mesops.platform.plugins.plugin_utils._model.address import host_address
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import Fleet
@@ -27,24 +28,11 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.configura
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.controller_store import ControllerStore
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.coordinator_store import CoordinatorStore
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.estate_world import EstateWorld
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.held_store import StoreSettings
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.holder import holder_of_play, is_dead
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.store_client import StoreSettings
 from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
-
-STORE_OPTIONS = (
-    "backend",
-    "directory",
-    "endpoints",
-    "prefix",
-    "username",
-    "password",
-    "ca_file",
-    "cert_file",
-    "key_file",
-    "timeout",
-)
 
 
 def new_id(service: str, now: float) -> str:

@@ -155,7 +155,7 @@ def test_patience_ends_with_the_lease_of_a_holder_that_is_gone(run: Run, monkeyp
     monkeypatch.setattr(
         options,
         "FileStore",
-        lambda service, folder, timeout: FileStore(service, folder, timeout, clock=lambda: wall + now[0]),
+        lambda files: FileStore(files, clock=lambda: wall + now[0]),
     )
     assert run(rollout_record, state="opened", holder=OTHER)["lock"]["holder"]["user"] == "ops"
     assert 44 < now[0] < 47
@@ -308,17 +308,18 @@ def parameters(**more: Any) -> dict[str, Any]:
 def test_options_lead_to_the_store_they_name(tmp_path: Path) -> None:
     found = options.open_store(parameters(directory=str(tmp_path), timeout=3.0))
     assert isinstance(found, FileStore)
-    assert (found.base, found.timeout) == (f"{tmp_path}/catalog", 3.0)
+    assert (found.files.base, found.files.timeout) == (f"{tmp_path}/catalog", 3.0)
     found = options.open_store(
         parameters(backend="etcd", endpoints=["http://a:2379/", "http://b"], prefix="/x/y/", username="u", password="p")
     )
     assert isinstance(found, EtcdStore)
-    assert (found.prefix, found.gateway.endpoints, found.gateway.timeout) == (
+    gateway = found.keys.gateway
+    assert (found.keys.prefix, gateway.endpoints, gateway.timeout) == (
         "/x/y",
         ("http://a:2379", "http://b"),
         6.0,
     )
-    assert (found.gateway.username, found.gateway.password) == ("u", "p")
+    assert (gateway.username, gateway.password) == ("u", "p")
 
 
 @pytest.mark.parametrize("prefix", ["", "/", "x", "/x//y", "/x y", "/x/\n"])

@@ -21,9 +21,11 @@ from http.client import IncompleteRead, RemoteDisconnected
 from typing import Any
 
 import pytest
+from ansible_collections.mesops.platform.plugins.module_utils._core import etcd_json
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
-from ansible_collections.mesops.platform.plugins.module_utils._record import etcd
+from ansible_collections.mesops.platform.plugins.module_utils._record import etcd, etcd_requests
 from ansible_collections.mesops.platform.plugins.module_utils._record.etcd_store import TRIES, EtcdStore
+from ansible_collections.mesops.platform.plugins.module_utils._record.store_keys import StoreKeys
 from ansible_collections.mesops.platform.plugins.module_utils._record.stores import LockLost, StoreError
 from contracts.store_contract import ALICE, ended, record
 from hypothesis import given
@@ -104,7 +106,7 @@ class World:
             timer=lambda: self.now,
             sleep=self.sleep,
         )
-        return EtcdStore("catalog", gateway)
+        return EtcdStore(StoreKeys("catalog", gateway))
 
 
 SILENT = fails(urllib.error.URLError(socket.timeout("timed out")))
@@ -225,26 +227,26 @@ def test_dead_host_costs_a_glance_and_the_member_that_answers_is_asked_from_then
 def test_single_member_is_asked_without_a_glance() -> None:
     world = World({A: says(EMPTY)})
     store = world.store(A)
-    store.gateway.connects = lambda *_arguments: pytest.fail("a connection for nothing")
+    store.keys.gateway.connects = lambda *_arguments: pytest.fail("a connection for nothing")
     store.read()
 
 
 def test_stream_is_read_by_one_line() -> None:
     line = json.dumps({"result": {"header": HEADER, "ID": "5", "TTL": "45"}}).encode() + b"\n"
     world = World({A: says(line + line)})
-    gateway = world.store(A).gateway
+    gateway = world.store(A).keys.gateway
     gateway.begin()
-    assert etcd.keep_alive(gateway, 5)
-    gone = World({A: says({"result": {"header": HEADER, "ID": "5"}})}).store(A).gateway
+    assert etcd_requests.keep_alive(gateway, 5)
+    gone = World({A: says({"result": {"header": HEADER, "ID": "5"}})}).store(A).keys.gateway
     gone.begin()
-    assert not etcd.keep_alive(gone, 5)
+    assert not etcd_requests.keep_alive(gone, 5)
 
 
 def found(key: str, value: Any, lease: int = 0) -> dict[str, Any]:
     text = value if isinstance(value, str) else json.dumps(value)
     kv = {
-        "key": etcd.encode(f"/mesops/rollouts/catalog/{key}"),
-        "value": etcd.encode(text),
+        "key": etcd_json.encode(f"/mesops/rollouts/catalog/{key}"),
+        "value": etcd_json.encode(text),
         "mod_revision": "6",
         "lease": str(lease),
     }
@@ -282,7 +284,7 @@ def test_write_marks_the_open_record_only_where_it_is_another() -> None:
     alive = says({"result": {"ID": "5", "TTL": "45"}})
     done = says({"header": HEADER, "succeeded": True, "responses": [{"response_put": {}}] * 2 + [NOTHING]})
     for marked, times in ((str(record()["id"]), 0), ("another", 1)):
-        mark = {"kvs": [{"key": etcd.encode("open"), "value": etcd.encode(marked), "mod_revision": "4"}]}
+        mark = {"kvs": [{"key": etcd_json.encode("open"), "value": etcd_json.encode(marked), "mod_revision": "4"}]}
         looked = says(
             {
                 "header": HEADER,
@@ -294,7 +296,7 @@ def test_write_marks_the_open_record_only_where_it_is_another() -> None:
         world = World({A: [looked, read, alive, done]})
         world.store(A).write(record(), "t0", 45)
         puts = [one["request_put"]["key"] for one in world.asked[-1][1]["success"] if "request_put" in one]
-        assert puts.count(etcd.encode("/mesops/rollouts/catalog/open")) == times
+        assert puts.count(etcd_json.encode("/mesops/rollouts/catalog/open")) == times
 
 
 def test_write_compares_what_it_has_read_and_says_so_as_etcd_wants_it() -> None:
@@ -303,7 +305,7 @@ def test_write_compares_what_it_has_read_and_says_so_as_etcd_wants_it() -> None:
     world = World({A: [locked(), alive, done]})
     assert world.store(A).write(record(), "t0", 45).revision == 7
     body = world.asked[-1][1]
-    key = etcd.encode("/mesops/rollouts/catalog/lock")
+    key = etcd_json.encode("/mesops/rollouts/catalog/lock")
     assert body["compare"][0] == {"key": key, "target": "MOD", "result": "EQUAL", "mod_revision": "6"}
     puts = [one["request_put"] for one in body["success"] if "request_put" in one]
     assert [base64.b64decode(one["key"]).decode().rpartition("/catalog/")[2] for one in puts] == [

@@ -19,9 +19,10 @@ from typing import Any
 
 import pytest
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
-from ansible_collections.mesops.platform.plugins.module_utils._record import file_store
+from ansible_collections.mesops.platform.plugins.module_utils._record import store_files
 from ansible_collections.mesops.platform.plugins.module_utils._record.fencing import Fence, Fenced
 from ansible_collections.mesops.platform.plugins.module_utils._record.file_store import FileStore
+from ansible_collections.mesops.platform.plugins.module_utils._record.store_files import StoreFiles
 from ansible_collections.mesops.platform.plugins.module_utils._record.stores import Locked, LockLost, Store, StoreError
 from contracts.store_contract import ALICE, BOB, Killed, Make, StoreContract, Timing, ended, record
 from hypothesis import given, settings
@@ -51,7 +52,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def store(tmp_path: Path, clock: Clock) -> FileStore:
-    return FileStore("catalog", str(tmp_path / "rollouts"), clock=clock.read)
+    return FileStore(StoreFiles("catalog", str(tmp_path / "rollouts")), clock=clock.read)
 
 
 class TestFileStore(StoreContract):
@@ -64,9 +65,9 @@ class TestFileStore(StoreContract):
         with tempfile.TemporaryDirectory(dir=MEMORY) as root:
 
             def make(service: str = "catalog", step: Callable[[str], None] | None = None) -> Store:
-                found = FileStore(service, f"{root}/rollouts", clock=clock.read)
-                found.step = step or found.step
-                return found
+                files = StoreFiles(service, f"{root}/rollouts")
+                files.step = step or files.step
+                return FileStore(files, clock=clock.read)
 
             yield make
 
@@ -125,7 +126,7 @@ def test_of_two_holders_that_a_clock_has_made_only_the_later_one_acts(
 def test_records_of_before_there_was_an_order_stand_behind_the_others(store: FileStore) -> None:
     token = store.acquire(ALICE, TTL).token
     for name, at in (("r1", 5.0), ("r2", 9e9)):
-        Path(store.base, "records", f"{name}.json").write_text(json.dumps(ended(name, started_at=at)))
+        Path(store.files.base, "records", f"{name}.json").write_text(json.dumps(ended(name, started_at=at)))
     store.write(ended("r3", started_at=1.0), token, TTL)
     store.write(ended("r1", started_at=5.0), token, TTL)
     assert [one["id"] for one in store.read().history] == ["r3", "r2", "r1"]
@@ -134,14 +135,14 @@ def test_records_of_before_there_was_an_order_stand_behind_the_others(store: Fil
 def test_store_of_before_there_were_names_gets_one_and_one_without_its_lock_gets_another(store: FileStore) -> None:
     store.acquire(ALICE, TTL)
     first = store.read().store
-    Path(store.base, "store.json").unlink()
+    Path(store.files.base, "store.json").unlink()
     store.break_lock("ops", "")
     assert "#" not in store.read().store
     number = store.acquire(ALICE, TTL).number
     second = store.read().store
     assert (number > 1, second != first) == (True, True)
     # Numbers begin anew, so hosts must not take them for those that they know.
-    Path(store.base, "lock.json").unlink()
+    Path(store.files.base, "lock.json").unlink()
     assert store.acquire(ALICE, TTL).number == 1
     assert store.read().store not in (first, second)
 
@@ -165,8 +166,8 @@ def test_another_process_is_waited_for_and_then_named(store: FileStore) -> None:
         waits.append(seconds)
         now[0] += seconds
 
-    store.timer, store.sleep, store.timeout = lambda: now[0], sleep, 3.0
-    descriptor = os.open(store.base, os.O_RDONLY)
+    store.files.timer, store.files.sleep, store.files.timeout = lambda: now[0], sleep, 3.0
+    descriptor = os.open(store.files.base, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         for act in (store.read, lambda: store.acquire(BOB, TTL), lambda: store.break_lock("x", "y")):
@@ -204,8 +205,8 @@ def test_any_run_killed_anywhere_loses_nothing_that_was_acknowledged(script: lis
                 if kill is not None and steps[0] > kill:
                     raise Killed
 
-            run = FileStore("catalog", f"{root}/rollouts", clock=clock.read, step=step)
-            plain = FileStore("catalog", f"{root}/rollouts", clock=clock.read)
+            run = FileStore(StoreFiles("catalog", f"{root}/rollouts", step=step), clock=clock.read)
+            plain = FileStore(StoreFiles("catalog", f"{root}/rollouts"), clock=clock.read)
             lock = plain.read().lock
             if lock is None:
                 token = plain.acquire(ALICE, TTL).token
@@ -259,7 +260,7 @@ def test_process_that_is_really_killed(tmp_path: Path) -> None:
         child = os.fork()
         if child == 0:
             try:
-                own = FileStore("catalog", str(tmp_path))
+                own = FileStore(StoreFiles("catalog", str(tmp_path)))
                 lock = own.read().lock
                 token = own.acquire(ALICE, TTL, takeover=lock.id if lock else None).token
                 step = last + 1
@@ -276,7 +277,7 @@ def test_process_that_is_really_killed(tmp_path: Path) -> None:
         time.sleep(0.002 * attempt)
         os.kill(child, signal.SIGKILL)
         assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
-        view = FileStore("catalog", str(tmp_path)).read()
+        view = FileStore(StoreFiles("catalog", str(tmp_path))).read()
         if view.open_record is not None:
             assert view.open_record["step"] >= last
             last = int(view.open_record["step"])
@@ -287,7 +288,7 @@ def test_torn_audit_line_costs_only_itself(store: FileStore) -> None:
     for _ in range(2):
         store.acquire(ALICE, TTL)
         store.break_lock("ops", "")
-    path = Path(store.base, "audit.jsonl")
+    path = Path(store.files.base, "audit.jsonl")
     path.write_bytes(path.read_bytes()[:-7])
     assert len(store.read().audit) == 1
     store.acquire(ALICE, TTL)
@@ -296,7 +297,7 @@ def test_torn_audit_line_costs_only_itself(store: FileStore) -> None:
 
 
 def test_long_audit_is_read_from_its_end(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(file_store, "AUDIT_BYTES", 400)
+    monkeypatch.setattr(store_files, "AUDIT_BYTES", 400)
     for number in range(20):
         store.acquire(ALICE, TTL)
         store.break_lock(f"ops-{number}", "")
@@ -331,7 +332,7 @@ def test_nobody_else_may_look(store: FileStore, tmp_path: Path) -> None:
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert {stat.S_IMODE(path.stat().st_mode) for path in folders} == {0o750}
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o640}
-    assert sorted(str(path.relative_to(store.base)) for path in files) == [
+    assert sorted(str(path.relative_to(store.files.base)) for path in files) == [
         "audit.jsonl",
         "control.json",
         "lock.json",
@@ -356,7 +357,7 @@ def test_damaged_file_is_named_with_the_way_out(store: FileStore, name: str, con
     token = store.acquire(ALICE, TTL).token
     store.write(record(), token, TTL)
     store.set_control("pause", "ops", "")
-    path = Path(store.base, name)
+    path = Path(store.files.base, name)
     path.write_text(content)
     with pytest.raises(StoreError) as refused:
         store.read()
@@ -430,7 +431,7 @@ def test_link_in_the_way_is_not_followed(store: FileStore, tmp_path: Path) -> No
     token = store.acquire(ALICE, TTL).token
     target = tmp_path / "target"
     target.write_text("precious")
-    Path(store.base, ".new").symlink_to(target)
+    Path(store.files.base, ".new").symlink_to(target)
     with pytest.raises(StoreError, match="is in the way"):
         store.write(record(), token, TTL)
     assert target.read_text() == "precious"

@@ -19,7 +19,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._remote import fle
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote.call import Answer, Call
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote.executor import Executor
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import ControllerGone, Fleet
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import coordinator_store, held_store
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import coordinator_store, store_client
 
 LONG = 20.0
 """Seconds after which a test has failed; none takes that long."""
@@ -338,7 +338,7 @@ def test_the_lease_is_renewed_while_every_process_is_busy(
         renewed.take()
         return {}
 
-    settings = held_store.StoreSettings({"act": act, "service": "catalog"}, ["lb-1"], {}, 45.0, lambda _lease: False)
+    settings = store_client.StoreSettings({"act": act, "service": "catalog"}, ["lb-1"], {}, 45.0, lambda _lease: False)
     store = coordinator_store.CoordinatorStore(fleet, settings, lambda _text: None)
     store.open()
     renewed.take(100)

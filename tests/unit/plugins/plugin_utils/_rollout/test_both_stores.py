@@ -15,7 +15,7 @@ from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Union, cast
+from typing import Any, cast
 
 import pytest
 from ansible.module_utils import basic
@@ -23,18 +23,19 @@ from ansible.module_utils.testing import patch_module_args
 from ansible_collections.mesops.platform.plugins.module_utils._record import fencing, options, stores
 from ansible_collections.mesops.platform.plugins.module_utils._record.file_store import FileStore
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Record
+from ansible_collections.mesops.platform.plugins.module_utils._record.store_files import StoreFiles
 from ansible_collections.mesops.platform.plugins.modules import rollout_control, rollout_lock, rollout_record
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote.call import Answer, Call
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import Fleet
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import (
     controller_store,
     coordinator_store,
-    held_store,
+    store_client,
     world,
 )
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.controller_store import ControllerStore
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.coordinator_store import CoordinatorStore
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.held_store import StoreSettings
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.store_client import StoreClient, StoreSettings
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
 from contracts.store_contract import BOB, ended, record
 
@@ -48,8 +49,6 @@ HOLDER: dict[str, Any] = {
     "what": "rollout of it",
 }
 TTL = 45.0
-
-AnyStore = Union[CoordinatorStore, ControllerStore]
 
 
 @dataclass
@@ -85,24 +84,24 @@ class Estate:
     @property
     def files(self) -> FileStore:
         """The store as somebody else reaches it."""
-        return FileStore("catalog", self.directory, clock=lambda: self.clock.now)
+        return FileStore(StoreFiles("catalog", self.directory), clock=lambda: self.clock.now)
 
     @property
     def lock(self) -> stores.Lease | None:
         return self.files.read().lock
 
 
-class Troubled(FileStore):
-    """A store that is down while the estate says so."""
+class Troubled(StoreFiles):
+    """Files that are down while the estate says so."""
 
     estate: Estate
 
     @contextmanager
-    def _alone(self, shared: bool = False, create: bool = False) -> Iterator[bool]:
+    def alone(self, shared: bool = False, create: bool = False) -> Iterator[bool]:
         if self.estate.down:
             self.estate.refused += 1
             raise stores.StoreError("the disk is full")
-        with super()._alone(shared, create) as exists:
+        with super().alone(shared, create) as exists:
             yield exists
 
 
@@ -159,17 +158,18 @@ class Coordinators:
 def estate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Estate:
     found = Estate(str(tmp_path / "rollouts"), Clock())
     clock = SimpleNamespace(monotonic=lambda: found.clock.now, sleep=found.clock.sleep)
-    monkeypatch.setattr(held_store, "slept", lambda: found.clock.now)
+    monkeypatch.setattr(store_client, "slept", lambda: found.clock.now)
     monkeypatch.setattr(fencing.Fence, "remembered", lambda self: found.remembered)
-    for module in (held_store, coordinator_store, controller_store, rollout_record, rollout_lock):
+    for module in (store_client, coordinator_store, controller_store, rollout_record, rollout_lock):
         monkeypatch.setattr(module, "time", clock)
 
-    def opened(service: str, directory: str, timeout: float) -> FileStore:
-        store = Troubled(service, directory, timeout, clock=lambda: found.clock.now)
-        store.estate = found
-        return store
+    def opened(service: str, directory: str, timeout: float) -> StoreFiles:
+        files = Troubled(service, directory, timeout)
+        files.estate = found
+        return files
 
-    monkeypatch.setattr(options, "FileStore", opened)
+    monkeypatch.setattr(options, "StoreFiles", opened)
+    monkeypatch.setattr(options, "FileStore", lambda files: FileStore(files, clock=lambda: found.clock.now))
     monkeypatch.setattr(basic.AnsibleModule, "log", lambda *_args, **_named: None)
     return found
 
@@ -178,7 +178,7 @@ def estate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Estate:
 class Run:
     """One run of a rollout, as far as its store is concerned."""
 
-    store: AnyStore
+    store: StoreClient
     fleet: Coordinators
     told: list[str]
 
@@ -189,7 +189,7 @@ class Run:
 Make = Callable[..., Run]
 
 
-def run_of(kind: type[AnyStore], estate: Estate, *coordinators: str, dead: Callable[..., bool] | None = None) -> Run:
+def run_of(kind: type[StoreClient], estate: Estate, *coordinators: str, dead: Callable[..., bool] | None = None) -> Run:
     told: list[str] = []
     fleet = Coordinators(estate)
     given = {"service": "catalog", "directory": estate.directory}
@@ -295,7 +295,7 @@ def test_a_store_that_goes_down_while_it_is_opened_is_not_left_locked(
 
     def acquire(self: FileStore, *args: Any, **named: Any) -> stores.Lease:
         lease = taken(self, *args, **named)
-        Path(self.base, "open.json").write_text("{")
+        Path(self.files.base, "open.json").write_text("{")
         return lease
 
     monkeypatch.setattr(FileStore, "acquire", acquire)
@@ -399,7 +399,7 @@ def test_a_store_that_stays_down_ends_the_patience(run: Run, estate: Estate, wha
     begin = estate.clock.now
     with pytest.raises(world.StoreLost, match="the disk is full"):
         getattr(run.store, what)(finished())
-    assert held_store.PATIENCE < estate.clock.now - begin < held_store.PATIENCE + 5
+    assert store_client.PATIENCE < estate.clock.now - begin < store_client.PATIENCE + 5
 
 
 @pytest.mark.parametrize("what", ["save", "close"])
@@ -687,7 +687,7 @@ def beside(estate: Estate, *, adopt: str = "") -> Run:
 
 
 def used(directory: str) -> FileStore:
-    found = FileStore("catalog", directory)
+    found = FileStore(StoreFiles("catalog", directory))
     found.close(ended(), found.acquire(BOB, TTL).token)
     return found
 
@@ -695,7 +695,7 @@ def used(directory: str) -> FileStore:
 @pytest.mark.parametrize("what", ["open", "read"])
 def test_a_store_on_another_load_balancer_is_noticed_and_named(estate: Estate, tmp_path: Path, what: str) -> None:
     other = used(str(tmp_path / "lb-2"))
-    estate.directories = {"lb-2": other.directory}
+    estate.directories = {"lb-2": other.files.directory}
     run = beside(estate)
     with pytest.raises(PlanError) as why:
         getattr(run.store, what)()
@@ -711,7 +711,7 @@ def test_a_store_on_another_load_balancer_is_noticed_and_named(estate: Estate, t
 
 def test_a_store_that_is_given_up_or_long_succeeded_is_no_obstacle(estate: Estate, tmp_path: Path) -> None:
     other = used(str(tmp_path / "lb-2"))
-    estate.directories = {"lb-2": other.directory}
+    estate.directories = {"lb-2": other.files.directory}
     beside(estate, adopt=fencing.store_id(other.read().store)).store.open()
     estate.files.break_lock("ops", "")
     estate.remembered = estate.files.read().store

@@ -18,9 +18,9 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet impo
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import estate_world, world
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.coordinator_store import WRITE, CoordinatorStore
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.estate_world import EstateWorld
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.held_store import StoreSettings
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Node, Server
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.store_client import StoreSettings
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import SampleRequest
 from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError, Service

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from ansible import context as cli
 from ansible.playbook.play_context import PlayContext
-from ansible_collections.mesops.platform.plugins.module_utils._record import stores
+from ansible_collections.mesops.platform.plugins.module_utils._record import store_rules
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import holder, setup
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.controller_store import ControllerStore
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.coordinator_store import CoordinatorStore
@@ -50,7 +50,7 @@ def test_names_of_rollouts_sort_by_time_and_are_never_given_twice() -> None:
     assert names == sorted(names)
     assert names[0].startswith("catalog-20261124T")
     assert len({setup.new_id("catalog", 0.0) for _ in range(20)}) > 15
-    stores.check_record("catalog", {"id": names[0]})
+    store_rules.check_record("catalog", {"id": names[0]})
 
 
 def test_the_service_is_as_the_filter_completes_it() -> None:

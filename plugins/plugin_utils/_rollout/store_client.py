@@ -1,11 +1,15 @@
 # Copyright: (c) 2026, The mesops.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a run knows of the store that it holds the lock of, however it reaches it."""
+"""What a run does with its store, however it reaches it: take the lock, write, hear what a person wants, let go.
+
+``ControllerStore`` and ``CoordinatorStore`` are the two ways to it.
+"""
 
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -46,8 +50,8 @@ class StoreSettings:
     """Load balancers that may hold a store of files of their own, from when they were the coordinator."""
 
 
-class HeldStore:
-    """What a run knows of its store, however it reaches it: whether it may still act, and what a person wants."""
+class StoreClient(ABC):
+    """One run, as its service's store knows it: whether it may still act, and what a person wants."""
 
     def __init__(self, fleet: Fleet, settings: StoreSettings, tell: Callable[[str], None]) -> None:
         self.fleet = fleet
@@ -67,6 +71,106 @@ class HeldStore:
         self._unclear: list[str] = []
         """Those of them that the store may still hold."""
 
+    # ----------------------------------------------------------------------------------------------------- one way each
+
+    @abstractmethod
+    def _look(self) -> Mapping[str, Any]:
+        """All that is there, as the module rollout_record shows it. Raises StoreLost."""
+
+    @abstractmethod
+    def _holder(self) -> Mapping[str, Any] | None:
+        """Who has the lock, as the module rollout_lock shows it. Raises StoreLost."""
+
+    @abstractmethod
+    def _acquire(self, takeover: str | None) -> Mapping[str, Any]:
+        """Take the lock, and see what is there; PlanError when somebody else has it, StoreLost when nobody knows."""
+
+    @abstractmethod
+    def begin_save(self, record: Record) -> dict[str, Call]:
+        """Write the record, or give the execution that does, to ride along with a step."""
+
+    @abstractmethod
+    def note(self, answers: dict[str, Answer]) -> None:
+        """Take the answer to a write out of those of a round."""
+
+    @abstractmethod
+    def keep_alive(self) -> None:
+        """Renew the lease when it is time; a renewal that fails is only tried again, unless the lock is lost."""
+
+    @abstractmethod
+    def _save(self, record: Record) -> None:
+        """Write the record now; ``error`` says what came of it."""
+
+    @abstractmethod
+    def _renew(self) -> Exception | None:
+        """Renew the lease now; why that did not succeed."""
+
+    @abstractmethod
+    def _clear(self, flag: str) -> None:
+        """Let the store forget a flag; StoreLost when it does not."""
+
+    @abstractmethod
+    def _close(self, record: Record) -> Exception | None:
+        """Write the final record and let go of the lock; LockLost or StoreLost when that did not succeed."""
+
+    @abstractmethod
+    def _release(self, token: str) -> None:
+        """Let go of the lock."""
+
+    # ------------------------------------------------------------------------------------------------- the same in both
+
+    def read(self) -> Mapping[str, Any]:
+        """What is there, without taking the lock; the history without the record that is not finished."""
+        found = dict(self._look())
+        self._known(0, str(found.get("store", "")))
+        found["history"] = _ended(found)
+        return found
+
+    def open(self) -> world.Opened:
+        """Take the lock and read what is there; PlanError says who has it, or who holds another store."""
+        lock = self._holder()
+        takeover = None
+        if lock and self.settings.is_dead(lock):
+            self._tell(
+                f"the holder of the lock is a process of this machine that is no more ({lock['holder']['what']})"
+            )
+            takeover = str(lock["id"])
+        found = self._acquire(takeover)
+        self._known(int(found["fence"]), str(found["store"]))
+        self._take_in(found.get("control"))
+        return world.Opened(found.get("open_record"), _ended(found), self.fence.number)
+
+    def save(self, record: Record) -> None:
+        """Write the record; trouble is borne for a while before it counts."""
+        self.confirm()
+
+        def attempt() -> Exception | None:
+            self._save(record)
+            return self.error()
+
+        self._patiently(attempt)
+        self._clear_again()
+
+    def close(self, record: Record) -> None:
+        """Write the final record and let go of the lock."""
+        self._patiently(lambda: self._close(record))
+        self._token = ""
+
+    def _patiently(self, attempt: Callable[[], Exception | None]) -> None:
+        """Try it again while the store does not do it, for a while; a lock that is lost is not to be had back."""
+        deadline = time.monotonic() + PATIENCE
+        while (error := attempt()) is not None:
+            if isinstance(error, world.LockLost) or time.monotonic() > deadline:
+                raise error
+            self._tell(f"the store does not take the record, trying again: {error}")
+            self.fleet.sleep(RETRY_PAUSE)
+
+    def release(self) -> None:
+        """Let go of the lock; where that is not possible the lease ends by itself."""
+        token, self._token = self._token, ""
+        if token:
+            self._release(token)
+
     def clear_control(self) -> None:
         """Forget the flag that was obeyed, here at once and in the store, where one that came after it stays."""
         flag, self._flag, self.control = self._flag, None, None
@@ -82,10 +186,6 @@ class HeldStore:
             while self._unclear:
                 self._clear(self._unclear[-1])
                 self._unclear.pop()
-
-    def _clear(self, flag: str) -> None:
-        """Let the store forget a flag; StoreLost when it does not."""
-        raise NotImplementedError
 
     def _take_in(self, given: Mapping[str, Any] | None) -> None:
         """The flag that the store has brought back, unless it was obeyed before."""
@@ -120,36 +220,12 @@ class HeldStore:
         if isinstance(self._error, world.LockLost):
             raise self._error
 
-    def save(self, record: Record) -> None:
-        """Write the record; trouble is borne for a while before it counts."""
-        self.confirm()
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            calls = self.begin_save(record)
-            if calls:
-                self.note(self.fleet.run(calls))
-            error = self.error()
-            if error is None:
-                return self._clear_again()
-            if isinstance(error, world.LockLost) or time.monotonic() > deadline:
-                raise error
-            self._tell(f"the store does not take the record, trying again: {error}")
-            self.fleet.sleep(RETRY_PAUSE)
-
-    def begin_save(self, record: Record) -> dict[str, Call]:
-        """Write the record, or give the execution that writes it and renews the lease, to ride along with a step."""
-        raise NotImplementedError
-
-    def note(self, answers: dict[str, Answer]) -> None:
-        """Take the answer to a write out of those of a round."""
-        raise NotImplementedError
-
-    def _renew(self) -> Exception | None:
-        """Renew the lease now; why that did not succeed."""
-        raise NotImplementedError
-
     def _heard(self) -> None:
         self._heard_at, self._renewed = time.monotonic(), slept()
 
     def _known(self, number: int, store: str) -> None:
         self.fence = replace(self.fence, number=number, store=store)
+
+
+def _ended(found: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [one for one in found.get("history") or [] if one.get("ended_at")]
