@@ -379,6 +379,15 @@ from ansible_collections.mesops.platform.plugins.module_utils._record.fencing im
 from ansible_collections.mesops.platform.plugins.module_utils._release import archives, configurations, releases, units
 from ansible_collections.mesops.platform.plugins.module_utils._release.archives import is_url, without_credentials
 from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import Configuration
+from ansible_collections.mesops.platform.plugins.module_utils._release.names import (
+    DIGEST,
+    check_checksum,
+    check_service,
+    check_version,
+    joined,
+    parted,
+    version_of,
+)
 
 MIB = 1 << 20
 LOCK_SECONDS = 300
@@ -456,7 +465,7 @@ def given_configuration(params: dict[str, Any]) -> Configuration | None:
 def wanted_digest(params: dict[str, Any], store: releases.Store) -> str:
     """The digest of the configuration that is asked for, or nothing."""
     digest, given = params["configuration_digest"] or "", given_configuration(params)
-    if digest and not configurations.DIGEST.fullmatch(digest):
+    if digest and not DIGEST.fullmatch(digest):
         raise Refused(f"configuration_digest {digest[:80]!r} is none; take it from the result of this module")
     found = store.shelf.name(given)
     if not digest or digest in (found, *store.shelf.stored()):
@@ -471,18 +480,18 @@ def wanted_digest(params: dict[str, Any], store: releases.Store) -> str:
 
 def request_of(params: dict[str, Any], store: releases.Store) -> releases.Request:
     """The checked request."""
-    releases.check_service(params["service"])
-    protected = map(configurations.version_of, params["protect"])
+    check_service(params["service"])
+    protected = map(version_of, params["protect"])
     for version in (params["version"], *protected):
         if version is not None:
-            releases.check_version(version)
+            check_version(version)
     for option, least in (("keep", 1), ("max_size_mb", 1), ("reserve_mb", 0)):
         if params[option] < least:
             raise Refused(f"{option} {params[option]} is too small; give {least} or more")
     return releases.Request(
         state=params["state"],
         version=params["version"],
-        checksum=releases.check_checksum(params["checksum"]) if params["checksum"] else None,
+        checksum=check_checksum(params["checksum"]) if params["checksum"] else None,
         has_artifact=params["artifact"] is not None,
         keep=params["keep"],
         protect=tuple(params["protect"]),
@@ -544,7 +553,7 @@ def judge(
 ) -> tuple[archives.Tree, dict[str, Any]]:
     """Check everything that can be checked before the first change; the archive's members, and its manifest."""
     params = module.params
-    name, wanted = shown(params["artifact"]), releases.check_checksum(params["checksum"])
+    name, wanted = shown(params["artifact"]), check_checksum(params["checksum"])
     try:
         found = archives.sha256(path)
     except OSError as error:
@@ -596,7 +605,7 @@ def ready_of(params: dict[str, Any]) -> units.Ready:
 def run(module: QuietModule) -> dict[str, Any]:
     """One run: read, plan, judge, apply, restart. The lock is not held while a unit is waited for."""
     params = module.params
-    releases.check_service(params["service"])
+    check_service(params["service"])
     word, store = first_word(params["command"]), store_of(module)
     ready_of(params)
     fence = Fence.of(params["service"], params)
@@ -657,7 +666,7 @@ def _configurations(store: releases.Store, plan: releases.Plan, wanted: str) -> 
     return {
         "kept": kept,
         "current": plan.after.configuration if kept else "",
-        "previous": configurations.parted(plan.after.previous_name or "")[1],
+        "previous": parted(plan.after.previous_name or "")[1],
         "running": "",
         "wanted": wanted if kept else "",
     }
@@ -701,7 +710,7 @@ def serve(
     if stale:
         result["changed"] = True
         result["actions"].append(f"restart {runner.name}")
-        result["diff"]["before"]["running"] = configurations.joined(running, configured)
+        result["diff"]["before"]["running"] = joined(running, configured)
         result["diff"]["after"]["running"] = plan.after.name
     if module.check_mode:
         return

@@ -15,7 +15,7 @@ from ansible_collections.mesops.platform.plugins.module_utils._record import etc
 from ansible_collections.mesops.platform.plugins.module_utils._record.etcd_store import PREFIX, EtcdStore
 from ansible_collections.mesops.platform.plugins.module_utils._record.file_store import DIRECTORY, FileStore
 from ansible_collections.mesops.platform.plugins.module_utils._record.stores import Control, Holder, Lease, Store
-from ansible_collections.mesops.platform.plugins.module_utils._release import releases
+from ansible_collections.mesops.platform.plugins.module_utils._release.names import check_service
 
 STORE_ARGUMENTS: dict[str, Any] = {
     "service": {"type": "str", "required": True},
@@ -56,7 +56,7 @@ _PREFIX = re.compile(r"(/[A-Za-z0-9._-]+)+")
 
 def open_store(params: Mapping[str, Any]) -> Store:
     """The store that the options describe. Reaches nothing yet."""
-    service = releases.check_service(params["service"])
+    service = check_service(params["service"])
     if params["timeout"] <= 0:
         raise Refused(f"timeout {params['timeout']:g} is not positive; give seconds, such as 6")
     if params["backend"] == "file":

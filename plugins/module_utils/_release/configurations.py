@@ -11,9 +11,6 @@ What is in force is told by its content, never by a link or a note: so a file th
 configuration of its own, which a rollout replaces and a rollback brings back. A digest leaves the host, in records and
 reports. It is keyed, because the plain hash of a short secret tells the secret to whoever can count; the same
 configuration has another digest on each host.
-
-What a host runs is called ``<version>@<digest>``, or ``<version>`` where configurations are not kept yet. Whoever
-compares such names compares both; ``@`` is in no version.
 """
 
 from __future__ import annotations
@@ -30,48 +27,19 @@ from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils._core import directories
 from ansible_collections.mesops.platform.plugins.module_utils._core.replacing import replacing, write_atomically
+from ansible_collections.mesops.platform.plugins.module_utils._release.names import DIGEST, DIGITS
 
 ENVIRONMENT, UNIT = "environment", "unit"
 KEY = ".key"
 BESIDE = ".beside-"
 VARIABLE = "SERVICE_CONFIGURATION"
 """Tells a process, and whoever looks at it, the configuration that it was started with."""
-DIGITS = 12
 SHORTEST_SECRET = 6
 """Shorter values, such as "info" or "8080", are left in what is said, or nobody could read it."""
-MARK = "@"
-DIGEST = re.compile(rf"[0-9a-f]{{{DIGITS}}}")
 
 _ASSIGNMENT = re.compile(r"""^[ \t]*([A-Za-z_][A-Za-z0-9_]*)=("(?:[^"\\]|\\.)*"|'[^']*'|[^\n]*)""", re.M | re.S)
 _PASSWORD = re.compile(r"://[^:@/\s]*:([^@/\s]+)@")
 _MARKED = re.compile(rf'^{VARIABLE}="({DIGEST.pattern})"\n\Z', re.M)
-
-
-def joined(version: str | None, digest: str | None) -> str | None:
-    """What a host runs, as one name; nothing where there is no release."""
-    return f"{version}{MARK}{digest}" if version and digest else version
-
-
-def parted(name: str) -> tuple[str, str]:
-    """Version and digest of such a name; the digest is empty where it has none."""
-    version, _mark, digest = name.partition(MARK)
-    return version, digest
-
-
-def version_of(name: str) -> str:
-    """The version in such a name."""
-    return parted(name)[0]
-
-
-def plainly(*names: str | None) -> list[str | None]:
-    """Such names for a person: versions alone where all of them have the same configuration."""
-    digests = {parted(name)[1] for name in names if name}
-    return [version_of(name) if name and len(digests) == 1 else name for name in names]
-
-
-def fits(target: str, name: str) -> bool:
-    """Whether a host with that name runs the target; one without a configuration leaves open which it is."""
-    return target == name or (MARK not in target and target == version_of(name))
 
 
 def environment_file(service: str) -> str:

@@ -25,7 +25,8 @@ from typing import Any
 from ansible_collections.mesops.platform.plugins.module_utils._core import systemd
 from ansible_collections.mesops.platform.plugins.module_utils._core.command import Run
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
-from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import DIGEST, environment_file
+from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import environment_file
+from ansible_collections.mesops.platform.plugins.module_utils._release.names import DIGEST
 
 OUTPUT_LINES = 20
 LONGEST = 86400

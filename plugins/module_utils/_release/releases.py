@@ -12,7 +12,7 @@
 
 Each step is one rename, so that a run may be killed between any two system calls. The history is written before the
 link is swapped. That is safe because *previous* is what follows the current release in the history: until the swap has
-happened the new first line counts for nothing. Its lines are names of ``configurations``, version and configuration.
+happened the new first line counts for nothing. Its lines are names as ``names`` joins them, version and configuration.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ from ansible_collections.mesops.platform.plugins.module_utils._core import direc
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
 from ansible_collections.mesops.platform.plugins.module_utils._core.replacing import replacing, write_atomically
 from ansible_collections.mesops.platform.plugins.module_utils._release import archives
-from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import (
-    Configuration,
-    Shelf,
+from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import Configuration, Shelf
+from ansible_collections.mesops.platform.plugins.module_utils._release.names import (
+    CHECKSUM,
+    VERSION,
     joined,
     parted,
     version_of,
@@ -47,40 +48,9 @@ MANIFEST = "mesops.json"
 UNPACKING = ".unpack-"
 REMOVING = ".remove-"
 SWAPPING = ".swap-"
-MAX_VERSION = 100
 MAX_HISTORY = 50
 
-_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]*")
-_SERVICE = re.compile(r"[a-z][a-z0-9_-]{0,30}")
-_CHECKSUM = re.compile(r"sha256:[0-9a-f]{64}")
 _LINK = re.compile(r"releases/([^/]+)/?")
-
-
-def check_version(version: str) -> str:
-    """A version becomes a directory name, so it has to be a plain one."""
-    if not _VERSION.fullmatch(version) or len(version) > MAX_VERSION:
-        raise Refused(
-            f"version {version[:200]!r} is no plain name; use 1 to {MAX_VERSION} letters, digits and any of '._+~-', "
-            "beginning with a letter or a digit"
-        )
-    return version
-
-
-def check_service(service: str) -> str:
-    """A service becomes a directory, a user and a unit name."""
-    if not _SERVICE.fullmatch(service):
-        raise Refused(
-            f"service {service[:200]!r} is no plain name; use 1 to 31 lower-case letters, digits, '_' and '-', "
-            "beginning with a letter"
-        )
-    return service
-
-
-def check_checksum(checksum: str) -> str:
-    """Only SHA-256, written out, so that a release is pinned to its content."""
-    if not _CHECKSUM.fullmatch(checksum.lower()):
-        raise Refused(f"checksum {checksum[:200]!r} is not of the form sha256:<64 hex digits>; take it from the build")
-    return checksum.lower()
 
 
 @dataclass(frozen=True)
@@ -236,7 +206,7 @@ class Request:
     has_artifact: bool = False
     keep: int = 5
     protect: tuple[str, ...] = ()
-    """Names as ``configurations.joined`` makes them, or versions."""
+    """Names as ``names.joined`` makes them, or versions."""
     initial: bool = False
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     """What other hosts run, by host; those that run nothing are left out."""
@@ -512,7 +482,7 @@ class Store:
         except (OSError, ValueError):
             return Release(version, False)
         checksum = lines.get("SERVICE_CHECKSUM", "")
-        complete = lines.get("SERVICE_VERSION") == version and bool(_CHECKSUM.fullmatch(checksum))
+        complete = lines.get("SERVICE_VERSION") == version and bool(CHECKSUM.fullmatch(checksum))
         return Release(version, complete, lines.get("SERVICE_INSTALLED_AT", ""), checksum)
 
     def _read_current(self) -> str | None:
@@ -526,7 +496,7 @@ class Store:
             ) from error
         inside = target[len(self.base) + 1 :] if target.startswith(self.base + "/") else target
         match = _LINK.fullmatch(inside)
-        if match is None or not _VERSION.fullmatch(match.group(1)):
+        if match is None or not VERSION.fullmatch(match.group(1)):
             raise Refused(
                 f"{self.current} points to {target}, which is no release of {self.service}; move the link away"
             )
@@ -546,7 +516,7 @@ class Store:
             raise Refused(
                 f"{self._history} cannot be read ({error}); remove it, and roll back by activating a version by name"
             ) from error
-        return tuple(name for name in names if isinstance(name, str) and _VERSION.fullmatch(version_of(name)))
+        return tuple(name for name in names if isinstance(name, str) and VERSION.fullmatch(version_of(name)))
 
     def manifest(self, version: str) -> dict[str, Any]:
         """What an installed release says of itself, nothing when it has no manifest."""

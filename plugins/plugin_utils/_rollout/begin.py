@@ -16,7 +16,7 @@ from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils._record import state
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import HostRecord, Record
-from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import fits, version_of
+from ansible_collections.mesops.platform.plugins.module_utils._release.names import fits, version_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import plan
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.history import (
     burnt_by,

@@ -16,12 +16,8 @@ from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils._haproxy import access_log
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Migration, Record
-from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import (
-    Difference,
-    joined,
-    parted,
-    version_of,
-)
+from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import Difference
+from ansible_collections.mesops.platform.plugins.module_utils._release.names import joined, parted, version_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import READY
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import Phase
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import Answer, Call, Fleet

@@ -15,7 +15,7 @@ from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
 from ansible_collections.mesops.platform.plugins.module_utils._core.quantity import quantity
-from ansible_collections.mesops.platform.plugins.module_utils._release import releases
+from ansible_collections.mesops.platform.plugins.module_utils._release import names as release_names
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import GateSpec
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError, Service, Share
 
@@ -81,7 +81,7 @@ def check_version(version: Any) -> str:
             "becomes 750; put it in quotes."
         )
     try:
-        return releases.check_version(version)
+        return release_names.check_version(version)
     except Refused as why:
         raise PlanError(f"rollout_version: {why}.") from why
 
@@ -89,7 +89,7 @@ def check_version(version: Any) -> str:
 def check_checksum(checksum: Any) -> str:
     """The checksum of an artifact."""
     try:
-        return releases.check_checksum(str(checksum))
+        return release_names.check_checksum(str(checksum))
     except Refused as why:
         raise PlanError(f"rollout_checksum: {why}.") from why
 

@@ -20,8 +20,13 @@ from ansible_collections.mesops.platform.plugins.module_utils._core.errors impor
 from ansible_collections.mesops.platform.plugins.module_utils._core.scalars import when
 from ansible_collections.mesops.platform.plugins.module_utils._record import state
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Record
-from ansible_collections.mesops.platform.plugins.module_utils._release import releases
-from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import DIGEST, parted, version_of
+from ansible_collections.mesops.platform.plugins.module_utils._release.names import (
+    DIGEST,
+    check_checksum,
+    check_version,
+    parted,
+    version_of,
+)
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import (
     PlanError,
     check_migrations,
@@ -104,7 +109,7 @@ Rule = scalars.Rule[Any]
 
 def _is_version(value: Any) -> bool:
     try:
-        return isinstance(value, str) and bool(releases.check_version(value))
+        return isinstance(value, str) and bool(check_version(value))
     except Refused:
         return False
 
@@ -120,7 +125,7 @@ def _is_versions(value: Any) -> bool:
 
 def _is_checksum(value: Any) -> bool:
     try:
-        return value == "" or (isinstance(value, str) and bool(releases.check_checksum(value)))
+        return value == "" or (isinstance(value, str) and bool(check_checksum(value)))
     except Refused:
         return False
 

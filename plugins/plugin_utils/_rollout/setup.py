@@ -21,7 +21,7 @@ from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.mesops.platform.plugins.module_utils._record.stores import is_store_id
 from ansible_collections.mesops.platform.plugins.module_utils._release import archives
-from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import joined, version_of
+from ansible_collections.mesops.platform.plugins.module_utils._release.names import joined, version_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import READY
 from ansible_collections.mesops.platform.plugins.plugin_utils._model.address import host_address
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import Fleet

@@ -12,7 +12,7 @@ from typing import Any
 from ansible_collections.mesops.platform.plugins.module_utils._probe import probes
 from ansible_collections.mesops.platform.plugins.module_utils._record import state
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Record
-from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import version_of
+from ansible_collections.mesops.platform.plugins.module_utils._release.names import version_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import (
     NEVER,
     READY,

@@ -13,7 +13,12 @@ from typing import Any
 from ansible_collections.mesops.platform.plugins.module_utils._core import scalars
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
 from ansible_collections.mesops.platform.plugins.module_utils._probe import spec
-from ansible_collections.mesops.platform.plugins.module_utils._release import configurations, releases
+from ansible_collections.mesops.platform.plugins.module_utils._release import configurations
+from ansible_collections.mesops.platform.plugins.module_utils._release.names import (
+    check_checksum,
+    check_service,
+    check_version,
+)
 from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.unit_files import unit_text
 
@@ -233,7 +238,7 @@ def service_errors(name: str, given: Any) -> list[str]:
     """One sentence for each mistake in one of the services."""
     where = f"app_services.{name}"
     try:
-        releases.check_service(name)
+        check_service(name)
     except Refused as why:
         return [f"{why}."]
     if name in TAKEN or name.startswith(TAKEN_BEGINNINGS):
@@ -308,8 +313,8 @@ def _check_release(where: str, release: dict[str, Any]) -> list[str]:
     if unknown:
         return [f"{where}.release has unknown keys {', '.join(unknown)}; known are {', '.join(keys)}."]
     try:
-        releases.check_version(release["version"])
-        releases.check_checksum(release["checksum"])
+        check_version(release["version"])
+        check_checksum(release["checksum"])
     except Refused as why:
         return [f"{where}.release: {why}."]
     return []

@@ -20,6 +20,7 @@ from ansible_collections.mesops.platform.plugins.module_utils._release.configura
     Difference,
     difference,
 )
+from ansible_collections.mesops.platform.plugins.module_utils._release.names import parted
 from ansible_collections.mesops.platform.plugins.module_utils._release.releases import Plan, Release, Request, Store
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.services import environment_file
 from hypothesis import given, settings
@@ -222,7 +223,7 @@ def test_pruning_never_forgets_what_is_needed(wanted: list[Configuration], keep:
         after = store.read()
         assert {recorded, before.configuration} <= set(after.configurations)
         assert (after.name, after.previous_name) == (before.name, before.previous_name)
-        needed = {recorded, before.configuration, configurations.parted(before.previous_name or "")[1]}
+        needed = {recorded, before.configuration, parted(before.previous_name or "")[1]}
         assert len(after.configurations) <= max(keep, len(needed & set(before.configurations)))
 
 
@@ -308,14 +309,6 @@ def test_a_process_tells_what_it_was_started_with(tmp_path: Path, environ: bytes
     (tmp_path / "7" / "environ").write_bytes(environ)
     assert configurations.running_configuration(7, str(tmp_path)) == told
     assert configurations.running_configuration(8, str(tmp_path)) == ""
-
-
-@given(st.sampled_from(["1", "1.4.0~rc+x"]), st.sampled_from(["", "0123456789ab"]))
-def test_a_name_is_taken_apart_as_it_was_put_together(version: str, digest: str) -> None:
-    name = configurations.joined(version, digest)
-    assert name is not None
-    assert configurations.parted(name) == (version, digest)
-    assert configurations.joined(None, digest) is None
 
 
 def test_a_release_and_a_configuration_are_pruned_for_themselves() -> None:

@@ -30,32 +30,6 @@ class Killed(BaseException):
     """Nothing catches it, as nothing catches SIGKILL."""
 
 
-@settings(max_examples=2000)
-@given(st.one_of(st.text(max_size=120), st.text("abc019._+~-/\0", max_size=110)))
-def test_a_version_is_a_plain_name_or_refused(version: str) -> None:
-    try:
-        releases.check_version(version)
-    except Refused as why:
-        assert "\n" not in str(why)  # noqa: PT017 - the property covers both outcomes
-        return
-    assert os.path.basename(version) == version
-    assert 0 < len(version) <= 100
-    assert version[0].isalnum()
-    assert version.isascii()
-
-
-@pytest.mark.parametrize("version", ["../../etc", ".hidden", "", "a/b", "x" * 101, "-rf", "1.0\n", "..", "é", "1 0"])
-def test_versions_that_must_be_refused(version: str) -> None:
-    with pytest.raises(Refused, match="plain name"):
-        releases.check_version(version)
-
-
-@pytest.mark.parametrize("service", ["../x", "Catalog", "", "1st", "x" * 32, "a.b", "-x", "a\n"])
-def test_services_that_must_be_refused(service: str) -> None:
-    with pytest.raises(Refused, match="plain name"):
-        releases.check_service(service)
-
-
 RELEASES = st.lists(
     st.builds(
         Release,
