@@ -26,7 +26,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.evidence 
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.samples import Samples
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.screen import show_at_once
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import SampleRequest
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import limits_of
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.rollout_gates import limits_of
 
 MODULE = "mesops.platform.health_gate"
 OPTIONS = ("gates", "probes")

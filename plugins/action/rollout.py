@@ -33,7 +33,8 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world imp
     SampleRequest,
     StoreLost,
 )
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError, limits_of
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.rollout_gates import limits_of
 
 DISPLAY = Display()
 show_at_once()

@@ -15,7 +15,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet impo
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import report, setup
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.estate_world import EstateWorld, node_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import StoreLost
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]

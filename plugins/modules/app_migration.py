@@ -115,7 +115,7 @@ from ansible_collections.mesops.platform.plugins.module_utils._core.errors impor
 from ansible_collections.mesops.platform.plugins.module_utils._record import fencing
 from ansible_collections.mesops.platform.plugins.module_utils._record.fencing import Fence, Fenced
 from ansible_collections.mesops.platform.plugins.module_utils._release import migration
-from ansible_collections.mesops.platform.plugins.module_utils._release.names import check_service, check_version
+from ansible_collections.mesops.platform.plugins.module_utils._release.naming import check_service, check_version
 
 
 def main() -> None:

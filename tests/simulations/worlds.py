@@ -18,7 +18,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import world
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.controller_store import ControllerStore
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.coordinator_store import StoreSettings
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 from simulations.acts import Migrates, PutIn, Run, Slept, Switched, TakenOut
 from simulations.estate import Balancer, Host, Server
 from simulations.promises import NOTICED

@@ -15,7 +15,7 @@ from ansible_collections.mesops.platform.plugins.module_utils._record import etc
 from ansible_collections.mesops.platform.plugins.module_utils._record.etcd_store import PREFIX, EtcdStore
 from ansible_collections.mesops.platform.plugins.module_utils._record.file_store import DIRECTORY, FileStore
 from ansible_collections.mesops.platform.plugins.module_utils._record.stores import Control, Holder, Lease, Store
-from ansible_collections.mesops.platform.plugins.module_utils._release.names import check_service
+from ansible_collections.mesops.platform.plugins.module_utils._release.naming import check_service
 
 STORE_ARGUMENTS: dict[str, Any] = {
     "service": {"type": "str", "required": True},

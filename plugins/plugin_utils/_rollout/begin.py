@@ -16,7 +16,7 @@ from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils._record import state
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import HostRecord, Record
-from ansible_collections.mesops.platform.plugins.module_utils._release.names import fits, version_of
+from ansible_collections.mesops.platform.plugins.module_utils._release.naming import fits, version_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import plan
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.history import (
     burnt_by,
@@ -42,7 +42,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.target im
 )
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import Node, Opened, Server, Sight
 from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 
 History = Sequence[Mapping[str, Any]]
 

@@ -25,7 +25,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.coordinat
     HeldStore,
     StoreSettings,
 )
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 
 
 class ControllerStore(HeldStore):

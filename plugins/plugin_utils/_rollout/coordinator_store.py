@@ -15,7 +15,7 @@ from ansible_collections.mesops.platform.plugins.module_utils._record.fencing im
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Record
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import Answer, Call, Fleet
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import world
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 
 WRITE, HEARTBEAT = "store", "heartbeat"
 HEARTBEAT_INTERVAL = 5.0

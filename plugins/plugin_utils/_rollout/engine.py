@@ -25,7 +25,7 @@ from collections.abc import Callable, Mapping, Sequence
 from ansible_collections.mesops.platform.plugins.module_utils._core.quantity import quantity
 from ansible_collections.mesops.platform.plugins.module_utils._record import state
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Record
-from ansible_collections.mesops.platform.plugins.module_utils._release.names import plainly
+from ansible_collections.mesops.platform.plugins.module_utils._release.naming import plainly
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import READY, TRAFFIC
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.begin import Decision, decide
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
@@ -41,7 +41,8 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world imp
     StoreLost,
     World,
 )
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError, check_migrations
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import check_migrations
 
 
 class Engine:

@@ -17,7 +17,7 @@ from typing import Any
 from ansible_collections.mesops.platform.plugins.module_utils._haproxy import access_log
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Migration, Record
 from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import Difference
-from ansible_collections.mesops.platform.plugins.module_utils._release.names import joined, parted, version_of
+from ansible_collections.mesops.platform.plugins.module_utils._release.naming import joined, parted, version_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import READY
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import Phase
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import Answer, Call, Fleet
@@ -27,7 +27,8 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.coordinat
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.samples import Samples
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.watch import fill_probe, place_of
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError, looks_back
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.rollout_gates import looks_back
 
 MIGRATION_WAIT = 4
 SIGNAL, LAST_SIGNAL = "signal", "last signal"

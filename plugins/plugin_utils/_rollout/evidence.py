@@ -29,7 +29,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import
 )
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.meter import Seen
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import Counted, Taken, Timed
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import limits_of
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.rollout_gates import limits_of
 
 SOME = 10
 """Where so many requests were to be expected and hardly any came, or fewer came, more time may bring what tells."""

@@ -20,18 +20,15 @@ from ansible_collections.mesops.platform.plugins.module_utils._core.errors impor
 from ansible_collections.mesops.platform.plugins.module_utils._core.scalars import when
 from ansible_collections.mesops.platform.plugins.module_utils._record import state
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Record
-from ansible_collections.mesops.platform.plugins.module_utils._release.names import (
+from ansible_collections.mesops.platform.plugins.module_utils._release.naming import (
     DIGEST,
     check_checksum,
     check_version,
     parted,
     version_of,
 )
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import (
-    PlanError,
-    check_migrations,
-    check_weights,
-)
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import check_migrations, check_weights
 
 MAX_SIZE = 16 << 20
 """Characters of a record as JSON."""

@@ -16,7 +16,7 @@ from typing import Any
 from ansible_collections.mesops.platform.plugins.module_utils._core.quantity import quantity
 from ansible_collections.mesops.platform.plugins.module_utils._record import state
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import HostRecord, Record
-from ansible_collections.mesops.platform.plugins.module_utils._release.names import plainly, version_of
+from ansible_collections.mesops.platform.plugins.module_utils._release.naming import plainly, version_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import GateSpec
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import Phase
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.begin import Decision

@@ -22,7 +22,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import
 )
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.meter import Meter, Seen, health_of, together, usual
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import Counted, SampleRequest, Taken, Timed
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import limits_of
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.rollout_gates import limits_of
 
 WORST_FIRST = (Phase.FAILURE, Phase.ERROR, Phase.HOLD, Phase.INCONCLUSIVE, Phase.NO_DATA)
 """What a host may say that is no success."""

@@ -21,7 +21,8 @@ from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.mesops.platform.plugins.module_utils._record.stores import is_store_id
 from ansible_collections.mesops.platform.plugins.module_utils._release import archives
-from ansible_collections.mesops.platform.plugins.module_utils._release.names import joined, version_of
+from ansible_collections.mesops.platform.plugins.module_utils._release.artifacts import is_url, without_credentials
+from ansible_collections.mesops.platform.plugins.module_utils._release.naming import joined, version_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import READY
 from ansible_collections.mesops.platform.plugins.plugin_utils._model.address import host_address
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import Fleet
@@ -36,7 +37,8 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.estate_wo
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import Node, Sight
 from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.service_settings import service_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.services import app_service_plan
 
 STORE_OPTIONS = (
@@ -74,13 +76,13 @@ def artifact_of(given: Any, checksum: Any, base: str) -> tuple[str, str]:
         )
     wanted = plan.check_checksum(checksum)
     artifact = str(given)
-    if archives.is_url(artifact):
+    if is_url(artifact):
         return artifact, wanted
     candidates = [os.path.join(where, os.path.expanduser(artifact)) for where in (os.getcwd(), base)]
     path = next((os.path.abspath(one) for one in candidates if os.path.isfile(one)), None)
     if path is None:
         raise PlanError(
-            f"rollout_artifact {archives.without_credentials(artifact)} is no file on this controller; build "
+            f"rollout_artifact {without_credentials(artifact)} is no file on this controller; build "
             "it, or correct the path."
         )
     found = archives.sha256(path)
@@ -95,7 +97,7 @@ def artifact_of(given: Any, checksum: Any, base: str) -> tuple[str, str]:
 
 def settings_of(args: Mapping[str, Any], base: str, addresses: Mapping[str, str]) -> Settings:
     """Everything that a rollout is asked to do, checked; one sentence for the first mistake."""
-    service = policies.service_of(args.get("app"))
+    service = service_of(args.get("app"))
     hosts, excluded = _hosts_of(args, service.name)
     balancers = _names(args, "balancers")
     if not hosts or not balancers:

@@ -12,7 +12,7 @@ from typing import Any
 from ansible_collections.mesops.platform.plugins.module_utils._probe import probes
 from ansible_collections.mesops.platform.plugins.module_utils._record import state
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Record
-from ansible_collections.mesops.platform.plugins.module_utils._release.names import version_of
+from ansible_collections.mesops.platform.plugins.module_utils._release.naming import version_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import (
     NEVER,
     READY,
@@ -31,7 +31,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world imp
     Sight,
     World,
 )
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import looks_back
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.rollout_gates import looks_back
 
 LONGEST_SLEEP = 3.0
 COMPANY_S = 0.5

@@ -23,7 +23,8 @@ from ansible_collections.mesops.platform.plugins.filter.app_backends import app_
 from ansible_collections.mesops.platform.plugins.module_utils._daemon import units
 from ansible_collections.mesops.platform.plugins.module_utils._probe import probes, readiness
 from ansible_collections.mesops.platform.plugins.plugin_utils._model import haproxy
-from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
+from ansible_collections.mesops.platform.plugins.plugin_utils._service import rollout_gates
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.service_settings import service_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.services import app_service_plan
 
 HAPROXY = shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin:/usr/bin")
@@ -139,7 +140,7 @@ def by_role(found: Mapping[str, Any]) -> tuple[bool, str]:
 
 def by_gate(found: Mapping[str, Any]) -> tuple[bool, str]:
     """As the gate `ready` of a rollout asks."""
-    gate = policies.check_gates({}, policies.service_of(found))["ready"]
+    gate = rollout_gates.check_gates({}, service_of(found))["ready"]
     sample = probes.take(probes.fill(gate.probe, {}, "gate"), probes.real_tools(lambda _command: (1, "", "")))
     assert sample["phase"] in ("success", "failure")
     return sample["phase"] == "success", sample["text"]

@@ -31,7 +31,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.coordinat
     CoordinatorStore,
     StoreSettings,
 )
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 from contracts.store_contract import BOB, ended, record
 
 MODULES = {"rollout_control": rollout_control, "rollout_lock": rollout_lock, "rollout_record": rollout_record}

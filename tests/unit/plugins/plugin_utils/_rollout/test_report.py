@@ -15,8 +15,8 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gates import
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judge import Phase
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import plan, report
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
-from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import Service
+from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies, rollout_gates
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.service_settings import Service
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -51,7 +51,7 @@ def settings(hosts: Sequence[str], gates: Mapping[str, Any] | None = None, **cha
         "hosts": tuple(hosts),
         "balancers": ("lb-1", "lb-2"),
         "backends": ("catalog", "catalog_api"),
-        "gates": policies.check_gates(gates or {}, SERVICE),
+        "gates": rollout_gates.check_gates(gates or {}, SERVICE),
     }
     return Settings(**{**given_settings, **changes})
 
@@ -225,12 +225,12 @@ GATES: dict[str, Any] = {
     ],
 )
 def test_gate_in_a_line(gate: str, text: str) -> None:
-    spec = policies.check_gates(GATES, SERVICE)[gate]
+    spec = rollout_gates.check_gates(GATES, SERVICE)[gate]
     assert report.gate_line(spec) == f"  gate        {gate} {text}"
 
 
 def test_long_query_is_cut_but_not_the_numbers() -> None:
-    line = report.gate_line(policies.check_gates(GATES, SERVICE)["orders"])
+    line = report.gate_line(rollout_gates.check_gates(GATES, SERVICE)["orders"])
     assert line.startswith("  gate        orders (traffic): at most 1.5 times its baseline: histogram")
     assert line.endswith("…; 1 good, every 5 s, within 120 s")
     assert len(line) <= COLUMNS

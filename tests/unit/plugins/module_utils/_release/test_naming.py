@@ -9,7 +9,7 @@ import os
 
 import pytest
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
-from ansible_collections.mesops.platform.plugins.module_utils._release.names import (
+from ansible_collections.mesops.platform.plugins.module_utils._release.naming import (
     check_service,
     check_version,
     joined,
