@@ -35,7 +35,8 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judgement im
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.latency_process import LatencyProcess
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.limits import ErrorLimits, LatencyLimits, limits_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import plan
-from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
+from ansible_collections.mesops.platform.plugins.plugin_utils._service import rollout_gates
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.service_settings import Service
 from bench_shared import table
 
 TRIALS = int(os.environ.get("JUDGE_TRIALS", "2000"))
@@ -49,9 +50,9 @@ LOADS = (10, 50, 200)
 SOAKS = (10, 60, 300)
 KNOWN = 100_000
 """Requests that the hosts had before the rollout."""
-SERVICE = policies.Service("catalog", 3000, "catalog.service", "bin/catalog", "catalog")
-ERRORS = policies.check_gates({}, SERVICE)["errors"]
-LATENCY = policies.check_gates(
+SERVICE = Service("catalog", 3000, "catalog.service", "bin/catalog", "catalog")
+ERRORS = rollout_gates.check_gates({}, SERVICE)["errors"]
+LATENCY = rollout_gates.check_gates(
     {"latency": {"probe": {"type": "haproxy", "measure": "latency", "max_ratio": 1.5, "tolerance_ms": 20}, "count": 3}},
     SERVICE,
 )["latency"]

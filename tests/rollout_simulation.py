@@ -19,8 +19,9 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judgement im
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import sight, world
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.engine import Engine
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
-from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError, Service
+from ansible_collections.mesops.platform.plugins.plugin_utils._service import rollout_gates
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.service_settings import Service
 
 SERVICE = Service("catalog", 3000, "catalog.service", "bin/catalog", "catalog")
 
@@ -118,7 +119,7 @@ def settings(estate: Estate, version: str = "2", **changes: Any) -> Settings:
         "checksum": "sha256:" + "0" * 64,
         "min_available": 1,
         "min_healthy_time": 6.0,
-        "gates": policies.check_gates(gates, SERVICE),
+        "gates": rollout_gates.check_gates(gates, SERVICE),
     }
     return Settings(**{**given, **changes})
 

@@ -10,8 +10,8 @@ from typing import Any
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import HostRecord, Record
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import plan
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
-from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import Service
+from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies, rollout_gates
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.service_settings import Service
 
 SERVICE = Service("catalog", 3000, "catalog.service", "bin/catalog", "catalog")
 COLUMNS, LINES = 110, 45
@@ -43,7 +43,7 @@ def settings(hosts: Sequence[str], gates: Mapping[str, Any] | None = None, **cha
         "hosts": tuple(hosts),
         "balancers": ("lb-1", "lb-2"),
         "backends": ("catalog", "catalog_api"),
-        "gates": policies.check_gates(gates or {}, SERVICE),
+        "gates": rollout_gates.check_gates(gates or {}, SERVICE),
     }
     return Settings(**{**given_settings, **changes})
 

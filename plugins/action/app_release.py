@@ -11,6 +11,7 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.mesops.platform.plugins.module_utils._release import archives
+from ansible_collections.mesops.platform.plugins.module_utils._release.artifacts import without_credentials
 
 MODULE = "mesops.platform.app_release"
 
@@ -36,7 +37,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             found = archives.sha256(source)
         except (AnsibleError, OSError) as error:
             reason = getattr(error, "strerror", None) or "there is no such file"
-            shown = archives.without_credentials(str(arguments["artifact"]))
+            shown = without_credentials(str(arguments["artifact"]))
             return _failed(
                 result,
                 f"artifact {shown} cannot be read on the controller: {reason}; "

@@ -36,7 +36,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world imp
     SampleRequest,
     StoreLost,
 )
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 
 DISPLAY = Display()
 show_at_once()

@@ -17,7 +17,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.answers i
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.estate_world import EstateWorld
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.status_text import status_text
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import StoreLost
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]

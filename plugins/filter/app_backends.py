@@ -10,7 +10,8 @@ from typing import Any, Callable
 from ansible.errors import AnsibleFilterError
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import plan
 from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.services import complete, service_errors
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.service_settings import complete, service_of
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.services import service_errors
 
 DOCUMENTATION = r"""
 name: app_backends
@@ -55,7 +56,7 @@ def app_backends(services: Any) -> dict[str, dict[str, Any]]:
         if errors:
             raise AnsibleFilterError(errors[0])
         service = complete(str(name), told, "")
-        policy = policies.check_policy(service["rollout"], {}, policies.service_of(service))
+        policy = policies.check_policy(service["rollout"], {}, service_of(service))
         asked = {
             "service": str(name),
             "path": service["readiness_path"],

@@ -114,7 +114,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
 from ansible_collections.mesops.platform.plugins.module_utils._record import fencing
 from ansible_collections.mesops.platform.plugins.module_utils._record.fencing import Fence, Fenced
-from ansible_collections.mesops.platform.plugins.module_utils._release import migration, releases
+from ansible_collections.mesops.platform.plugins.module_utils._release import migration
+from ansible_collections.mesops.platform.plugins.module_utils._release.naming import check_service, check_version
 
 
 def main() -> None:
@@ -142,9 +143,9 @@ def main() -> None:
 
     try:
         step = migration.Step(
-            service=releases.check_service(params["service"]),
+            service=check_service(params["service"]),
             unit=params["unit"] or f"{params['service']}.service",
-            version=releases.check_version(params["version"]),
+            version=check_version(params["version"]),
             name=params["step"],
             command=params["command"],
             timeout=params["timeout"],

@@ -2,6 +2,7 @@
 # Copyright: (c) 2026, The mesops.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
+# More than 300 lines, of which some 350 are the documentation of its options and of what it returns.
 """Install, activate, roll back and prune the releases of a service."""
 
 from __future__ import annotations
@@ -361,30 +362,15 @@ artifact_needed:
   type: bool
 """
 
-import grp
-import os
-import pwd
-import shlex
-import tempfile
-import time
-from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
+from ansible_collections.mesops.platform.plugins.module_utils._app.deploy import run
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
 from ansible_collections.mesops.platform.plugins.module_utils._core.quiet_module import QuietModule
-from ansible_collections.mesops.platform.plugins.module_utils._probe import probes
-from ansible_collections.mesops.platform.plugins.module_utils._probe.keys import ProbeError
-from ansible_collections.mesops.platform.plugins.module_utils._probe.sampling import real_tools
 from ansible_collections.mesops.platform.plugins.module_utils._record import fencing
-from ansible_collections.mesops.platform.plugins.module_utils._record.fencing import Fence, Fenced
-from ansible_collections.mesops.platform.plugins.module_utils._release import archives, configurations, releases, units
-from ansible_collections.mesops.platform.plugins.module_utils._release.archives import is_url, without_credentials
-from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import Configuration
+from ansible_collections.mesops.platform.plugins.module_utils._record.fencing import Fenced
+from ansible_collections.mesops.platform.plugins.module_utils._release.units import NotReady
 
-MIB = 1 << 20
-LOCK_SECONDS = 300
-FETCH_TIMEOUT = 30
 ARGUMENTS: dict[str, Any] = {
     "service": {"type": "str", "required": True},
     "state": {
@@ -431,312 +417,6 @@ ARGUMENTS: dict[str, Any] = {
 }
 
 
-def shown(artifact: str) -> str:
-    """The artifact's name for a message; a password in a URL stays out of it."""
-    return without_credentials(artifact) if is_url(artifact) else os.path.basename(artifact)
-
-
-def first_word(command: str | None) -> str | None:
-    """The program of the start command."""
-    if command is None:
-        return None
-    try:
-        words = shlex.split(command)
-    except ValueError as error:
-        raise Refused(f"command {command!r} cannot be split into words ({error}); correct its quotes") from error
-    if not words or not words[0] or words[0].startswith("/"):
-        raise Refused(f"command {command!r} has to begin with a path relative to the release, such as bin/start")
-    return words[0]
-
-
-def given_configuration(params: dict[str, Any]) -> Configuration | None:
-    """The configuration whose content was given."""
-    given = params["configuration"]
-    return Configuration.of(given["environment"], given["unit"]) if given is not None else None
-
-
-def wanted_digest(params: dict[str, Any], store: releases.Store) -> str:
-    """The digest of the configuration that is asked for, or nothing."""
-    digest, given = params["configuration_digest"] or "", given_configuration(params)
-    if digest and not configurations.DIGEST.fullmatch(digest):
-        raise Refused(f"configuration_digest {digest[:80]!r} is none; take it from the result of this module")
-    found = store.shelf.name(given)
-    if not digest or digest in (found, *store.shelf.stored()):
-        return digest or found
-    if given is None:
-        return digest
-    raise Refused(
-        f"configuration {digest} is not kept on this host, and the one that was given is another; put the inventory "
-        "back to what it was, or begin again with what it is now"
-    )
-
-
-def request_of(params: dict[str, Any], store: releases.Store) -> releases.Request:
-    """The checked request."""
-    releases.check_service(params["service"])
-    protected = map(configurations.version_of, params["protect"])
-    for version in (params["version"], *protected):
-        if version is not None:
-            releases.check_version(version)
-    for option, least in (("keep", 1), ("max_size_mb", 1), ("reserve_mb", 0)):
-        if params[option] < least:
-            raise Refused(f"{option} {params[option]} is too small; give {least} or more")
-    return releases.Request(
-        state=params["state"],
-        version=params["version"],
-        checksum=releases.check_checksum(params["checksum"]) if params["checksum"] else None,
-        has_artifact=params["artifact"] is not None,
-        keep=params["keep"],
-        protect=tuple(params["protect"]),
-        initial=params["initial"],
-        elsewhere={host: str(version) for host, version in params["elsewhere"].items() if version},
-        silent=tuple(params["silent"]),
-        configuration=wanted_digest(params, store),
-        has_configuration=params["configuration"] is not None,
-    )
-
-
-def _id(module: QuietModule, database: Any, field: str, name: str) -> int:
-    """The number of a user or group; a dry run may come before it is created."""
-    try:
-        return int(getattr(database(name), field))
-    except KeyError as error:
-        if module.check_mode or module.params["state"] == "read":
-            return -1
-        raise Refused(f"{field[3:]} {name!r} does not exist on this host; create it first") from error
-
-
-def store_of(module: QuietModule) -> releases.Store:
-    """The store that the options describe."""
-    params = module.params
-    shared = params["shared_owner"]
-    return releases.Store(
-        root=params["root"],
-        service=params["service"],
-        uid=_id(module, pwd.getpwnam, "pw_uid", params["owner"]),
-        gid=_id(module, grp.getgrnam, "gr_gid", params["group"]) if params["group"] else 0,
-        private=params["group"] is not None,
-        shared_ids=(_id(module, pwd.getpwnam, "pw_uid", shared), _id(module, pwd.getpwnam, "pw_gid", shared))
-        if shared
-        else None,
-        owner_gid=_id(module, pwd.getpwnam, "pw_gid", params["owner"]),
-    )
-
-
-def fetch(module: QuietModule, url: str) -> str:
-    """Bring a URL's content to a temporary file."""
-    # Its imports take 20 ms, which every other run is spared.
-    from ansible_collections.mesops.platform.plugins.module_utils._core import http_download  # noqa: PLC0415
-
-    limit = module.params["max_size_mb"] * MIB
-    try:
-        descriptor, path = tempfile.mkstemp(dir=module.tmpdir, prefix="artifact-")
-        module.add_cleanup_file(path)
-        with os.fdopen(descriptor, "wb") as handle:
-            http_download.download(url, handle, limit, FETCH_TIMEOUT)
-    except http_download.TooBig as error:
-        raise Refused(f"artifact {shown(url)} is bigger than max_size_mb ({limit // MIB} MiB)") from error
-    except (OSError, ValueError) as error:
-        raise Refused(f"artifact {shown(url)} cannot be fetched: {error}") from error
-    return path
-
-
-def judge(
-    module: QuietModule, store: releases.Store, path: str, word: str | None
-) -> tuple[archives.Tree, dict[str, Any]]:
-    """Check everything that can be checked before the first change; the archive's members, and its manifest."""
-    params = module.params
-    name, wanted = shown(params["artifact"]), releases.check_checksum(params["checksum"])
-    try:
-        found = archives.sha256(path)
-    except OSError as error:
-        raise Refused(f"artifact {path} cannot be read: {error.strerror}") from error
-    if found != wanted:
-        raise Refused(
-            f"artifact {name} has checksum {found}, not {wanted}; "
-            "name the right file, or correct the checksum if the file is right"
-        )
-    try:
-        tree = archives.inspect(path, params["max_size_mb"] * MIB, releases.MARKER)
-        if word is not None:
-            archives.check_command(tree, word)
-        told = archives.read_member(path, tree, releases.MANIFEST)
-        manifest = {} if told is None else releases.parse_manifest(told, f"its {releases.MANIFEST}")
-    except Refused as why:
-        raise Refused(f"artifact {name} is refused: {why}") from why
-    store.check_room(tree, params["reserve_mb"] * MIB)
-    return tree, manifest
-
-
-def runner_of(module: QuietModule) -> units.Runner:
-    """The service's unit on this host."""
-
-    def run(command: Sequence[str]) -> tuple[int, str, str]:
-        path = module.get_bin_path(command[0])
-        if path is None:
-            return 127, "", f"{command[0]} is not there"
-        rc, out, err = module.run_command([path, *command[1:]], environ_update={"LC_ALL": "C"})
-        return int(rc), str(out), str(err)
-
-    tools = real_tools(run)
-    machine = units.Machine(run, lambda probe: probes.take(probe, tools), time.monotonic, time.sleep)
-    return units.Runner(machine, str(module.params["unit"]))
-
-
-def ready_of(params: dict[str, Any]) -> units.Ready:
-    """What proves that the release serves, checked."""
-    given = params["ready"] or {}
-    for kind in ("until", "once"):
-        for name, probe in given.get(kind, {}).items():
-            try:
-                probes.check(probe, f"ready.{kind}.{name}")
-            except ProbeError as why:
-                raise Refused(str(why).rstrip(".")) from why
-    return units.Ready(**given)
-
-
-def run(module: QuietModule) -> dict[str, Any]:
-    """One run: read, plan, judge, apply, restart. The lock is not held while a unit is waited for."""
-    params = module.params
-    releases.check_service(params["service"])
-    word, store = first_word(params["command"]), store_of(module)
-    ready_of(params)
-    fence = Fence.of(params["service"], params)
-    fence.claim(write=not module.check_mode)
-    if module.check_mode or params["state"] == "read":
-        result, plan = _change(module, word, store)
-    else:
-        with store.locked(LOCK_SECONDS, time.monotonic, time.sleep):
-            # Whoever had the lock may have been the next run.
-            fence.check()
-            result, plan = _change(module, word, store)
-    if plan is not None and params["unit"] and plan.after.current is not None:
-        serve(module, params["state"] in ("active", "rolled_back"), store, plan, result, fence=fence)
-    return result
-
-
-def _change(
-    module: QuietModule, word: str | None, store: releases.Store
-) -> tuple[dict[str, Any], releases.Plan | None]:
-    """Change the releases on disk; no plan when the artifact has to be brought first."""
-    params = module.params
-    request, given = request_of(params, store), given_configuration(params)
-    differs = configurations.difference(store.shelf.in_force(), given) if given is not None else None
-    plan = releases.make_plan(store.read(), request, store.base, releases.utc_now())
-    artifact, tree = params["artifact"], None
-    manifest: dict[str, Any] = {}
-    if plan.install is not None:
-        if not is_url(artifact) and not params["remote_src"]:
-            return {"changed": True, "artifact_needed": True}, None
-        path = fetch(module, artifact) if is_url(artifact) else artifact
-        tree, manifest = judge(module, store, path, word)
-        artifact = path
-    elif word is not None and request.version is not None and plan.before.find(request.version) is not None:
-        store.check_installed_command(request.version, word)
-    if not module.check_mode:
-        store.apply(plan, artifact, tree, given)
-    result: dict[str, Any] = {
-        "changed": plan.changed,
-        "current": plan.after.current,
-        "previous": plan.after.previous,
-        "releases": [asdict(one) for one in plan.after.releases],
-        "artifact_needed": False,
-        "configuration": {
-            **_configurations(store, plan, request.configuration),
-            **asdict(differs or configurations.Difference()),
-        },
-        "actions": list(plan.actions),
-        "diff": {"before": plan.before.view(), "after": plan.after.view()},
-    }
-    if params["version"]:
-        result["manifest"] = manifest if plan.install is not None else store.manifest(params["version"])
-    return result, plan
-
-
-def _configurations(store: releases.Store, plan: releases.Plan, wanted: str) -> dict[str, Any]:
-    """Digests; while none are kept, and so in a dry run before the first, there are none that mean anything later."""
-    kept = store.shelf.kept
-    return {
-        "kept": kept,
-        "current": plan.after.configuration if kept else "",
-        "previous": configurations.parted(plan.after.previous_name or "")[1],
-        "running": "",
-        "wanted": wanted if kept else "",
-    }
-
-
-def _monotonic(at: float) -> float:
-    """A moment in seconds since the epoch on the clock that systemd's times are of."""
-    return at - time.time() + time.monotonic()
-
-
-def _running_configuration(store: releases.Store, unit: units.Unit, plan: releases.Plan) -> str:
-    """The configuration that the process of a unit was started with, as far as it can be told."""
-    told = configurations.running_configuration(unit.pid) if unit.pid else ""
-    changed_at = _monotonic(time.time() if plan.enforce else store.shelf.changed_at())
-    return unit.configuration(told, plan.after.configuration, changed_at) if plan.after.kept else ""
-
-
-def serve(
-    module: QuietModule,
-    manage: bool,
-    store: releases.Store,
-    plan: releases.Plan,
-    result: dict[str, Any],
-    *,
-    fence: Fence,
-) -> None:
-    """Look at the unit; where it is to be managed, let it run the current release and prove that it serves."""
-    runner, ready = runner_of(module), ready_of(module.params)
-    unit, current = runner.read(), str(plan.after.current)
-    if not unit.exists:
-        return
-    running = releases.running_version(store, unit.pid) if unit.pid else None
-    result["running"] = running
-    configured = _running_configuration(store, unit, plan)
-    result["configuration"]["running"] = configured
-    if not manage:
-        return
-    swapped_at = _monotonic(time.time() if plan.activate else os.lstat(store.current).st_mtime)
-    stale = unit.is_stale(running, current, swapped_at)
-    stale = stale or (plan.after.kept and configured != plan.after.configuration)
-    if stale:
-        result["changed"] = True
-        result["actions"].append(f"restart {runner.name}")
-        result["diff"]["before"]["running"] = configurations.joined(running, configured)
-        result["diff"]["after"]["running"] = plan.after.name
-    if module.check_mode:
-        return
-    secret = configurations.secrets_of(store.shelf.in_force())
-    try:
-        started = _start(runner, unit, ready if module.params["ready"] else None, current, stale=stale, fence=fence)
-    except units.NotReady as why:
-        raise units.NotReady(why.gate, configurations.masked(str(why), secret)) from why
-    result["started"] = configurations.masked(asdict(started), secret)
-
-
-def _start(
-    runner: units.Runner,
-    unit: units.Unit,
-    ready: units.Ready | None,
-    current: str,
-    *,
-    stale: bool,
-    fence: Fence,
-) -> units.Started:
-    """Let the unit run what is current, if it does not yet, and prove what is to be proven."""
-    started = units.Started()
-    if stale:
-        fence.check()
-        runner.restart(unit, current, started)
-    if ready is not None:
-        runner.wait_ready(ready, current, started)
-        if ready.prove_stop:
-            fence.check()
-            runner.prove_stop(ready, current, started)
-    return started
-
-
 def main() -> None:
     """Run, and turn every refusal into one sentence."""
     module = QuietModule(
@@ -751,7 +431,7 @@ def main() -> None:
         module.fail_json(msg=str(why))
     except Fenced as why:
         module.fail_json(msg=str(why), fenced=True)
-    except units.NotReady as why:
+    except NotReady as why:
         module.fail_json(msg=str(why), gate=why.gate)
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""

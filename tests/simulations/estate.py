@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ansible_collections.mesops.platform.plugins.module_utils._release import releases
+from ansible_collections.mesops.platform.plugins.module_utils._release.history import previous_of, pushed
 from simulations.clock import Clock
 from simulations.story import Release, Story, Wishes, service_name
 
@@ -35,7 +35,7 @@ class App:
     @property
     def previous(self) -> str | None:
         """The release that was active before the current one."""
-        return releases.previous_of(self.history, self.current)
+        return previous_of(self.history, self.current)
 
 
 @dataclass
@@ -189,7 +189,7 @@ class Estate:
         """Swap the link and start the process anew, as the module app_release does."""
         app = self.hosts[host].apps[service]
         if app.current != version:
-            app.history = releases.pushed(app.history, app.current, version)
+            app.history = pushed(app.history, app.current, version)
         elif app.running == version and self.ready(service, host):
             return
         app.current = version

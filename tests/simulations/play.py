@@ -24,8 +24,9 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import (
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.decision import Decision, decide
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.engine import Engine
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
-from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError, Service
+from ansible_collections.mesops.platform.plugins.plugin_utils._service import rollout_gates
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.service_settings import Service
 from simulations import promises
 from simulations.acts import Ended, Plan, Run, Watched
 from simulations.acts import Story as Over
@@ -442,4 +443,4 @@ def settings_of(story: Story, command: Command) -> Settings:
 def _gates(errors_gate: str, service: Service) -> dict[str, GateSpec]:
     """The gates of a service's rollouts. To check them takes a tenth of a story's time, and there are few."""
     errors = {"enabled": False} if errors_gate == "off" else {"on_inconclusive": errors_gate}
-    return policies.check_gates({"errors": errors}, service)
+    return rollout_gates.check_gates({"errors": errors}, service)

@@ -20,7 +20,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.controlle
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Node, Sight
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Server as SeenServer
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.store_client import StoreSettings
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 from simulations.acts import Migrates, PutIn, Run, Slept, Switched, TakenOut
 from simulations.estate import Balancer, Host, Server
 from simulations.promises import NOTICED

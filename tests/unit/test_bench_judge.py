@@ -14,7 +14,7 @@ from ansible_collections.mesops.platform.plugins.module_utils._record.state impo
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judgement import Counts, Phase
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import plan, world
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.engine import Engine
-from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
+from ansible_collections.mesops.platform.plugins.plugin_utils._service import rollout_gates
 from rollout_simulation import Estate, World, settings
 
 
@@ -35,7 +35,7 @@ class Watched(World):
 
 @pytest.mark.parametrize(("hosts", "soak"), [(2, 10), (8, 10), (2, 31)])
 def test_looks_and_hosts_are_those_of_a_rollout(hosts: int, soak: float) -> None:
-    only = {name: {"enabled": False} for name in policies.default_gates(bench.SERVICE) if name != "errors"}
+    only = {name: {"enabled": False} for name in rollout_gates.default_gates(bench.SERVICE) if name != "errors"}
     estate = Estate.of(hosts)
     wanted = settings(estate, gates=only, min_healthy_time=float(soak), batches=bench.BATCHES, weights=bench.WEIGHTS)
     watched = Watched(estate, wanted)

@@ -22,7 +22,8 @@ import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.mesops.platform.plugins.filter.app_backends import app_backends
 from ansible_collections.mesops.platform.plugins.plugin_utils._balancer import model
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import Service, policy_errors
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import policy_errors
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.service_settings import Service
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.services import app_service_plan
 
 ROOT = Path(__file__).resolve().parents[2]

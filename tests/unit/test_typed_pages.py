@@ -13,6 +13,7 @@ import pytest
 import typed
 from ansible_collections.mesops.platform.plugins.module_utils._program import catalog
 from ansible_collections.mesops.platform.plugins.module_utils._release import archives
+from ansible_collections.mesops.platform.plugins.module_utils._release.commands import check_command
 
 
 @pytest.fixture
@@ -63,4 +64,4 @@ def test_a_release_is_made_as_the_page_says(tmp_path: Path, shell: typed.Shell) 
     checksum, name = output.split()
     assert archives.sha256(str(tmp_path / name)) == f"sha256:{checksum}"
     tree = archives.inspect(str(tmp_path / name), 1 << 20, ".mesops")
-    archives.check_command(tree, "bin/catalog")
+    check_command(tree, "bin/catalog")

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from ansible_collections.mesops.platform.plugins.module_utils._core import directories
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
-from ansible_collections.mesops.platform.plugins.module_utils._release import archives
+from ansible_collections.mesops.platform.plugins.module_utils._release import archives, trees
 
 if TYPE_CHECKING:
     from ansible_collections.mesops.platform.plugins.module_utils._program.catalog import Archive
@@ -112,7 +112,7 @@ def check_links(place: Place, archive: Archive) -> None:
             raise Refused(f"{path} is no link of this collection but a file of its own; move it away, then run again")
 
 
-def _top(tree: archives.Tree, archive: Archive) -> tuple[str, ...]:
+def _top(tree: trees.Tree, archive: Archive) -> tuple[str, ...]:
     """The directory in which everything lies, of an archive that is kept whole."""
     if not archive.whole:
         return ()
@@ -130,8 +130,8 @@ def unpack(path: str, checksum: str, place: Place, archive: Archive) -> None:
     tree = archives.inspect(path, MAX_SIZE, MARKER)
     top = _top(tree, archive)
     for member in archive.members.values():
-        entry = tree.entries.get((*top, *archives.split_member(member)))
-        if entry is None or entry.kind != archives.FILE:
+        entry = tree.entries.get((*top, *trees.split_member(member)))
+        if entry is None or entry.kind != trees.FILE:
             raise Refused(f"{archive.file} holds no {member}; it is no archive of {archive.name} {archive.version}")
     target = place.version(archive)
     parent = os.path.dirname(target)

@@ -17,7 +17,7 @@ from ansible_collections.mesops.platform.plugins.module_utils._record.file_store
 from ansible_collections.mesops.platform.plugins.module_utils._record.store_files import DIRECTORY, StoreFiles
 from ansible_collections.mesops.platform.plugins.module_utils._record.store_keys import PREFIX, StoreKeys
 from ansible_collections.mesops.platform.plugins.module_utils._record.stores import Control, Holder, Lease, Store
-from ansible_collections.mesops.platform.plugins.module_utils._release import releases
+from ansible_collections.mesops.platform.plugins.module_utils._release.naming import check_service
 
 STORE_ARGUMENTS: dict[str, Any] = {
     "service": {"type": "str", "required": True},
@@ -60,7 +60,7 @@ _PREFIX = re.compile(r"(/[A-Za-z0-9._-]+)+")
 
 def open_store(params: Mapping[str, Any]) -> Store:
     """The store that the options describe. Reaches nothing yet."""
-    service = releases.check_service(params["service"])
+    service = check_service(params["service"])
     if params["timeout"] <= 0:
         raise Refused(f"timeout {params['timeout']:g} is not positive; give seconds, such as 6")
     if params["backend"] == "file":

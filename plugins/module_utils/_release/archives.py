@@ -2,11 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Release archives: what may be in one, and how it is unpacked. Pure Python, no Ansible.
-
-An archive is judged whole before the first byte is written: every member becomes an Entry, the entries together
-become a tree, and the tree either keeps all its paths and links inside itself or is refused with one sentence.
-"""
+"""Release archives, tar and zip: read into a tree that is judged before the first byte is written, then unpacked."""
 
 from __future__ import annotations
 
@@ -14,191 +10,37 @@ import gzip
 import hashlib
 import lzma
 import os
-import re
 import shutil
 import stat
 import tarfile
 import zipfile
 import zlib
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import IO, TYPE_CHECKING, Callable
 
+from ansible_collections.mesops.platform.plugins.module_utils._core import directories
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
+from ansible_collections.mesops.platform.plugins.module_utils._release.trees import (
+    DIRECTORY,
+    FILE,
+    HARDLINK,
+    MAX_PATH_BYTES,
+    SYMLINK,
+    Entry,
+    Tree,
+    check_entries,
+    printable,
+    split_member,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
-DIRECTORY = "directory"
-FILE = "file"
-SYMLINK = "symlink"
-HARDLINK = "hardlink"
 
-MAX_ENTRIES = 200_000
-MAX_LINKS_FOLLOWED = 40
-MAX_NAME_BYTES = 255
-MAX_PATH_BYTES = 1024
-BLOCK = 4096
 CHUNK = 1 << 20
 
 _DAMAGED = (EOFError, gzip.BadGzipFile, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile, zlib.error)
-
-
-def is_url(artifact: str | None) -> bool:
-    """Whether an artifact is fetched from an address by the host itself."""
-    return artifact is not None and artifact.lower().startswith(("http://", "https://"))
-
-
-def without_credentials(artifact: str) -> str:
-    """An artifact as it may be kept and shown: of an address neither user and password nor what follows the path."""
-    if "://" not in artifact:
-        return artifact
-    scheme, _separator, rest = artifact.partition("://")
-    place, slash, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
-    return f"{scheme}://{place.rpartition('@')[2]}{slash}{path}"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One member of an archive, as the archive declares it."""
-
-    name: str
-    kind: str
-    size: int = 0
-    mode: int = 0o644
-    target: str = ""
-
-
-@dataclass(frozen=True)
-class Tree:
-    """The checked content of an archive: relative path -> entry, directories that are only implied included."""
-
-    entries: dict[tuple[str, ...], Entry]
-
-    @property
-    def size(self) -> int:
-        """Bytes of all files."""
-        return sum(entry.size for entry in self.entries.values())
-
-    @property
-    def disk_size(self) -> int:
-        """Bytes that the unpacked release takes on disk, block by block."""
-        return sum(BLOCK + -(-entry.size // BLOCK) * BLOCK for entry in self.entries.values())
-
-
-def _show(name: str) -> str:
-    """A member's name fit for a one-line message."""
-    text = name.encode("unicode_escape").decode("ascii")
-    return f"'{text}'" if len(text) <= 120 else f"'{text[:117]}...'"
-
-
-def split_member(name: str) -> tuple[str, ...]:
-    """The path components of a member name; refuses every name that could leave the release."""
-    if name.startswith("/"):
-        raise Refused(f"member {_show(name)} is an absolute path; a release may only hold relative ones")
-    if any(ord(char) < 32 or ord(char) == 127 or 0xD800 <= ord(char) <= 0xDFFF for char in name) or "\\" in name:
-        raise Refused(f"member {_show(name)} has a backslash, a control character or no UTF-8 in its name")
-    parts = tuple(part for part in name.split("/") if part not in ("", "."))
-    if ".." in parts:
-        raise Refused(f"member {_show(name)} has '..' in its path, which could leave the release")
-    if any(len(part.encode()) > MAX_NAME_BYTES for part in parts) or len(name.encode()) > MAX_PATH_BYTES:
-        raise Refused(
-            f"member {_show(name)} is longer than {MAX_NAME_BYTES} bytes in a name or {MAX_PATH_BYTES} in its path"
-        )
-    return parts
-
-
-def resolve(entries: dict[tuple[str, ...], Entry], start: tuple[str, ...], path: str) -> tuple[str, ...]:
-    """Where a path leads from the directory *start* inside the tree, links followed as the kernel would.
-
-    A way that leaves the tree, even for one step, is refused, and so is a loop.
-    """
-    where = list(start)
-    todo = list(reversed(path.split("/")))
-    if path.startswith("/"):
-        raise Refused("it is absolute")
-    followed = 0
-    while todo:
-        part = todo.pop()
-        if part in ("", "."):
-            continue
-        if part == "..":
-            if not where:
-                raise Refused("it leaves the release")
-            where.pop()
-            continue
-        where.append(part)
-        entry = entries.get(tuple(where))
-        if entry is not None and entry.kind == SYMLINK:
-            followed += 1
-            if followed > MAX_LINKS_FOLLOWED:
-                raise Refused("it goes round in a circle")
-            if entry.target.startswith("/"):
-                raise Refused("it is absolute")
-            where.pop()
-            todo.extend(reversed(entry.target.split("/")))
-    return tuple(where)
-
-
-def check_entries(found: Iterable[Entry], max_size: int, reserved: str) -> Tree:
-    """Judge all members of an archive together; *reserved* is the one top-level name that the store itself writes."""
-    entries: dict[tuple[str, ...], Entry] = {}
-    total = 0
-    for count, entry in enumerate(found, start=1):
-        parts = split_member(entry.name)
-        if count > MAX_ENTRIES:
-            raise Refused(f"it has more than {MAX_ENTRIES} members")
-        total += entry.size
-        if total > max_size:
-            raise Refused(
-                f"it declares more than {max_size} bytes unpacked at member {_show(entry.name)}; "
-                "raise max_size_mb if the release really is that big"
-            )
-        if entry.kind == FILE and entry.mode & (stat.S_ISUID | stat.S_ISGID):
-            raise Refused(f"member {_show(entry.name)} carries a setuid or setgid bit; pack it with mode 0755 or 0644")
-        if parts[:1] == (reserved,):
-            raise Refused(f"member {_show(entry.name)} has the name that marks a complete release; rename it")
-        known = entries.get(parts)
-        if entry.kind == DIRECTORY and (known is None or known.kind == DIRECTORY):
-            if parts:
-                entries[parts] = entry
-        elif known is None and parts:
-            entries[parts] = entry
-        else:
-            raise Refused(f"member {_show(entry.name)} stands in it twice or takes the place of a directory")
-    _add_parents(entries)
-    _check_links(entries)
-    if not entries:
-        raise Refused("it is empty")
-    return Tree(entries)
-
-
-def _add_parents(entries: dict[tuple[str, ...], Entry]) -> None:
-    for parts in list(entries):
-        for depth in range(1, len(parts)):
-            parent = entries.setdefault(parts[:depth], Entry("/".join(parts[:depth]), DIRECTORY, mode=0o755))
-            if parent.kind != DIRECTORY:
-                raise Refused(f"member {_show('/'.join(parts))} lies beneath {_show(parent.name)}, no directory")
-
-
-def _check_links(entries: dict[tuple[str, ...], Entry]) -> None:
-    for parts, entry in entries.items():
-        if entry.kind == SYMLINK:
-            try:
-                if not entry.target or not entry.target.isprintable():
-                    raise Refused("that is no path")
-                resolve(entries, parts[:-1], entry.target)
-            except Refused as why:
-                raise Refused(
-                    f"symlink {_show(entry.name)} points to {_show(entry.target)}: {why}; link inside the release only"
-                ) from why
-        elif entry.kind == HARDLINK:
-            source = entries.get(split_member(entry.target))
-            if source is None or source.kind != FILE:
-                raise Refused(
-                    f"hard link {_show(entry.name)} points to {_show(entry.target)}, which is no file of this archive"
-                )
 
 
 def is_zip(path: str) -> bool:
@@ -218,7 +60,9 @@ def _tar_entries(archive: tarfile.TarFile, limit: int) -> Iterator[Entry]:
         elif member.islnk():
             yield Entry(member.name, HARDLINK, target=member.linkname)
         else:
-            raise Refused(f"member {_show(member.name)} is a device, a fifo or another kind that no release may hold")
+            raise Refused(
+                f"member {printable(member.name)} is a device, a fifo or another kind that no release may hold"
+            )
     _check_tar_end(archive, limit)
 
 
@@ -242,20 +86,22 @@ def _zip_entries(archive: zipfile.ZipFile) -> Iterator[Entry]:
         mode = member.external_attr >> 16
         kind = stat.S_IFMT(mode)
         if member.flag_bits & 0x1:
-            raise Refused(f"member {_show(member.filename)} is encrypted")
+            raise Refused(f"member {printable(member.filename)} is encrypted")
         if "\\" in member.orig_filename or "\0" in member.orig_filename:
-            raise Refused(f"member {_show(member.orig_filename)} has a backslash or a control character in its name")
+            raise Refused(
+                f"member {printable(member.orig_filename)} has a backslash or a control character in its name"
+            )
         if member.is_dir():
             yield Entry(member.filename, DIRECTORY, mode=stat.S_IMODE(mode))
         elif kind == stat.S_IFLNK:
             if member.file_size > MAX_PATH_BYTES:
-                raise Refused(f"symlink {_show(member.filename)} has a target longer than {MAX_PATH_BYTES} bytes")
+                raise Refused(f"symlink {printable(member.filename)} has a target longer than {MAX_PATH_BYTES} bytes")
             yield Entry(member.filename, SYMLINK, target=archive.read(member).decode("utf-8", "surrogateescape"))
         elif kind in (0, stat.S_IFREG):
             yield Entry(member.filename, FILE, member.file_size, stat.S_IMODE(mode) or 0o644)
         else:
             raise Refused(
-                f"member {_show(member.filename)} is a device, a fifo or another kind that no release may hold"
+                f"member {printable(member.filename)} is a device, a fifo or another kind that no release may hold"
             )
 
 
@@ -279,23 +125,6 @@ def _reading() -> Iterator[None]:
             raise
         reason = " ".join(str(error).split()) or type(error).__name__
         raise Refused(f"it is truncated, damaged or neither a tar archive nor a zip file ({reason})") from error
-
-
-def check_command(tree: Tree, word: str) -> None:
-    """The first word of the start command has to be an executable file of the release."""
-    try:
-        parts = resolve(tree.entries, (), word)
-    except Refused as why:
-        raise Refused(f"start command {_show(word)} cannot be used: {why}") from why
-    entry = tree.entries.get(parts)
-    if entry is not None and entry.kind == HARDLINK:
-        entry = tree.entries.get(split_member(entry.target))
-    if entry is None or entry.kind != FILE:
-        raise Refused(
-            f"start command {_show(word)} is no file of the release; give the path of an executable inside the archive"
-        )
-    if not entry.mode & 0o111:
-        raise Refused(f"start command {_show(word)} is not executable; set its mode to 0755 before packing")
 
 
 def read_member(path: str, tree: Tree, name: str) -> bytes | None:
@@ -361,7 +190,7 @@ def _unpack_file(tree: Tree, destination: str, name: str, opener: Callable[[], I
         return
     source = opener()
     if source is None:
-        raise Refused(f"member {_show(name)} cannot be read")
+        raise Refused(f"member {printable(name)} cannot be read")
     with source:
         _write(source, os.path.join(destination, *parts), entry.size)
 
@@ -379,3 +208,15 @@ def own(tree: Tree, destination: str, uid: int, gid: int, private: bool) -> None
             os.chmod(path, wide if entry.mode & 0o111 else plain)
     os.chown(destination, uid, gid)
     os.chmod(destination, wide)
+
+
+def flush(path: str) -> None:
+    """Bring a release to the disk before it becomes visible, so that no power cut leaves empty files in it.
+
+    File by file: syncfs would write out all that others have changed on the file system, and let a database wait.
+    """
+    for directory, _directories, files in os.walk(path):
+        for one in (os.path.join(directory, name) for name in files):
+            if not os.path.islink(one):
+                directories.sync(one)
+        directories.sync(directory)

@@ -20,18 +20,17 @@ import re
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils._core import systemd
 from ansible_collections.mesops.platform.plugins.module_utils._core.command import Run
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
-from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import DIGEST, environment_file
+from ansible_collections.mesops.platform.plugins.module_utils._release.commands import is_command
+from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import environment_file
+from ansible_collections.mesops.platform.plugins.module_utils._release.naming import DIGEST
 
 OUTPUT_LINES = 20
 LONGEST = 86400
 """The most seconds that a step may take."""
-LONGEST_COMMAND = 4096
-"""Characters; a line of a unit file ends at a mebibyte."""
 POLL = 0.1
 RUNNING = ("activating", "reloading", "deactivating")
 # Directives of the service that make no sense for a step that runs once; the step has its own.
@@ -108,20 +107,6 @@ class Result:
     """running, done or failed; running or idle when it was only looked at."""
     reason: str = ""
     output: str = ""
-
-
-def is_command(value: Any) -> bool:
-    """Whether a command is one line that begins with a plain path inside a release."""
-    if not isinstance(value, str) or not value.strip() or not value.isprintable():
-        return False
-    try:
-        program = shlex.split(value)[0]
-    except ValueError:
-        return False
-    # As it stands, so that quotes hide nothing.
-    if len(value) > LONGEST_COMMAND or value.split()[0] != program:
-        return False
-    return re.fullmatch(r"[A-Za-z0-9._][A-Za-z0-9._/+-]*", program) is not None and ".." not in program.split("/")
 
 
 def check(step: Step, wait: float) -> None:

@@ -9,7 +9,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import Difference, joined
+from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import Difference
+from ansible_collections.mesops.platform.plugins.module_utils._release.naming import joined
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote.call import Answer
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import plan, world
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Node, Server

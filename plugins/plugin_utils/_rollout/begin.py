@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils._record import state
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import HostRecord, Record
-from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import fits, version_of
+from ansible_collections.mesops.platform.plugins.module_utils._release.naming import fits, version_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.history import (
     History,
     last_of,
@@ -39,7 +39,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.target im
     target_of,
     versions_of,
 )
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 
 
 def begin_rollout(blank: Record, settings: Settings, sight: Sight, history: History) -> Record:

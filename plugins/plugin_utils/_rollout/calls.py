@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils._probe import probes
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Migration, Record
-from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import parted, version_of
+from ansible_collections.mesops.platform.plugins.module_utils._release.naming import parted, version_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gate_spec import READY
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote.call import Call
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import world

@@ -11,12 +11,12 @@ from typing import Any
 
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
-from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import joined, version_of
+from ansible_collections.mesops.platform.plugins.module_utils._release.naming import joined, version_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gate_spec import READY
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.refusals import refuse_silent
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Node, Sight
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.services import app_service_plan
 
 

@@ -25,7 +25,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.store_cli
     StoreClient,
     StoreSettings,
 )
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 
 
 class ControllerStore(StoreClient):

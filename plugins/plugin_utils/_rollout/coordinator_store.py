@@ -18,7 +18,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.store_cli
     RETRY_PAUSE,
     StoreClient,
 )
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 
 WRITE, HEARTBEAT = "store", "heartbeat"
 CALL_TIMEOUT = 20.0

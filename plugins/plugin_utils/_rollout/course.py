@@ -21,7 +21,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.putting_b
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.run import Run
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.steps import Steps
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import BalancerTrouble, LockLost, StoreLost
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 
 
 class Course:

@@ -24,7 +24,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.refusals 
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Sight
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.target import is_same, unfinished
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import Opened
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 
 
 @dataclass(frozen=True)

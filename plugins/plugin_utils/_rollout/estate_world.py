@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Migration, Record
-from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import joined
+from ansible_collections.mesops.platform.plugins.module_utils._release.naming import joined
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote.call import Answer, Call
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import Fleet
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import world
@@ -34,7 +34,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sample_ro
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.samples import Samples
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Node, Server, Sight
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.store_client import StoreClient
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 
 SIGNAL, LAST_SIGNAL = "signal", "last signal"
 

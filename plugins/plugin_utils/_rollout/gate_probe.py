@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils._probe import probes
-from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import version_of
+from ansible_collections.mesops.platform.plugins.module_utils._release.naming import version_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gate_spec import GateSpec
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from ansible_collections.mesops.platform.plugins.module_utils._core.quantity import quantity
 from ansible_collections.mesops.platform.plugins.module_utils._record import state
-from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import plainly
+from ansible_collections.mesops.platform.plugins.module_utils._release.naming import plainly
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.closing import Closing
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.interruptions import Halt, Stuck
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.migrations import Migrations

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ansible_collections.mesops.platform.plugins.module_utils._record import state
-from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import plainly
+from ansible_collections.mesops.platform.plugins.module_utils._release.naming import plainly
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gate_spec import READY, TRAFFIC
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.closing import Closing
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.interruptions import Halt, ReleaseFailure
@@ -17,7 +17,8 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.run impor
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.steps import Steps
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.watch import Watch
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import Activated
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError, check_migrations
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import check_migrations
 
 
 class GoingForward:

@@ -13,7 +13,7 @@ from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils._record import state
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Record
-from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import version_of
+from ansible_collections.mesops.platform.plugins.module_utils._release.naming import version_of
 
 History = Sequence[Mapping[str, Any]]
 

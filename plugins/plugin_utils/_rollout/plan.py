@@ -15,9 +15,11 @@ from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
 from ansible_collections.mesops.platform.plugins.module_utils._core.quantity import quantity
-from ansible_collections.mesops.platform.plugins.module_utils._release import releases
+from ansible_collections.mesops.platform.plugins.module_utils._release import naming
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gate_spec import GateSpec
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError, Service, Share
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import Share
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.service_settings import Service
 
 STATIC = ("static-rr", "first", "source", "uri", "url_param", "hdr", "rdp-cookie", "hash")
 """How HAProxy names what balances without a regard to a share of a server's weight, or refuses one."""
@@ -81,7 +83,7 @@ def check_version(version: Any) -> str:
             "becomes 750; put it in quotes."
         )
     try:
-        return releases.check_version(version)
+        return naming.check_version(version)
     except Refused as why:
         raise PlanError(f"rollout_version: {why}.") from why
 
@@ -89,7 +91,7 @@ def check_version(version: Any) -> str:
 def check_checksum(checksum: Any) -> str:
     """The checksum of an artifact."""
     try:
-        return releases.check_checksum(str(checksum))
+        return naming.check_checksum(str(checksum))
     except Refused as why:
         raise PlanError(f"rollout_checksum: {why}.") from why
 

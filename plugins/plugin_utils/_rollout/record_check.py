@@ -16,7 +16,7 @@ from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils._record import state
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Record
-from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import version_of
+from ansible_collections.mesops.platform.plugins.module_utils._release.naming import version_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.record_fields import (
     HOST,
     ID,
@@ -26,7 +26,8 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.record_fi
     check_fields,
     shown,
 )
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError, check_migrations
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import check_migrations
 
 MAX_SIZE = 16 << 20
 """Characters of a record as JSON."""

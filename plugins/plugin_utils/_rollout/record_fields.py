@@ -13,9 +13,10 @@ from ansible_collections.mesops.platform.plugins.module_utils._core import scala
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
 from ansible_collections.mesops.platform.plugins.module_utils._core.scalars import when
 from ansible_collections.mesops.platform.plugins.module_utils._record import state
-from ansible_collections.mesops.platform.plugins.module_utils._release import releases
-from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import DIGEST, parted
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError, check_weights
+from ansible_collections.mesops.platform.plugins.module_utils._release import naming
+from ansible_collections.mesops.platform.plugins.module_utils._release.naming import DIGEST, parted
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import check_weights
 
 MAX_HOSTS = 10_000
 MAX_RUNS = 100_000
@@ -34,7 +35,7 @@ Rule = scalars.Rule[Any]
 
 def _is_version(value: Any) -> bool:
     try:
-        return isinstance(value, str) and bool(releases.check_version(value))
+        return isinstance(value, str) and bool(naming.check_version(value))
     except Refused:
         return False
 
@@ -50,7 +51,7 @@ def _is_versions(value: Any) -> bool:
 
 def _is_checksum(value: Any) -> bool:
     try:
-        return value == "" or (isinstance(value, str) and bool(releases.check_checksum(value)))
+        return value == "" or (isinstance(value, str) and bool(naming.check_checksum(value)))
     except Refused:
         return False
 

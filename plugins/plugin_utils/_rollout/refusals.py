@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Record
-from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import version_of
+from ansible_collections.mesops.platform.plugins.module_utils._release.naming import version_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import plan
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.history import burnt_by
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Server, Sight, down_at
 from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 
 
 def refuse_silent(hosts: Collection[str], sight: Sight) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from ansible_collections.mesops.platform.plugins.module_utils._core.quantity import quantity
 from ansible_collections.mesops.platform.plugins.module_utils._record import state
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import HostRecord, Record
-from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import plainly, version_of
+from ansible_collections.mesops.platform.plugins.module_utils._release.naming import plainly, version_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judgement import Phase
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.layout import (
     NAME_WIDTH,

@@ -18,6 +18,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.mesops.platform.plugins.module_utils._record.options import STORE_OPTIONS
 from ansible_collections.mesops.platform.plugins.module_utils._record.stored_values import is_store_id
 from ansible_collections.mesops.platform.plugins.module_utils._release import archives
+from ansible_collections.mesops.platform.plugins.module_utils._release.artifacts import is_url, without_credentials
 from ansible_collections.mesops.platform.plugins.plugin_utils._model.address import host_address
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import Fleet
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import plan
@@ -32,7 +33,8 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.holder im
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.store_client import StoreSettings
 from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.service_settings import service_of
 
 
 def new_id(service: str, now: float) -> str:
@@ -51,13 +53,13 @@ def artifact_of(given: Any, checksum: Any, base: str) -> tuple[str, str]:
         )
     wanted = plan.check_checksum(checksum)
     artifact = str(given)
-    if archives.is_url(artifact):
+    if is_url(artifact):
         return artifact, wanted
     candidates = [os.path.join(where, os.path.expanduser(artifact)) for where in (os.getcwd(), base)]
     path = next((os.path.abspath(one) for one in candidates if os.path.isfile(one)), None)
     if path is None:
         raise PlanError(
-            f"rollout_artifact {archives.without_credentials(artifact)} is no file on this controller; build "
+            f"rollout_artifact {without_credentials(artifact)} is no file on this controller; build "
             "it, or correct the path."
         )
     found = archives.sha256(path)
@@ -72,7 +74,7 @@ def artifact_of(given: Any, checksum: Any, base: str) -> tuple[str, str]:
 
 def settings_of(args: Mapping[str, Any], base: str, addresses: Mapping[str, str]) -> Settings:
     """Everything that a rollout is asked to do, checked; one sentence for the first mistake."""
-    service = policies.service_of(args.get("app"))
+    service = service_of(args.get("app"))
     hosts, excluded = _hosts_of(args, service.name)
     balancers = _names(args, "balancers")
     if not hosts or not balancers:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 class Node:
     """A host of the service: what it has, or why it does not say.
 
-    What it runs is named as ``configurations.joined`` does: a version and, where hosts keep configurations, the
+    What it runs is named as ``naming.joined`` does: a version and, where hosts keep configurations, the
     digest of one.
     """
 

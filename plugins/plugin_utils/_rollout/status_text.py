@@ -13,7 +13,7 @@ from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils._core.quantity import quantity
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Record
-from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import plainly
+from ansible_collections.mesops.platform.plugins.module_utils._release.naming import plainly
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.layout import (
     NAME_WIDTH,
     NOTES_SHOWN,

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a rollout is to bring a host to: a version together with the configuration that the inventory has for the host.
 
-A target is one name, as ``configurations.joined`` makes it. So the engine, the record and the history compare
+A target is one name, as ``naming.joined`` makes it. So the engine, the record and the history compare
 what a host runs, ran and is to run as one thing. No Ansible in here.
 """
 
@@ -13,10 +13,10 @@ from collections.abc import Iterable, Sequence
 
 from ansible_collections.mesops.platform.plugins.module_utils._core.quantity import quantity
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Record
-from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import joined, version_of
+from ansible_collections.mesops.platform.plugins.module_utils._release.naming import joined, version_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Sight
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 
 
 def target_of(host: str, settings: Settings, sight: Sight) -> str:

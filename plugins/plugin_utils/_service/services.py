@@ -13,9 +13,20 @@ from typing import Any
 from ansible_collections.mesops.platform.plugins.module_utils._core import scalars
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
 from ansible_collections.mesops.platform.plugins.module_utils._probe import keys
-from ansible_collections.mesops.platform.plugins.module_utils._release import configurations, releases
+from ansible_collections.mesops.platform.plugins.module_utils._release.naming import (
+    check_checksum,
+    check_service,
+    check_version,
+)
 from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.unit_files import unit_text
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.service_settings import (
+    DEFAULTS,
+    LIMITS,
+    complete,
+    configuration,
+    service_of,
+)
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.unit_files import OWN_DIRECTIVES, OWN_VARIABLES
 
 # Names of users and units that Debian or this collection gives to something else.
 TAKEN = frozenset(
@@ -92,81 +103,8 @@ SYSTEM = frozenset(
     ]
 )
 TAKEN_BEGINNINGS = ("mesops-", "prometheus-", "systemd-")
-OWN_VARIABLES = (
-    "PORT",
-    "SERVICE_NAME",
-    "SERVICE_VERSION",
-    "SERVICE_CHECKSUM",
-    "SERVICE_INSTALLED_AT",
-    "SERVICE_CONFIGURATION",
-)
-OWN_DIRECTIVES = [
-    "Type",
-    "User",
-    "Group",
-    "WorkingDirectory",
-    "Environment",
-    "EnvironmentFile",
-    "ExecStart",
-    "KillSignal",
-    "KillMode",
-    "TimeoutStopSec",
-    "Restart",
-    "RestartSec",
-    "MemoryMax",
-    "CPUQuota",
-    "TasksMax",
-    "LimitNOFILE",
-    "ReadWritePaths",
-    "AmbientCapabilities",
-    "CapabilityBoundingSet",
-]
 
-SANDBOX: dict[str, Any] = {
-    "NoNewPrivileges": True,
-    "ProtectSystem": "strict",
-    "ProtectHome": True,
-    "ProtectProc": "invisible",
-    "ProtectClock": True,
-    "ProtectHostname": True,
-    "ProtectKernelLogs": True,
-    "ProtectKernelModules": True,
-    "ProtectKernelTunables": True,
-    "ProtectControlGroups": True,
-    "PrivateTmp": True,
-    "PrivateDevices": True,
-    "LockPersonality": True,
-    "RemoveIPC": True,
-    "RestrictAddressFamilies": "AF_UNIX AF_INET AF_INET6 AF_NETLINK",
-    "RestrictNamespaces": True,
-    "RestrictRealtime": True,
-    "RestrictSUIDSGID": True,
-    "SystemCallArchitectures": "native",
-    "SystemCallErrorNumber": "EPERM",
-    "SystemCallFilter": ["@system-service", "~@privileged @resources"],
-    "UMask": "0027",
-}
-DEFAULTS: dict[str, Any] = {
-    "environment": {},
-    "liveness_path": "/livez",
-    "readiness_path": "/readyz",
-    "readiness_host": "localhost",
-    "readiness_status": "200-299",
-    "readiness_within": 2,
-    "metrics_path": "/metrics",
-    "ready_timeout": 60,
-    "stop_timeout": 30,
-    "packages": [],
-    "limits": {},
-    "writable_paths": [],
-    "sandbox": {},
-    "keep": 5,
-    "release": None,
-    "rollout": {},
-}
 REQUIRED = ("port", "command")
-LIMITS = {"memory_max": "MemoryMax", "cpu_quota": "CPUQuota", "tasks_max": "TasksMax", "nofile": "LimitNOFILE"}
-DEFAULT_LIMITS = {"tasks_max": 4096, "nofile": 65536}
 
 
 def _status(value: Any) -> bool:
@@ -233,7 +171,7 @@ def service_errors(name: str, given: Any) -> list[str]:
     """One sentence for each mistake in one of the services."""
     where = f"app_services.{name}"
     try:
-        releases.check_service(name)
+        check_service(name)
     except Refused as why:
         return [f"{why}."]
     if name in TAKEN or name.startswith(TAKEN_BEGINNINGS):
@@ -251,7 +189,7 @@ def service_errors(name: str, given: Any) -> list[str]:
         return errors
     service = {**DEFAULTS, **given}
     inside = _check_inside(name, service)
-    return inside or policies.policy_errors(service["rollout"], policies.service_of(complete(name, service, "")))
+    return inside or policies.policy_errors(service["rollout"], service_of(complete(name, service, "")))
 
 
 def _brief(key: str, value: Any) -> str:
@@ -308,71 +246,11 @@ def _check_release(where: str, release: dict[str, Any]) -> list[str]:
     if unknown:
         return [f"{where}.release has unknown keys {', '.join(unknown)}; known are {', '.join(keys)}."]
     try:
-        releases.check_version(release["version"])
-        releases.check_checksum(release["checksum"])
+        check_version(release["version"])
+        check_checksum(release["checksum"])
     except Refused as why:
         return [f"{where}.release: {why}."]
     return []
-
-
-def environment_file(environment: dict[str, Any]) -> str:
-    """The text of an environment file as systemd reads it."""
-    lines = []
-    for key, value in environment.items():
-        text = str(value).lower() if isinstance(value, bool) else str(value)
-        escaped = re.sub(r'(["\\$`])', r"\\\1", text)
-        lines.append(f'{key}="{escaped}"')
-    return "".join(f"{line}\n" for line in lines)
-
-
-def sandbox_lines(overrides: dict[str, Any]) -> list[str]:
-    """The sandbox as lines of a unit; an override takes the place of the default, and null takes it away."""
-    lines = []
-    for key, value in sorted({**SANDBOX, **overrides}.items()):
-        for one in value if isinstance(value, list) else [value]:
-            if one is not None:
-                lines.append(f"{key}={('yes' if one else 'no') if isinstance(one, bool) else one}")
-    return lines
-
-
-def status_text(value: Any) -> str:
-    """Ranges of HTTP statuses as one text, which a probe and HAProxy read alike: 200-299,304."""
-    ranges = keys.statuses(value, "readiness_status")
-    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in ranges)
-
-
-def complete(name: str, given: dict[str, Any], host: str) -> dict[str, Any]:
-    """A service with all its keys, without its environment."""
-    service = {"group": name, "user": name, **DEFAULTS, **given}
-    limits = {**DEFAULT_LIMITS, **service["limits"]}
-    del service["environment"]
-    return {
-        **service,
-        "readiness_status": status_text(service["readiness_status"]),
-        "name": name,
-        "ready": {
-            "url": f"http://127.0.0.1:{service['port']}{service['readiness_path']}",
-            "host": service["readiness_host"],
-            "status": status_text(service["readiness_status"]).split(","),
-            "within": service["readiness_within"],
-            "timeout": service["ready_timeout"],
-        },
-        "host": host,
-        "home": f"/opt/{name}",
-        "unit": f"{name}.service",
-        "unit_file": configurations.unit_file(name),
-        "environment_file": configurations.environment_file(name),
-        "exec_start": f"/opt/{name}/current/" + service["command"].strip().replace("%", "%%"),
-        "limits": [f"{LIMITS[key]}={limits[key]}" for key in LIMITS if key in limits],
-        "capabilities": "CAP_NET_BIND_SERVICE" if service["port"] < 1024 else "",
-        "sandbox": sandbox_lines(service["sandbox"]),
-    }
-
-
-def configuration(name: str, given: dict[str, Any], host: str) -> dict[str, str]:
-    """The texts that configure a service on a host."""
-    environment = environment_file(given.get("environment", {}))
-    return {"environment": environment, "unit": unit_text(complete(name, given, host))}
 
 
 def app_service_plan(services: Any, group_names: list[str], host: str = "") -> dict[str, Any]:

@@ -16,7 +16,7 @@ from ansible_collections.mesops.platform.plugins.action import rollout
 from ansible_collections.mesops.platform.plugins.module_utils._record import state
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import setup, world
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 from rollout_simulation import Estate, Killed, World, roll_out, settings
 
 BURNT = {"expand": {"command": "bin/migrate", "reversible": False, "timeout": 60.0}}

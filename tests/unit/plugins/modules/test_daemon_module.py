@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from ansible.module_utils import basic
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.mesops.platform.plugins.module_utils._daemon.layout import FilesError
+from ansible_collections.mesops.platform.plugins.module_utils._daemon import deploy
 from ansible_collections.mesops.platform.plugins.modules import daemon
 
 NAME = "catalog.service"
@@ -28,8 +28,8 @@ class Host:
         self.unit, self.config = root / NAME, root / "config"
         self.commands: list[Sequence[str]] = []
         self.started = time.clock_gettime(time.CLOCK_MONOTONIC) - 60
-        monkeypatch.setattr(daemon, "UNITS", str(root))
-        monkeypatch.setattr(daemon, "group_id", lambda _name, _check_mode: None)
+        monkeypatch.setattr(deploy, "UNITS", str(root))
+        monkeypatch.setattr(deploy, "group_id", lambda _name, _check_mode: None)
         monkeypatch.setattr(basic.AnsibleModule, "run_command", lambda _module, command: self.run(command))
 
     def run(self, command: Sequence[str]) -> tuple[int, str, str]:
@@ -129,9 +129,3 @@ def test_directory_that_cannot_be_made_is_one_sentence(host: Host) -> None:
     host.config.mkdir()
     found = host.play()
     assert found["msg"].startswith(f"A file of {NAME} could not be made: ")
-
-
-def test_group_is_missing_before_what_brings_it_is_installed() -> None:
-    assert daemon.group_id("no-such-group", True) is None
-    with pytest.raises(FilesError, match="There is no group no-such-group; install what brings it"):
-        daemon.group_id("no-such-group", False)

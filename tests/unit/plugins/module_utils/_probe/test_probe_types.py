@@ -26,7 +26,11 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import pl
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.evidence import Evidence
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.samples import Samples
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import SampleRequest
-from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
+from ansible_collections.mesops.platform.plugins.plugin_utils._service import (
+    errors,
+    rollout_gates,
+    service_settings,
+)
 from probing import PLACE, accepted, refused, tools
 
 PLUGINS = Path(__file__).resolve().parents[5] / "plugins"
@@ -116,11 +120,11 @@ def test_a_type_in_one_file_is_checked() -> None:
 
 @pytest.mark.usefixtures("queue")
 def test_a_type_in_one_file_is_part_of_a_services_rollout() -> None:
-    service = policies.Service("catalog", 3000, "catalog.service", "bin/catalog", "catalog")
-    gates = policies.check_gates({"orders": {"probe": PROBE, "timeout": 60}}, service)
+    service = service_settings.Service("catalog", 3000, "catalog.service", "bin/catalog", "catalog")
+    gates = rollout_gates.check_gates({"orders": {"probe": PROBE, "timeout": 60}}, service)
     assert "queue orders is short; 1 good, every 5 s, within 60 s" in plan_text.gate_line(gates["orders"])
-    with pytest.raises(policies.PlanError, match="its query looks back 30 s"):
-        policies.check_gates({"orders": {"probe": PROBE, "timeout": 20}}, service)
+    with pytest.raises(errors.PlanError, match="its query looks back 30 s"):
+        rollout_gates.check_gates({"orders": {"probe": PROBE, "timeout": 20}}, service)
     assert probes.place_of(PROBE) == "coordinator"
     aim = Aim(backends=[], canary=["app-1"], in_traffic=True, in_traffic_for=9.0, since=7.0)
     assert probes.aimed({**PROBE, "from": "node"}, aim) == {**PROBE, "since": 7.0}

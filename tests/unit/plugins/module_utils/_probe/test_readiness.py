@@ -27,7 +27,7 @@ from ansible_collections.mesops.platform.plugins.module_utils._probe.sampling im
 from ansible_collections.mesops.platform.plugins.plugin_utils._balancer import model
 from ansible_collections.mesops.platform.plugins.plugin_utils._balancer.frontends import FRONTEND_TIMEOUTS
 from ansible_collections.mesops.platform.plugins.plugin_utils._balancer.services import SERVICE_TIMEOUTS
-from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
+from ansible_collections.mesops.platform.plugins.plugin_utils._service import rollout_gates, service_settings
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.services import app_service_plan
 
 HAPROXY = shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin:/usr/bin")
@@ -143,7 +143,7 @@ def by_role(found: Mapping[str, Any]) -> tuple[bool, str]:
 
 def by_gate(found: Mapping[str, Any]) -> tuple[bool, str]:
     """As the gate `ready` of a rollout asks."""
-    gate = policies.check_gates({}, policies.service_of(found))["ready"]
+    gate = rollout_gates.check_gates({}, service_settings.service_of(found))["ready"]
     sample = probes.take(probes.fill(gate.probe, {}, "gate"), real_tools(lambda _command: (1, "", "")))
     assert sample["phase"] in ("success", "failure")
     return sample["phase"] == "success", sample["text"]

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
 from ansible_collections.mesops.platform.plugins.module_utils._release import migration
+from ansible_collections.mesops.platform.plugins.module_utils._release.commands import is_command
 from ansible_collections.mesops.platform.plugins.module_utils._release.migration import Result, Runner, Step
-from ansible_collections.mesops.platform.plugins.plugin_utils._service import services as app_service_plan
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.service_settings import configuration
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,7 +26,7 @@ STEP = Step("catalog", "catalog.service", "1.4.0", "expand", "bin/catalog migrat
 def service_unit(**more: Any) -> str:
     """The service's unit as the app role writes it."""
     service = {"port": 3000, "command": "bin/catalog serve", "writable_paths": ["/srv/catalog"], **more}
-    return app_service_plan.configuration("catalog", service, "app-1")["unit"]
+    return configuration("catalog", service, "app-1")["unit"]
 
 
 def directives(text: str) -> dict[str, list[tuple[str, str]]]:
@@ -130,7 +131,7 @@ def test_every_version_and_step_has_a_unit_of_its_own() -> None:
     "command", ["bin/migrate", "  bin/catalog migrate ", "migrate.sh --name 'two words'", "a/b-c_d+1.2/e x=$Y"]
 )
 def test_good_commands(command: str) -> None:
-    assert migration.is_command(command)
+    assert is_command(command)
     migration.check(replace(STEP, command=command), 0)
 
 
@@ -154,7 +155,7 @@ def test_good_commands(command: str) -> None:
     ],
 )
 def test_bad_commands_are_refused(command: str) -> None:
-    assert not migration.is_command(command)
+    assert not is_command(command)
     with pytest.raises(Refused) as why:
         migration.check(replace(STEP, command=command), 0)
     assert str(why.value) == (
@@ -165,11 +166,6 @@ def test_bad_commands_are_refused(command: str) -> None:
 @pytest.mark.parametrize(("timeout", "wait"), [(1, 0), (86400, 86400), (0.1 + 0.9, 0.5)])
 def test_the_ends_of_what_is_possible(timeout: float, wait: float) -> None:
     migration.check(replace(STEP, timeout=timeout), wait)
-
-
-@pytest.mark.parametrize("value", [None, 5, ["bin/x"], {"bin/x": 1}, b"bin/x"])
-def test_what_is_no_text_is_no_command(value: Any) -> None:
-    assert not migration.is_command(value)
 
 
 # What systemd.service(5) and systemd.unit(5) say of a command line, and extract-word.c, load-fragment.c and
@@ -234,7 +230,7 @@ COMMANDS = st.one_of(
 
 @given(COMMANDS)
 def test_a_command_is_one_program_of_its_release_with_the_words_that_were_written(command: str) -> None:
-    if not migration.is_command(command):
+    if not is_command(command):
         with pytest.raises(Refused):
             migration.check(replace(STEP, command=command), 0)
         return

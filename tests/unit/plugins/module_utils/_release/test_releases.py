@@ -15,8 +15,11 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
-from ansible_collections.mesops.platform.plugins.module_utils._release import archives, releases
-from ansible_collections.mesops.platform.plugins.module_utils._release.releases import Release, Request, Snapshot, Store
+from ansible_collections.mesops.platform.plugins.module_utils._release import archives, plans
+from ansible_collections.mesops.platform.plugins.module_utils._release.marks import MARKER
+from ansible_collections.mesops.platform.plugins.module_utils._release.plans import Request
+from ansible_collections.mesops.platform.plugins.module_utils._release.releases import Store
+from ansible_collections.mesops.platform.plugins.module_utils._release.snapshots import Snapshot
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,64 +31,6 @@ VERSION = st.sampled_from(VERSIONS)
 
 class Killed(BaseException):
     """Nothing catches it, as nothing catches SIGKILL."""
-
-
-@settings(max_examples=2000)
-@given(st.one_of(st.text(max_size=120), st.text("abc019._+~-/\0", max_size=110)))
-def test_a_version_is_a_plain_name_or_refused(version: str) -> None:
-    try:
-        releases.check_version(version)
-    except Refused as why:
-        assert "\n" not in str(why)  # noqa: PT017 - the property covers both outcomes
-        return
-    assert os.path.basename(version) == version
-    assert 0 < len(version) <= 100
-    assert version[0].isalnum()
-    assert version.isascii()
-
-
-@pytest.mark.parametrize("version", ["../../etc", ".hidden", "", "a/b", "x" * 101, "-rf", "1.0\n", "..", "é", "1 0"])
-def test_versions_that_must_be_refused(version: str) -> None:
-    with pytest.raises(Refused, match="plain name"):
-        releases.check_version(version)
-
-
-@pytest.mark.parametrize("service", ["../x", "Catalog", "", "1st", "x" * 32, "a.b", "-x", "a\n"])
-def test_services_that_must_be_refused(service: str) -> None:
-    with pytest.raises(Refused, match="plain name"):
-        releases.check_service(service)
-
-
-RELEASES = st.lists(
-    st.builds(
-        Release,
-        st.integers(1, 15).map(str),
-        st.booleans(),
-        st.integers(0, 9).map(lambda day: f"2026-11-0{day}T00:00:00Z"),
-    ),
-    unique_by=lambda release: release.version,
-    max_size=15,
-)
-SOME = st.lists(st.integers(1, 15).map(str), max_size=6)
-
-
-@settings(max_examples=2000)
-@given(RELEASES, SOME, st.one_of(st.none(), st.integers(1, 15).map(str)), SOME, st.integers(1, 8))
-def test_pruning_never_takes_what_is_needed(
-    present: list[Release], history: list[str], current: str | None, protect: list[str], keep: int
-) -> None:
-    snapshot = Snapshot(True, current, tuple(history), tuple(present))
-    gone = releases.prunable(snapshot, keep, protect)
-    assert not {snapshot.current, snapshot.previous, *protect} & set(gone)
-    complete = {one.version for one in present if one.complete}
-    assert set(gone) <= complete
-    left = complete - set(gone)
-    assert len(left) >= min(keep, len(complete))
-    if len(left) > keep:
-        assert left <= {snapshot.current, snapshot.previous, *protect}
-    dates = {one.version: (one.installed_at, one.version) for one in present}
-    spare = left - {snapshot.current, snapshot.previous, *protect}
-    assert all(dates[old] <= dates[new] for old in gone for new in spare)
 
 
 @pytest.fixture(scope="module")
@@ -107,9 +52,9 @@ def store(tmp_path: Path) -> Store:
 
 
 def perform(store: Store, request: Request, artifacts: dict[str, str], now: str = "2026-11-23T00:00:00Z") -> Snapshot:
-    plan = releases.make_plan(store.read(), request, store.base, now)
+    plan = plans.make_plan(store.read(), request, store.base, now)
     path = artifacts[plan.install] if plan.install else None
-    tree = archives.inspect(path, 1 << 20, releases.MARKER) if path else None
+    tree = archives.inspect(path, 1 << 20, MARKER) if path else None
     store.apply(plan, path, tree)
     found = store.read()
     assert found.view() == plan.after.view()
@@ -148,7 +93,7 @@ def test_a_run_killed_anywhere_leaves_before_or_after(
             now = f"2026-11-23T00:00:0{number}Z"
             before = store.read()
             try:
-                after = releases.make_plan(before, request, store.base, now).after
+                after = plans.make_plan(before, request, store.base, now).after
             except Refused:
                 continue
             steps: Iterator[None] = iter([None] * data.draw(st.integers(0, 12), label="steps before the kill"))
@@ -203,7 +148,7 @@ def test_activating_the_previous_release_again_keeps_both_reachable(store: Store
 def test_a_previous_release_that_is_gone_is_not_rolled_back_to(store: Store, artifacts: dict[str, str]) -> None:
     for version in ("1", "2"):
         perform(store, install(version), artifacts)
-    Path(store.path("1"), releases.MARKER).unlink()
+    Path(store.path("1"), MARKER).unlink()
     with pytest.raises(Refused, match="not complete"):
         perform(store, Request("rolled_back"), artifacts)
     assert store.read().current == "2"
@@ -222,7 +167,7 @@ def test_an_unmarked_directory_is_replaced_unless_it_runs(store: Store, artifact
     (half / "junk").touch()
     assert perform(store, install("2"), artifacts).current == "2"
     assert not (half / "junk").exists()
-    (half / releases.MARKER).unlink()
+    (half / MARKER).unlink()
     with pytest.raises(Refused, match="is in use"):
         perform(store, install("2"), artifacts)
 
@@ -291,8 +236,8 @@ def test_a_broken_history_is_not_guessed(store: Store, artifacts: dict[str, str]
 
 def test_a_failed_unpack_leaves_nothing(store: Store, artifacts: dict[str, str], tmp_path: Path) -> None:
     perform(store, install("1"), artifacts)
-    plan = releases.make_plan(store.read(), install("2"), store.base, "")
-    tree = archives.inspect(artifacts["2"], 1 << 20, releases.MARKER)
+    plan = plans.make_plan(store.read(), install("2"), store.base, "")
+    tree = archives.inspect(artifacts["2"], 1 << 20, MARKER)
     before = sorted(os.listdir(store.releases))
     with pytest.raises(OSError, match="No such file"):
         store.apply(plan, str(tmp_path / "gone"), tree)
@@ -327,13 +272,6 @@ def test_a_release_is_on_the_disk_before_it_is_shown_and_nothing_else_is_waited_
     assert begun == {Path(store.path("1"), name).stat().st_ino for name in ("bin/run", "data/x")}
 
 
-def test_room_is_asked_for_before_anything_is_written(store: Store, artifacts: dict[str, str]) -> None:
-    tree = archives.inspect(artifacts["1"], 1 << 20, releases.MARKER)
-    with pytest.raises(Refused, match=r"MiB free, but the release takes .* must stay free"):
-        store.check_room(tree, 1 << 60)
-    store.check_room(tree, 0)
-
-
 def test_two_runs_do_not_meet(store: Store) -> None:
     times = iter(range(100))
     waits: list[float] = []
@@ -346,43 +284,6 @@ def test_two_runs_do_not_meet(store: Store) -> None:
     assert waits
     with store.locked(0, lambda: 0.0, waits.append):
         pass
-
-
-def test_the_running_release_is_read_from_the_process(store: Store, tmp_path: Path) -> None:
-    proc = tmp_path / "proc" / "7"
-    proc.mkdir(parents=True)
-    (proc / "environ").write_bytes(b"A=b\0SERVICE_VERSION=4\0")
-    assert releases.running_version(store, 7, str(tmp_path / "proc")) == "4"
-    os.symlink("/", proc / "cwd")
-    assert releases.running_version(store, 7, str(tmp_path / "proc")) == "4"
-    os.unlink(proc / "cwd")
-    os.symlink(f"{store.releases}/3", proc / "cwd")
-    assert releases.running_version(store, 7, str(tmp_path / "proc")) == "3"
-    os.unlink(proc / "cwd")
-    os.symlink(f"{store.releases}/3 (deleted)", proc / "cwd")
-    assert releases.running_version(store, 7, str(tmp_path / "proc")) != "3"
-    assert releases.running_version(store, 8, str(tmp_path / "proc")) is None
-
-
-@given(st.lists(st.sampled_from("1234"), max_size=8), st.sampled_from("1234"))
-def test_history_of_a_roll_back_means_the_same_until_the_swap(history: list[str], current: str) -> None:
-    assert releases.previous_of(releases.rolled_back(history, current), current) == releases.previous_of(
-        history, current
-    )
-
-
-def test_roll_back_to_a_release_that_was_active_twice() -> None:
-    history = releases.rolled_back(("3", "1", "3"), "3")
-    assert releases.previous_of(history, "3") == "1"
-    assert releases.previous_of(history, "1") == "3"
-
-
-def test_a_roll_back_goes_to_what_ran_before_not_to_what_was_about_to_follow() -> None:
-    """Release 4 ran, then 3; a run that wanted 4 again was killed before the swap, and 3 is rolled back."""
-    assert releases.previous_of(("4", "3", "4", "1"), "3") == "4"
-    history = releases.rolled_back(("4", "3", "4", "1"), "3")
-    assert releases.previous_of(history, "3") == "4"
-    assert releases.previous_of(history, "4") == "1"
 
 
 @pytest.mark.parametrize("after", range(7))

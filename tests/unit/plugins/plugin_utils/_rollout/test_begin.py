@@ -14,7 +14,8 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.begin imp
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.history import left_behind
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Node, Server, Sight
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError, Service
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.service_settings import Service
 
 SERVICE = Service("catalog", 3000, "catalog.service", "bin/catalog", "catalog")
 HOSTS = ("app-1", "app-2", "app-3")

@@ -36,7 +36,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import (
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.controller_store import ControllerStore
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.coordinator_store import CoordinatorStore
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.store_client import StoreClient, StoreSettings
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 from contracts.store_contract import BOB, ended, record
 
 MODULES = {"rollout_control": rollout_control, "rollout_lock": rollout_lock, "rollout_record": rollout_record}

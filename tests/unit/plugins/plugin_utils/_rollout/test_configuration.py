@@ -18,8 +18,8 @@ from ansible.vars.hostvars import HostVars
 from ansible.vars.manager import VariableManager
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import configuration
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Node
-from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._service import rollout_gates
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 
 from _rollout.test_estate_world import SERVICE, Site
 
@@ -123,4 +123,6 @@ def test_site_goes_host_after_host_and_asks_only_whether_they_are_ready() -> Non
     site = Site(batches=("50%",), weights=(10, 100), prove_stop=True, gates={"mine": {"probe": {"type": "haproxy"}}})
     found = configuration.without_traffic_gates(site.settings)
     assert (found.batches, found.weights, found.min_healthy_time, found.prove_stop) == ((1,), (100,), 0.0, False)
-    assert set(found.gates) == {name for name, one in policies.check_gates({}, SERVICE).items() if one.stage == "ready"}
+    assert set(found.gates) == {
+        name for name, one in rollout_gates.check_gates({}, SERVICE).items() if one.stage == "ready"
+    }

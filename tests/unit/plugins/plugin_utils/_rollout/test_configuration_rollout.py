@@ -15,7 +15,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import re
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan_text import plan_text
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.target import changes_of
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 from rollout_simulation import Estate, Host, Killed, roll_out
 
 

@@ -16,7 +16,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import wo
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.decision import Decision
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan_text import decision_lines
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st

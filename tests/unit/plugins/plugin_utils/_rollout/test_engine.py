@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.mesops.platform.plugins.module_utils._record import state
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import NEXT, HostRecord, Record
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import world
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st

@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.mesops.platform.plugins.module_utils._record import state
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Record
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import world
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 from rollout_simulation import Estate, Host, Killed, Server, engine, roll_out, settings
 
 Trouble = Callable[[int, str, str], None]

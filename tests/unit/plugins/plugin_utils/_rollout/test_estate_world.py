@@ -22,8 +22,9 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan impo
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Node, Server
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.store_client import StoreSettings
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import SampleRequest
-from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError, Service
+from ansible_collections.mesops.platform.plugins.plugin_utils._service import rollout_gates
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.service_settings import Service
 from traffic_model import Model
 
 SERVICE = Service(
@@ -83,7 +84,7 @@ class Site:
             "balancers": ("lb-1", "lb-2"),
             "backends": ("catalog", "api"),
             "version": "2",
-            "gates": policies.check_gates(changes.pop("gates", {}), SERVICE),
+            "gates": rollout_gates.check_gates(changes.pop("gates", {}), SERVICE),
         }
         self.hosts = Hosts()
         self.said: list[tuple[str, Sequence[str]]] = []

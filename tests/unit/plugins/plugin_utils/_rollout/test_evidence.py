@@ -14,7 +14,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judgement im
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.meter import Meter, Seen
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.evidence import Evidence
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import Counted, Taken, Timed
-from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
+from ansible_collections.mesops.platform.plugins.plugin_utils._service import rollout_gates
 from rollout_simulation import SERVICE
 from traffic_model import Model
 
@@ -22,7 +22,7 @@ USUAL = Seen(sent=10_000, good=9_990, failed=10)
 
 
 def gates(**more: Any) -> dict[str, GateSpec]:
-    return policies.check_gates(more, SERVICE)
+    return rollout_gates.check_gates(more, SERVICE)
 
 
 def judge(evidence: Evidence, canary: Seen, baseline: Seen | None = None, usual: Seen | None = USUAL) -> Taken:

@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.mesops.platform.plugins.module_utils._record import state
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import world
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.engine import Engine
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 from rollout_simulation import Estate, Killed, World, engine, roll_out, settings
 
 BURNT = {"expand": {"command": "bin/migrate", "reversible": False, "timeout": 60.0}}

@@ -14,7 +14,8 @@ import pytest
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import plan
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
 from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError, Service
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.service_settings import Service
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gate_spec import GateSpec
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan_text import gate_line, plan_text
-from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
+from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies, rollout_gates
 from screens import COLUMNS, SERVICE, line_of, names, new_record, screen, settings
 
 GATES: dict[str, Any] = {
@@ -51,12 +51,12 @@ GATES: dict[str, Any] = {
     ],
 )
 def test_gate_in_a_line(gate: str, text: str) -> None:
-    spec = policies.check_gates(GATES, SERVICE)[gate]
+    spec = rollout_gates.check_gates(GATES, SERVICE)[gate]
     assert gate_line(spec) == f"  gate        {gate} {text}"
 
 
 def test_long_query_is_cut_but_not_the_numbers() -> None:
-    line = gate_line(policies.check_gates(GATES, SERVICE)["orders"])
+    line = gate_line(rollout_gates.check_gates(GATES, SERVICE)["orders"])
     assert line.startswith("  gate        orders (traffic): at most 1.5 times its baseline: histogram")
     assert line.endswith("…; 1 good, every 5 s, within 120 s")
     assert len(line) <= COLUMNS

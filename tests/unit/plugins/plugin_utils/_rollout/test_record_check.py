@@ -14,9 +14,9 @@ from urllib.parse import quote
 import pytest
 from ansible_collections.mesops.platform.plugins.module_utils._record import state
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Migration, Record
-from ansible_collections.mesops.platform.plugins.module_utils._release.archives import without_credentials
+from ansible_collections.mesops.platform.plugins.module_utils._release.artifacts import without_credentials
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import record_check
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 from hypothesis import given
 from hypothesis import settings as bounded
 from hypothesis import strategies as st

@@ -20,8 +20,8 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.controlle
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.coordinator_store import CoordinatorStore
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.estate_world import EstateWorld
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
-from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError, Service
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.service_settings import Service, service_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.services import app_service_plan
 
 APP = app_service_plan({"catalog": {"port": 3000, "command": "bin/catalog"}}, ["catalog"])["services"][0]
@@ -57,7 +57,7 @@ def test_the_service_is_as_the_filter_completes_it() -> None:
     given = {"port": 8080, "command": "bin/api --fast", "user": "api", "ready_timeout": 7, "stop_timeout": 9, "keep": 3}
     services = app_service_plan({"catalog-api": {**given, "readiness_path": "/up"}}, ["catalog-api"])["services"]
     expected = Service("catalog-api", 8080, "catalog-api.service", "bin/api --fast", "api", "/up", 7.0, 9.0, 3)
-    assert policies.service_of(services[0]) == expected
+    assert service_of(services[0]) == expected
 
 
 @pytest.mark.parametrize("given", [None, "catalog", ["catalog"]])

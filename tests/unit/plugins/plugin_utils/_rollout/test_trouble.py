@@ -12,7 +12,7 @@ from ansible_collections.mesops.platform.plugins.module_utils._record import sta
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Migration
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import world
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.migrations import MIGRATION_SILENCE
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import PlanError
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 from rollout_simulation import Estate, Killed, World, engine, roll_out, settings
 
 LONG = {"expand": {"command": "bin/migrate", "reversible": True, "timeout": 86400.0}}

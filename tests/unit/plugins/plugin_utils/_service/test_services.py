@@ -5,13 +5,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import pytest
 from ansible_collections.mesops.platform.plugins.plugin_utils._service import services as subject
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 GOOD = {"port": 3000, "command": "bin/catalog"}
 
@@ -52,11 +49,6 @@ def test_a_host_runs_the_services_of_its_groups() -> None:
     found = plan(services, "edge", "x")
     assert [one["name"] for one in found["services"]] == ["billing"]
     assert found["packages"] == ["nodejs"]
-
-
-def test_only_a_low_port_gets_the_one_capability() -> None:
-    (service,) = plan({"catalog": {**GOOD, "port": 443}}, "catalog")["services"]
-    assert service["capabilities"] == "CAP_NET_BIND_SERVICE"
 
 
 def test_two_services_may_not_share_a_port_on_a_host() -> None:
@@ -147,36 +139,3 @@ def test_a_secret_is_in_no_error() -> None:
     found = plan({"catalog": {**GOOD, "environment": {"KEY": ["hunter2"], "B C": "hunter2"}}}, "catalog")
     assert len(found["errors"]) == 2
     assert "hunter2" not in str(found)
-
-
-def read_as_systemd_does(text: str) -> dict[str, str]:
-    """The quoting rules of systemd.exec(5) for a double-quoted value: a backslash stands before one of "\\$`."""
-    return {
-        key: re.sub(r"\\([\"\\$`])", r"\1", value)
-        for key, value in re.findall(r'^(\w+)="((?:[^"\\]|\\.)*)"\n', text, re.MULTILINE | re.DOTALL)
-    }
-
-
-@settings(max_examples=2000)
-@given(st.dictionaries(st.from_regex(r"[A-Z_][A-Z0-9_]{0,5}", fullmatch=True), st.text(), max_size=4))
-def test_an_environment_survives_its_file(environment: dict[str, str]) -> None:
-    if any("\r" in value or "\0" in value for value in environment.values()):
-        return
-    assert read_as_systemd_does(subject.environment_file(environment)) == environment
-
-
-def test_numbers_and_booleans_are_written_as_programs_expect() -> None:
-    assert subject.environment_file({"A": True, "B": 1, "C": 1.5}) == 'A="true"\nB="1"\nC="1.5"\n'
-
-
-def test_an_override_replaces_a_directive_and_null_removes_it() -> None:
-    lines = subject.sandbox_lines({"UMask": "0077", "SystemCallFilter": None, "MemoryDenyWriteExecute": True})
-    assert "UMask=0077" in lines
-    assert "UMask=0027" not in lines
-    assert "MemoryDenyWriteExecute=yes" in lines
-    assert not [line for line in lines if line.startswith("SystemCallFilter")]
-
-
-def test_a_percent_sign_is_no_specifier() -> None:
-    (service,) = plan({"catalog": {**GOOD, "command": "bin/x --load 50%"}}, "catalog")["services"]
-    assert service["exec_start"] == "/opt/catalog/current/bin/x --load 50%%"
