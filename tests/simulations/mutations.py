@@ -295,8 +295,8 @@ MUTATIONS = (
     Mutation(
         "a bad host that had to stay in traffic counts as drained by the rollout",
         STEPS,
-        "            self.record.hosts[host].let_in_at = inside\n",
-        "",
+        'found[host].admin == "ready"]\n            self.record.hosts[host].let_in_at = inside\n',
+        'found[host].admin == "ready"]\n',
     ),
     Mutation(
         "a host that an earlier rollout has left out is put back when the next one is broken off",
