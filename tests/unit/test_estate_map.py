@@ -13,27 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import elsewhere
 import estate
 import pytest
 import yaml
 from ansible_collections.mesops.platform.plugins.plugin_utils._model.estate import NO_HOST, PARTS
 
-DEMO = estate.ROOT / "inventories/demo"
-RENAMED = {
-    "etcd": "consensus",
-    "postgres": "databases",
-    "loadbalancers": "edge",
-    "monitoring": "watch",
-    "logs": "lines",
-    "traces": "spans",
-    "dashboards": "screens",
-    "mes": "factory",
-}
-VARIABLES = {
-    part.group_variable: RENAMED[part.group]
-    for part in sorted(PARTS.values(), key=lambda part: part.group)
-    if part.group_variable
-}
 ADDRESSES = {
     "lb-1": "10.203.0.11",
     "lb-2": "10.203.0.12",
@@ -87,64 +72,31 @@ SHOW = [
 
 def moved(part: str, host: str) -> int:
     """The port that a part has on a host after the move: another one on each host."""
-    return PARTS[part].port + 10_000 + 1 + list(ADDRESSES).index(host)
-
-
-def host_variables(host: str) -> dict[str, Any]:
-    """All ports of a host, in another place; nothing is asked of the host itself."""
-    found: dict[str, Any] = {part.port_variable: moved(name, host) for name, part in PARTS.items() if part.port}
-    binds = [
-        {"address": address, "port": found["haproxy_stats_bind"] + more}
-        for address, more in (("127.0.0.1", 1000), (ADDRESSES[host], 0))
-    ]
-    return {**found, "haproxy_stats_bind": binds, "ansible_connection": "local"}
-
-
-def renamed(value: Any) -> Any:
-    """An inventory of which every group has its other name."""
-    if not isinstance(value, dict):
-        return value
-    return {
-        key: {RENAMED.get(group, group): renamed(more) for group, more in content.items()}
-        if key == "children"
-        else renamed(content)
-        for key, content in value.items()
-    }
+    return elsewhere.moved(part, 1 + list(ADDRESSES).index(host))
 
 
 @pytest.fixture(scope="module")
-def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The copy, at the same place of a project as the demo."""
+def inventory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The copy, at the same place of a project as the demo; nothing is asked of its hosts themselves."""
     root = tmp_path_factory.mktemp("project")
-    inventory = root / "inventories/elsewhere"
     (root / "demo/dist").mkdir(parents=True)
     for part in ("rules", "dashboards"):
         (root / "demo" / part).symlink_to(estate.ROOT / "demo" / part)
     (root / "demo/dist/mes-1.0.0-py313.json").write_text(json.dumps(RELEASE), encoding="utf-8")
-    for path in DEMO.rglob("*.yml"):
-        target = inventory / path.relative_to(DEMO)
-        target = target.with_stem(RENAMED.get(target.stem, target.stem))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        text = path.read_text(encoding="utf-8")
-        target.write_text(
-            re.sub(r"groups\['(\w+)'\]", lambda found: f"groups['{RENAMED[found[1]]}']", text), encoding="utf-8"
-        )
-    hosts = inventory / "hosts.yml"
-    hosts.write_text(yaml.safe_dump(renamed(yaml.safe_load(hosts.read_text())), sort_keys=False), encoding="utf-8")
-    services = inventory / "group_vars/all/main.yml"
-    services.write_text(services.read_text().replace("  mes:\n", "  mes:\n    group: factory\n", 1), encoding="utf-8")
-    (inventory / "group_vars/all/groups.yml").write_text(yaml.safe_dump(VARIABLES), encoding="utf-8")
-    (inventory / "host_vars").mkdir()
-    for host in ADDRESSES:
-        (inventory / f"host_vars/{host}.yml").write_text(yaml.safe_dump(host_variables(host)), encoding="utf-8")
+    hosts = yaml.safe_load((estate.INVENTORY / "hosts.yml").read_text(encoding="utf-8"))
+    copied = elsewhere.copy(root, hosts, {})
+    (copied / "host_vars").mkdir()
+    for number, (host, address) in enumerate(ADDRESSES.items(), 1):
+        known = {**elsewhere.port_variables(number, address), "ansible_connection": "local"}
+        (copied / f"host_vars/{host}.yml").write_text(yaml.safe_dump(known), encoding="utf-8")
     (root / "show.yml").write_text(yaml.safe_dump(SHOW), encoding="utf-8")
-    return inventory
+    return copied
 
 
-def ansible(inventory: Path, playbook: Path, *more: str) -> str:
+def ansible(copied: Path, playbook: Path, *more: str) -> str:
     """What ansible-playbook says of a run that ends well."""
     done = subprocess.run(
-        [Path(sys.executable).parent / "ansible-playbook", "-i", inventory, playbook, *more],
+        [Path(sys.executable).parent / "ansible-playbook", "-i", copied, playbook, *more],
         cwd=estate.ROOT,
         env=estate.environment(),
         capture_output=True,
@@ -157,9 +109,9 @@ def ansible(inventory: Path, playbook: Path, *more: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def shown(elsewhere: Path) -> dict[str, dict[str, Any]]:
+def shown(inventory: Path) -> dict[str, dict[str, Any]]:
     """What the roles know on a monitoring host and on a database host."""
-    said = "".join(ansible(elsewhere, elsewhere.parents[1] / "show.yml").split())
+    said = "".join(ansible(inventory, inventory.parents[1] / "show.yml").split())
     found = {host: json.loads(base64.b64decode(code)) for host, code in re.findall(r"(obs-1|pg-2)=([\w+/]+=*)=", said)}
     assert sorted(found) == ["obs-1", "pg-2"]
     return found
@@ -176,8 +128,8 @@ def urls(part: str, *hosts: str, path: str = "") -> list[str]:
 
 
 def test_the_copy_has_nothing_of_the_demos_names_and_ports() -> None:
-    assert not set(RENAMED) & set(RENAMED.values())
-    assert set(RENAMED) == {part.group for part in PARTS.values() if part.group_variable} | {"mes"}
+    assert not set(elsewhere.RENAMED) & set(elsewhere.RENAMED.values())
+    assert set(elsewhere.RENAMED) == {part.group for part in PARTS.values() if part.group_variable} | {"mes"}
     for host in ADDRESSES:
         ports = [moved(name, host) for name, part in PARTS.items() if part.port]
         assert len({*ports, *(part.port for part in PARTS.values())}) == 2 * len(ports) + 1
@@ -274,9 +226,9 @@ RUN_ON = {
 }
 
 
-def test_site_checks_every_role_on_the_hosts_of_the_renamed_groups(elsewhere: Path) -> None:
+def test_site_checks_every_role_on_the_hosts_of_the_renamed_groups(inventory: Path) -> None:
     """With the names in `group_vars/all`."""
-    said = ansible(elsewhere, estate.ROOT / "site.yml", "--tags", "preflight")
+    said = ansible(inventory, estate.ROOT / "site.yml", "--tags", "preflight")
     assert "WARNING" not in said
     found = {
         play[1]: sorted(set(re.findall(r"^(?:ok|skipping): \[([\w-]+)\]", play[2], re.MULTILINE)))
@@ -290,16 +242,18 @@ def listed(said: str) -> Iterator[tuple[str, str]]:
     yield from re.findall(r"play #\d+ \(.*\): (.*?)\tTAGS.*\n\s+pattern: \['(.*)'\]", said)
 
 
-def test_site_takes_the_names_from_the_command_line_too(elsewhere: Path) -> None:
-    said = ansible(elsewhere, estate.ROOT / "site.yml", "--list-hosts", "-e", json.dumps(VARIABLES))
+def test_site_takes_the_names_from_the_command_line_too(inventory: Path) -> None:
+    said = ansible(inventory, estate.ROOT / "site.yml", "--list-hosts", "-e", json.dumps(elsewhere.VARIABLES))
     patterns = dict(listed(said))
     assert patterns["Agree on a leader store"] == "consensus"
     assert patterns["Balance the load"] == "edge"
     # The group of the services is made while the play runs.
-    assert set(patterns.values()) == {*VARIABLES.values(), "all", NO_HOST}
+    assert set(patterns.values()) == {*elsewhere.VARIABLES.values(), "all", NO_HOST}
 
 
-LITERAL = re.compile(r"groups(?:\[['\"]|\.)(?!all\b)\w|'\w+' in groups|\bmesops_(?:" + "|".join(RENAMED) + r")\b")
+LITERAL = re.compile(
+    r"groups(?:\[['\"]|\.)(?!all\b)\w|'\w+' in groups|\bmesops_(?:" + "|".join(elsewhere.RENAMED) + r")\b"
+)
 
 
 @pytest.mark.parametrize("kind", ["roles", "playbooks"])

@@ -1,23 +1,31 @@
 """site.yml killed on its way, again and again, then run to its end: the estate converges whatever was cut.
 
-On Debian 12: it is the only whole estate of `make test` there.
+On Debian 12: it is the only whole estate of `make test` there. Every group has another name than in the demo, and every
+port is another one.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
 from pathlib import Path
 
+import elsewhere
 import estate
 import pytest
+import yaml
+from ansible_collections.mesops.platform.plugins.plugin_utils._model.estate import PARTS
 
 HERE = Path(__file__).resolve().parent.parent
-COMMAND = [str(estate.BIN / "ansible-playbook"), "-i", str(HERE / "inventory"), "site.yml"]
+PROJECT = estate.BUILD / "interrupted"
+INVENTORY = PROJECT / "inventories/elsewhere"
+COMMAND = [str(estate.BIN / "ansible-playbook"), "-i", str(INVENTORY)]
 DEADLINE = 600
+PATRONI, PROMETHEUS = elsewhere.moved("patroni", 0), elsewhere.moved("prometheus", 0)
 
 # What is run, where to cut it, and how: the signal goes out as soon as a line of the output contains the text, when the
 # task of that name has just begun. Each one changes something. In the order of a whole run, of which the tags take what
@@ -35,12 +43,23 @@ CUTS = [
 ]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def copied() -> None:
+    """Bring the estate elsewhere. Only the load balancers' settings of the demo name ports of others."""
+    shutil.rmtree(PROJECT, ignore_errors=True)
+    PROJECT.mkdir(parents=True)
+    (PROJECT / "demo").symlink_to(estate.ROOT / "demo")
+    hosts = yaml.safe_load((HERE / "hosts.yml").read_text(encoding="utf-8"))
+    ports = {PARTS[part].port: elsewhere.moved(part, 0) for part in ("postgres", "patroni")}
+    elsewhere.copy(PROJECT, hosts, elsewhere.port_variables(0, "{{ mesops_address }}"), ports)
+
+
 def cut(tags: str, text: str, how: signal.Signals, log: Path) -> bool:
     """Run a part of site.yml until a line holds ``text``, then end it with a signal; whether it was cut."""
     deadline = time.monotonic() + DEADLINE
     with log.open("w") as sink:
         process = subprocess.Popen(
-            [*COMMAND, "--tags", tags],
+            [*COMMAND, "site.yml", "--tags", tags],
             cwd=estate.ROOT,
             env=estate.environment(),
             stdin=subprocess.DEVNULL,
@@ -69,28 +88,57 @@ def test_cut(tags: str, text: str, how: signal.Signals) -> None:
 
 
 def test_next_run_converges() -> None:
-    done = estate.step("site.yml, uninterrupted", COMMAND, log=estate.BUILD / "interrupted-final.log")
+    done = estate.step("site.yml, uninterrupted", [*COMMAND, "site.yml"], log=estate.BUILD / "interrupted-final.log")
     assert not any(host["failed"] or host["unreachable"] for host in estate.Recap.read(done.stdout, 0).hosts.values())
 
 
 def test_run_after_that_changes_nothing() -> None:
-    done = estate.step("site.yml, once more", COMMAND, log=estate.BUILD / "interrupted-again.log")
+    done = estate.step("site.yml, once more", [*COMMAND, "site.yml"], log=estate.BUILD / "interrupted-again.log")
     assert estate.Recap.read(done.stdout, 0).changed() == {}
 
 
 def test_estate_serves() -> None:
     assert estate.on("cut-2", "ls /usr/lib/postgresql").split() == ["15"], "this is not Debian 12"
-    members = json.loads(estate.get("http://10.207.0.12:8008/cluster")[1])["members"]
+    members = json.loads(estate.get(f"http://10.207.0.12:{PATRONI}/cluster")[1])["members"]
     assert sorted(member["role"] in ("leader", "master") for member in members) == [False, True]
     status, body, _headers = estate.get("http://10.207.0.11/readyz", headers={"Host": "mes.demo.example"})
     assert status == 200, body
 
 
-def test_prometheus_sees_every_daemon() -> None:
-    jobs = {"alertmanager", "etcd", "haproxy", "mes", "node", "patroni", "postgres", "prometheus"}
+TARGETS = {
+    "alertmanager": ["cut-3"],
+    "blackbox": ["cut-3"],
+    "etcd": ["cut-1", "cut-2", "cut-3"],
+    "haproxy": ["cut-1"],
+    "mes": ["cut-1", "cut-2"],
+    "node": ["cut-1", "cut-2", "cut-3"],
+    "patroni": ["cut-2", "cut-3"],
+    "postgres": ["cut-2", "cut-3"],
+    "prometheus": ["cut-3"],
+}
 
+
+def test_prometheus_sees_every_daemon() -> None:
     def seen() -> bool:
-        targets = estate.get_json("http://10.207.0.13:9090/api/v1/query?query=up")["data"]["result"]
-        return jobs <= {one["metric"]["job"] for one in targets} and all(one["value"][1] == "1" for one in targets)
+        targets = estate.get_json(f"http://10.207.0.13:{PROMETHEUS}/api/v1/query?query=up")["data"]["result"]
+        found: dict[str, list[str]] = {}
+        for one in targets:
+            found.setdefault(one["metric"]["job"], []).append(one["metric"]["instance"])
+        known = {job: sorted(found.get(job, [])) for job in TARGETS}
+        return known == TARGETS and all(one["value"][1] == "1" for one in targets)
 
     estate.wait_for(seen, timeout=60, what="a scrape of every target")
+
+
+def test_a_release_is_rolled_out_and_status_shows_it() -> None:
+    note = estate.build_release("bookworm", version="1.1.0")
+    release = {f"rollout_{key}": value for key, value in json.loads(note.read_text(encoding="utf-8")).items()}
+    given = ["-e", json.dumps({"rollout_service": "mes", **release})]
+    log = estate.BUILD / "interrupted-rollout.log"
+    estate.step("rollout of mes 1.1.0", [*COMMAND, "playbooks/rollout.yml", *given], log=log)
+    for address in ("10.207.0.11", "10.207.0.12"):
+        assert estate.get_json(f"http://{address}:8080/version")["version"] == "1.1.0"
+    log = estate.BUILD / "interrupted-status.log"
+    shown = estate.step("status", [*COMMAND, "playbooks/status.yml"], log=log).stdout
+    assert shown.count("UP, ") == 2, shown
+    assert "rollout to 1.1.0: done" in shown, shown
