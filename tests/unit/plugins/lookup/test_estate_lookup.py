@@ -41,10 +41,10 @@ def test_the_host_that_asks_knows_more_of_itself() -> None:
     assert ask("loki.ports", ["a", "b"], **own) == {"a": 3100, "b": 2}
 
 
-GROUPS = sorted({part.group_variable for part in PARTS.values()} - {""})
+GROUP_VARIABLES = sorted({part.group_variable for part in PARTS.values()} - {""})
 
 
-@pytest.mark.parametrize("name", [*PARTS, *FACTS, *GROUPS])
+@pytest.mark.parametrize("name", [*PARTS, *FACTS, *GROUP_VARIABLES])
 def test_every_part_fact_and_group_is_documented(name: str) -> None:
     documented = yaml.safe_load(lookup.DOCUMENTATION)
     text = " ".join([*documented["description"], *documented["options"]["_terms"]["description"]])
