@@ -79,17 +79,17 @@ def _simulated(clock: Clock) -> Iterator[None]:
     )
     kept = [getattr(place, name) for place, name in names]
     values: tuple[Any, ...] = (
-        *(_Time(clock), _Time(clock), _Time(clock), lambda: clock.time, lambda given: given["client"]),
+        *(_Time(clock), _Time(clock), lambda: clock.time, lambda given: given["client"]),
         # A lease cannot be changed, so it is kept as it is.
         *(lambda lease: lease, lambda lease, _expires_in: lease),
         record_as_dict,
     )
-    for (place, name), value in zip(names, values):
+    for (place, name), value in zip(names, values, strict=True):
         setattr(place, name, value)
     try:
         yield
     finally:
-        for (place, name), value in zip(names, kept):
+        for (place, name), value in zip(names, kept, strict=True):
             setattr(place, name, value)
 
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import http.server
+import http.client
 import json
 import string
 from collections.abc import Mapping
