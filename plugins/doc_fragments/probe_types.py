@@ -13,7 +13,8 @@ from ansible_collections.mesops.platform.plugins.module_utils._probe.probes impo
 class ModuleDocFragment:
     """`mesops.platform.probe_types`, for health_gate."""
 
-    DOCUMENTATION = json.dumps(
+    # With its type: what is assigned without one, ansible-test's yamllint takes for a text.
+    DOCUMENTATION: str = json.dumps(
         {
             "options": {},
             "notes": [

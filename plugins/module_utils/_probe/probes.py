@@ -13,7 +13,7 @@ from typing import Any
 from ansible_collections.mesops.platform.plugins.module_utils._core import scalars
 from ansible_collections.mesops.platform.plugins.module_utils._probe import (
     haproxy,
-    http,
+    http_answer,
     postgres,
     promql,
     readiness,
@@ -37,7 +37,7 @@ from ansible_collections.mesops.platform.plugins.module_utils._probe.sampling im
 )
 
 TYPES: dict[str, ProbeType] = {
-    one.TYPE.name: one.TYPE for one in (http, tcp, systemd, haproxy, promql, postgres, readiness)
+    one.TYPE.name: one.TYPE for one in (http_answer, tcp, systemd, haproxy, promql, postgres, readiness)
 }
 """Every type. The modules are named here because a host gets what is imported by a statement, and nothing else."""
 

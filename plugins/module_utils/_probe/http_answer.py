@@ -1,7 +1,10 @@
 # Copyright: (c) 2026, The mesops.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Probes of type http: an answer over HTTP with its status, its body and its time."""
+"""Probes of type http: an answer over HTTP with its status, its body and its time.
+
+The one file that is not called as its type: pylint takes a module http for Python's own.
+"""
 
 from __future__ import annotations
 
