@@ -43,14 +43,14 @@ def summary(run: BackgroundLoad, verdict: Audit, recap: estate.Recap) -> str:
     """What a person wants to know, on one screen."""
     leads = estate.leader()
     unwrapped = re.sub(r"\n {8,}", " ", recap.output)
-    left_out = dict(re.findall(r"^ +- '?(\w+) is LEFT OUT: (.+?)'?$", unwrapped, re.MULTILINE))
+    skipped = dict(re.findall(r"^ +- '?(\w+) is SKIPPED: (.+?)'?$", unwrapped, re.MULTILINE))
     lines = ["", "The demo estate", ""]
     for group, hosts in estate.inventory().items():
         for host, address in hosts.items():
-            lines.append(f"  {group:<14} {host:<7} {address:<13} {describe(group, host, address, leads, left_out)}")
+            lines.append(f"  {group:<14} {host:<7} {address:<13} {describe(group, host, address, leads, skipped)}")
     lines += [
-        f"  {name} LEFT OUT on every host: {reason}"
-        for name, reason in left_out.items()
+        f"  {name} SKIPPED on every host: {reason}"
+        for name, reason in skipped.items()
         if name not in {part.lower() for part, _url in PARTS.values()}
     ]
     report = run.report
@@ -74,7 +74,7 @@ def summary(run: BackgroundLoad, verdict: Audit, recap: estate.Recap) -> str:
     return "\n".join(lines)
 
 
-def describe(group: str, host: str, address: str, leads: str | None, left_out: dict[str, str]) -> str:
+def describe(group: str, host: str, address: str, leads: str | None, skipped: dict[str, str]) -> str:
     """What one host does right now, asked of the host itself."""
     if group == "loadbalancers":
         version = estate.on(host, "haproxy -v", check=False).split("\n", 1)[0].split(" 20", 1)[0]
@@ -91,7 +91,7 @@ def describe(group: str, host: str, address: str, leads: str | None, left_out: d
     status, body, _headers = estate.get(f"http://{address}:{url}")
     if status == 200:
         return f"{name}, ready"
-    return f"{name} LEFT OUT: {left_out[name.lower()]}" if name.lower() in left_out else f"{name} is not ready: {body}"
+    return f"{name} SKIPPED: {skipped[name.lower()]}" if name.lower() in skipped else f"{name} is not ready: {body}"
 
 
 def up() -> None:

@@ -66,7 +66,7 @@ def line(request: Request) -> str:
 
 
 def parse(lines: Iterable[str]) -> RequestLog:
-    """Read a log; a last line that is still being written is left out."""
+    """Read a log; a last line that is still being written is omitted."""
     log: RequestLog | None = None
     for number, text in enumerate(lines, start=1):
         if not text.endswith("\n"):

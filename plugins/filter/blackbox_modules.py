@@ -21,8 +21,8 @@ description:
 options:
   _input:
     description:
-      - A name to C(urls), and where wanted C(method) (V(GET)), C(headers), C(body), C(status) (list; any 2xx when left
-        out), C(contains) (a regular expression that the answer must match), C(timeout) (V(10s)), C(interval), and
+      - A name to C(urls), and where wanted C(method) (V(GET)), C(headers), C(body), C(status) (list; any 2xx when
+        omitted), C(contains) (a regular expression that the answer must match), C(timeout) (V(10s)), C(interval), and
         C(config) for anything else that an http prober takes.
     type: dict
     required: true

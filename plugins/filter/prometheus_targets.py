@@ -21,7 +21,7 @@ author:
 description:
   - Gives every target the label C(instance) with the host's name in the inventory, so that a host is called the same in
     metrics, logs and traces.
-  - A job without hosts is left out, and so is a host whose fact C(mesops_left_out) names the job.
+  - A job without hosts is skipped, and so is a host whose fact C(mesops_skipped) names the job.
   - Checks are asked of a blackbox_exporter and carry the job C(check), the label C(check) with their name, and the
     address that was asked as C(instance).
 positional: _input, services, groups, hostvars
@@ -30,7 +30,7 @@ options:
     description:
       - Job name to C(hosts) (inventory names) and C(port), and where they differ C(path), C(scheme), C(interval),
         C(labels), and C(config) for anything else that a C(scrape_config) takes.
-      - Where C(port) differs from host to host it is a mapping from host to number, and C(hosts) may be left out.
+      - Where C(port) differs from host to host it is a mapping from host to number, and C(hosts) may be omitted.
     type: dict
     required: true
   services:
@@ -165,7 +165,7 @@ def prometheus_targets(
     for name, job in sorted(wanted.items()):
         # The order of an inventory's hosts depends on how it is given, and is no reason to change anything.
         hosts = sorted(_hosts(job), key=str)
-        there = [host for host in hosts if name not in (known[host].get("mesops_left_out") or {})]
+        there = [host for host in hosts if name not in (known[host].get("mesops_skipped") or {})]
         if there:
             found.append(_scrape(str(name), {**job, "hosts": there}, known))
     return found + [_check_scrape(str(name), check, prober) for name, check in sorted((checks or {}).items())]

@@ -14,6 +14,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import package
 import pytest
@@ -81,6 +82,8 @@ def variables() -> set[str]:
 # ------------------------------------------------------------------------------------------------------- what is linked
 
 OURS = re.compile(r"https://github\.com/mesops/platform/(?P<kind>blob|tree)/main/(?P<path>[^#]+)(?:#(?P<anchor>.*))?")
+PICTURE = re.compile(r"!\[(?P<words>[^\]]*)\]\((?P<link>[^)\s]+)\)")
+OUR_PICTURES = "https://raw.githubusercontent.com/mesops/platform/main/"
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 SHOWN_ALONE = sorted([ROOT / "README.md", *ROOT.glob("roles/*/README.md")])
 """Galaxy shows these pages by themselves: there a relative link leads nowhere."""
@@ -111,6 +114,20 @@ def test_links_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", SHOWN_ALONE, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_of_a_page_that_is_shown_alone_are_absolute(page: Path) -> None:
     assert [link for link in LINK.findall(prose(page)) if "://" not in link and not link.startswith("#")] == []
+
+
+@pytest.mark.parametrize("page", SHOWN_ALONE, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_that_is_shown_alone_has_pictures_and_no_diagram_that_only_the_forge_draws(page: Path) -> None:
+    assert "```mermaid" not in page.read_text(encoding="utf-8")
+    for picture in PICTURE.finditer(prose(page)):
+        assert picture["words"], "a picture that is not there, or not seen, is told in words"
+        assert picture["link"].startswith(OUR_PICTURES), picture["link"]
+        drawn = ROOT / picture["link"].removeprefix(OUR_PICTURES)
+        assert ElementTree.parse(drawn).getroot().tag == "{http://www.w3.org/2000/svg}svg"
+
+
+def test_the_readme_has_a_picture() -> None:
+    assert PICTURE.search(prose(ROOT / "README.md"))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -92,6 +92,12 @@ def test_no_option_is_both_required_and_defaulted(role: Path) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_secrets_are_marked_as_such(role: Path) -> None:
+    secrets = {name: option for name, option in options(role).items() if re.search(r"_(?:password|secret_key)$", name)}
+    assert [name for name, option in secrets.items() if not option.get("no_log")] == []
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
 def test_public_variables_carry_the_roles_name(role: Path) -> None:
     assert [name for name in options(role) if not name.startswith(f"{role.name}_")] == []
 

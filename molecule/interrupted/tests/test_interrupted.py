@@ -37,7 +37,7 @@ CUTS = [
     ("postgres", "TASK [mesops.platform.postgres : Wait for a leader", signal.SIGKILL),
     ("postgres", "TASK [mesops.platform.postgres : Wait until every member replicates]", signal.SIGINT),
     ("postgres,haproxy", "TASK [mesops.platform.daemon : Install packages: haproxy]", signal.SIGKILL),
-    ("haproxy", "TASK [mesops.platform.haproxy : Put the configuration in force]", signal.SIGKILL),
+    ("haproxy", "TASK [mesops.platform.haproxy : Activate the configuration]", signal.SIGKILL),
     ("haproxy,app", "TASK [mesops.platform.app : Install the first release", signal.SIGINT),
     ("app", "TASK [mesops.platform.app : Start or restart them", signal.SIGKILL),
 ]

@@ -15,7 +15,7 @@ PATIENCE = 30
 
 @pytest.fixture(autouse=True)
 def _healthy() -> Iterator[None]:
-    # A test that failed half-way: what it left is reverted, and a good release brings back whoever was left out.
+    # A test that failed half-way: what it left is reverted, and a good release brings back whoever stayed out.
     if unfinished():
         Command("rollback").end()
     try:

@@ -32,11 +32,11 @@ scenarios on the same hosts break things of which the estate speaks for hours.""
 
 def reason(*names: str) -> str:
     """Why these cannot be tested here."""
-    return f"left out: {', '.join(names)} cannot be had here (no archive in {CACHE}, no way to its origin)"
+    return f"skipped: {', '.join(names)} not available here (no archive in {CACHE}, no way to its origin)"
 
 
 def needs(*names: str) -> pytest.MarkDecorator:
-    """Skip a test, and say so, where one of these is left out."""
+    """Skip a test, and say so, where one of these was skipped."""
     missing = [name for name in names if name in MISSING]
     return pytest.mark.skipif(bool(missing), reason=reason(*missing))
 
@@ -81,9 +81,9 @@ def firing() -> set[str]:
 def playbook(*arguments: str, check: bool = True, **variables: Any) -> estate.Recap:
     """Run site.yml with other variables for a part of the telemetry.
 
-    A run that is limited to some tags has not tried the archives, so it is told which are left out.
+    A run that is limited to some tags has not tried the archives, so it is told which were skipped.
     """
-    given = {"mesops_left_out": {name: reason(name) for name in MISSING}, **variables}
+    given = {"mesops_skipped": {name: reason(name) for name in MISSING}, **variables}
     return estate.site("--diff", *arguments, "-e", json.dumps(given), log="telemetry-site", check=check)
 
 

@@ -1,4 +1,4 @@
-"""Every part of the estate is measured, rules are judged, and a bad configuration never gets in force."""
+"""Every part of the estate is measured, rules are judged, and a bad configuration never becomes active."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def test_what_is_stored_outlasts_a_kill_and_a_restart(name: str, kept: dict[str,
 def test_a_new_version_keeps_the_data_and_comes_from_the_mirror(
     name: str, kept: dict[str, str], tmp_path: Path
 ) -> None:
-    """From a directory alone, with an empty cache. One build can be had, so it goes by a second number here."""
+    """From a directory alone, with an empty cache. One build is available, so it goes by a second number here."""
     number = "9.9.9"
     # What is installed needs no archive, so an earlier run must have left nothing.
     estate.on(telemetry.OBS, f"rm -rf /opt/mesops/programs/{name}/{number}")

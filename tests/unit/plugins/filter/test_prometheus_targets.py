@@ -59,7 +59,7 @@ def test_a_job_takes_the_place_of_a_service_of_its_name() -> None:
 
 
 def test_jobs_without_hosts_and_what_was_left_out_are_no_targets() -> None:
-    hostvars = {"a": {"mesops_left_out": {"tail": "no archive"}}, "b": {}}
+    hostvars = {"a": {"mesops_skipped": {"tail": "no archive"}}, "b": {}}
     jobs = {"none": {"hosts": [], "port": 1}, "tail": {"hosts": ["a", "b"], "port": 2}}
     assert [one["labels"]["instance"] for one in prometheus_targets(jobs, {}, {}, hostvars)[0]["static_configs"]] == [
         "b"
