@@ -16,7 +16,7 @@ from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Migration, Record
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judgement import Phase
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import sight, world
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import snapshot, world
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.engine import Engine
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
 from ansible_collections.mesops.platform.plugins.plugin_utils._service import rollout_gates
@@ -166,16 +166,16 @@ class World:
 
     # ------------------------------------------------------------------------------------------------------------ store
 
-    def open(self) -> world.Opened:
-        def act() -> world.Opened:
+    def open(self) -> world.StoreView:
+        def act() -> world.StoreView:
             self._reach_store()
             if self.estate.lock not in (None, self._token):
                 raise PlanError("catalog is locked")
             self.estate.lock = self._token
             self.control = self.estate.control
-            return world.Opened(copy.deepcopy(self.estate.open_record), copy.deepcopy(self.estate.history))
+            return world.StoreView(copy.deepcopy(self.estate.open_record), copy.deepcopy(self.estate.history))
 
-        found: world.Opened = self._operation("open", act)
+        found: world.StoreView = self._operation("open", act)
         return found
 
     def _reach_store(self) -> None:
@@ -224,35 +224,35 @@ class World:
 
     # ---------------------------------------------------------------------------------------------------------- looking
 
-    def observe(self) -> sight.Sight:
-        def act() -> sight.Sight:
+    def observe(self) -> snapshot.Snapshot:
+        def act() -> snapshot.Snapshot:
             self._obey(self.settings.balancers)
             nodes = {
-                name: sight.Node(
+                name: snapshot.Node(
                     one.current, one.previous, one.running, wanted=self.estate.wanted, changes=self.estate.changes
                 )
                 if one.alive
-                else sight.Node(reason="no route to host")
+                else snapshot.Node(reason="no route to host")
                 for name, one in self.estate.hosts.items()
                 if name in self.settings.hosts
             }
-            return sight.Sight(nodes, self._servers())
+            return snapshot.Snapshot(nodes, self._servers())
 
-        found: sight.Sight = self._operation("observe", act)
+        found: snapshot.Snapshot = self._operation("observe", act)
         return found
 
-    def servers(self) -> dict[str, dict[str, sight.Server]]:
-        def act() -> dict[str, dict[str, sight.Server]]:
+    def servers(self) -> dict[str, dict[str, snapshot.Server]]:
+        def act() -> dict[str, dict[str, snapshot.Server]]:
             self._obey(self.settings.balancers)
             return self._servers()
 
-        found: dict[str, dict[str, sight.Server]] = self._operation("servers", act)
+        found: dict[str, dict[str, snapshot.Server]] = self._operation("servers", act)
         return found
 
-    def _servers(self) -> dict[str, dict[str, sight.Server]]:
+    def _servers(self) -> dict[str, dict[str, snapshot.Server]]:
         return {
             name: {
-                host: sight.Server(one.admin, self.estate.sees(name, host), one.percent, "L4TOUT")
+                host: snapshot.Server(one.admin, self.estate.sees(name, host), one.percent, "L4TOUT")
                 for host, one in self.estate.balancers[name].items()
             }
             for name in self.settings.balancers

@@ -32,9 +32,9 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.screen im
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import (
     BalancerTrouble,
     LockLost,
-    Opened,
     SampleRequest,
     StoreLost,
+    StoreView,
 )
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 
@@ -140,7 +140,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         facts = []
         if stored.get("lock"):
             facts.append(f"locked      {stored['lock'].get('summary', 'by somebody else')}: a run would be refused")
-        decision = engine.plan(Opened(stored.get("open_record"), stored.get("history") or []), kind)
+        decision = engine.plan(StoreView(stored.get("open_record"), stored.get("history") or []), kind)
         record = decision.record
         facts += decision_lines(decision)
         if decision.nothing:
@@ -221,7 +221,7 @@ def _kept_out(record: Record, kept: str, fails: bool) -> dict[str, Any]:
     """What a task says of hosts that others keep out; site.yml, which rolls out no release, does not fail for them."""
     text = (
         f"{record.kind} {record.id} is done and there is nothing to revert, but not every host is in traffic: somebody "
-        f"else keeps out {kept}; put it back with haproxy_server, or leave it out of the rollout with rollout_exclude."
+        f"else keeps out {kept}; put it back with haproxy_server, or exclude it from the rollout with rollout_exclude."
     )
     if fails:
         return {"failed": True, "msg": text}

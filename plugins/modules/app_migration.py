@@ -17,7 +17,7 @@ description:
     environment, limits and sandbox of the service.
   - A step that is already under way is joined, not started twice. So a controller that dies while it runs does no
     harm.
-  - Each call that finds no such unit runs the step. It has to bear being run again, as migrations that keep a ledger
+  - Each call that finds no such unit runs the step. It has to be safe to run again, as migrations that keep a ledger
     do.
 extends_documentation_fragment:
   - mesops.platform.attributes
@@ -66,7 +66,7 @@ options:
   configuration_digest:
     description:
       - The configuration with whose environment and sandbox the step runs, as M(mesops.platform.app_release) has it in
-        RV(mesops.platform.app_release#module:configuration). It has to be kept on the host. The one in force when not
+        RV(mesops.platform.app_release#module:configuration). It has to be kept on the host. The active one when not
         given.
     type: str
   root:

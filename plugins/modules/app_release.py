@@ -24,7 +24,7 @@ description:
     A service that runs as another user cannot change its own code.
   - A release never changes. The same O(version) with another O(checksum) is refused.
   - What a service runs is its release and its configuration, that is its environment, secrets included, and its unit.
-    Configurations are kept in C(/opt/<service>/configurations/<digest>) and put in force, in C(/etc/default/<service>)
+    Configurations are kept in C(/opt/<service>/configurations/<digest>) and activated, in C(/etc/default/<service>)
     and C(/etc/systemd/system/<service>.service), together with a release. Both go back together.
 extends_documentation_fragment:
   - mesops.platform.attributes
@@ -91,7 +91,7 @@ options:
     description:
       - Installs or activates only on a host that has no current release yet, and otherwise changes nothing, whatever
         O(version) and O(configuration) say. Later ones are then the business of a rollout.
-      - With O(state=prepared) the configuration is put in force on such a host.
+      - With O(state=prepared) the configuration is activated on such a host.
     type: bool
     default: false
   elsewhere:
@@ -125,7 +125,7 @@ options:
       - The configuration of the service, as the filter P(mesops.platform.app_service_plan#filter) writes it.
       - It comes to the host through the connection, and its values are in no result, difference or log.
       - The host keeps configurations from the first run on that gives one. Without it, and without
-        O(configuration_digest), the one in force stays.
+        O(configuration_digest), the active one stays.
     type: dict
     suboptions:
       environment:
@@ -151,7 +151,7 @@ options:
     type: str
   ready:
     description:
-      - What proves that the release serves. Sampled on the host itself after O(unit) was restarted, or found running.
+      - What verifies that the release serves. Sampled on the host itself after O(unit) was restarted, or found running.
       - A unit that ends, or dies three times, fails the wait early.
     type: dict
     suboptions:
@@ -288,7 +288,7 @@ configuration:
       description: Whether the host keeps configurations.
       type: bool
     current:
-      description: The one in force, or that would be in check mode. Empty when there is none, or none are kept.
+      description: The active one, or that would be in check mode. Empty when there is none, or none are kept.
       type: str
     previous:
       description: The one that V(rolled_back) would go to.
@@ -301,12 +301,12 @@ configuration:
       type: str
     added:
       description:
-        - Names of the settings that O(configuration) has and the one in force had not before this run, variables of
+        - Names of the settings that O(configuration) has and the active one had not before this run, variables of
           the environment, and directives of the unit as V(unit MemoryMax).
       type: list
       elements: str
     removed:
-      description: Names of the settings that only the one in force had.
+      description: Names of the settings that only the active one had.
       type: list
       elements: str
     changed:

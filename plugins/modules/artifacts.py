@@ -2,7 +2,7 @@
 # Copyright: (c) 2026, The mesops.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fill a directory with upstream archives, each proven."""
+"""Fill a directory with upstream archives, each verified."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ version_added: 0.1.0
 author:
   - The mesops.platform authors (@mesops)
 description:
-  - Fetches, on the host that it runs on, the archives of the programs that come from their projects, proves each one,
+  - Fetches, on the host that it runs on, the archives of the programs that come from their projects, verifies each one,
     and writes C(artifacts.lock), which C(sha256sum --check) understands.
   - The directory can then be carried into the plant, and named by C(mesops_artifact_mirror) there.
-  - What is in the directory already is proven again and not fetched.
+  - What is in the directory already is verified again and not fetched.
   - C(playbooks/artifacts.yml) does this with one command.
 extends_documentation_fragment:
   - mesops.platform.attributes
@@ -73,7 +73,7 @@ files:
   elements: str
   sample: [loki/3.7.6/loki-linux-amd64.zip]
 missing:
-  description: One sentence for each archive that could not be had.
+  description: One sentence for each archive that could not be fetched.
   returned: always
   type: list
   elements: str
@@ -120,7 +120,9 @@ def main() -> None:
         "lock": upstream.write_lock(given["directory"], found) if found else "",
     }
     if missing:
-        module.fail_json(msg=f"{quantity(len(missing), 'archive')} could not be had: {'; '.join(missing)}.", **result)
+        module.fail_json(
+            msg=f"{quantity(len(missing), 'archive')} could not be fetched: {'; '.join(missing)}.", **result
+        )
     module.exit_json(**result)
 
 

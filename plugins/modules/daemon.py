@@ -2,18 +2,18 @@
 # Copyright: (c) 2026, The mesops.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Make the files of a systemd unit, run it with the files on disk, and prove that it is ready."""
+"""Make the files of a systemd unit, run it with the files on disk, and verify that it is ready."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: daemon
-short_description: Make the files of a systemd unit, run it with the files on disk and prove that it is ready
+short_description: Make the files of a systemd unit, run it with the files on disk and verify that it is ready
 version_added: 0.1.0
 author:
   - The mesops.platform authors (@mesops)
 description:
-  - Makes O(directories), O(contents) and the O(unit) file where they are not as wanted. Each file is proven by the
+  - Makes O(directories), O(contents) and the O(unit) file where they are not as wanted. Each file is verified by the
     product's own checker before it replaces the one in use, by one rename; a file that is refused fails the module
     before anything is restarted or reloaded.
   - Reloads systemd when a unit file changed, enables the unit, starts it, and restarts or reloads it when one of its

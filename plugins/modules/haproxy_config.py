@@ -2,13 +2,13 @@
 # Copyright: (c) 2026, The mesops.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Put a HAProxy configuration in force: check, install, reload, prove, or restore."""
+"""Activate a HAProxy configuration: check, install, reload, verify, or restore."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: haproxy_config
-short_description: Put a HAProxy configuration in force, or leave the running one alone
+short_description: Activate a HAProxy configuration, or leave the running one alone
 version_added: 0.1.0
 author:
   - The mesops.platform authors (@mesops)
@@ -64,7 +64,7 @@ options:
         type: bool
         default: true
   exclusive_dirs:
-    description: Directories whose files are removed unless they are in O(files), once the configuration is in force.
+    description: Directories whose files are removed unless they are in O(files), once the configuration is active.
     type: list
     elements: path
     default: []
@@ -94,7 +94,7 @@ options:
     type: path
     default: /var/lib/haproxy/server-state
   reload_timeout:
-    description: Seconds until a new worker must have proven itself.
+    description: Seconds until a new worker must have loaded the configuration.
     type: float
     default: 30
   settle_timeout:
@@ -107,7 +107,7 @@ notes:
 """
 
 EXAMPLES = r"""
-- name: Put the configuration in force on one load balancer after the other
+- name: Activate the configuration on one load balancer after the other
   mesops.platform.haproxy_config:
     content: "{{ lookup('ansible.builtin.template', 'haproxy.cfg.j2') }}"
     files:

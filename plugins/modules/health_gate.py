@@ -97,7 +97,7 @@ gates:
   returned: when O(gates) is given
   type: list
   elements: dict
-  sample: [{name: ready, verdict: passed, reason: "1 of 1 samples succeeded", samples: {success: 1}}]
+  sample: [{name: ready, verdict: passed, reason: "1 of 1 sample succeeded", samples: {success: 1}}]
 samples:
   description: One sample of each probe.
   returned: when O(probes) is given

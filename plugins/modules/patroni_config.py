@@ -59,7 +59,7 @@ patch:
   returned: always
   type: dict
 pending_restart:
-  description: Members that need a restart of PostgreSQL before all settings are in force.
+  description: Members that need a restart of PostgreSQL before all settings are active.
   returned: always
   type: list
   elements: str

@@ -30,7 +30,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Put settings in force that need a restart
+- name: Activate settings that need a restart
   mesops.platform.patroni_restart:
     members:
       pg-1: http://10.0.0.11:8008

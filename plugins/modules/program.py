@@ -16,7 +16,7 @@ description:
   - For programs that the distribution does not package, such as Loki, Tempo and Alloy. Does what a package would do -
     executables, and a system user to run them - and nothing else.
   - The host never downloads anything. The controller looks for the archive in O(cache), then in O(mirror) or at the
-    project's release page, proves its SHA-256, and sends it. A host that has the version already is asked nothing more,
+    project's release page, checks its SHA-256, and sends it. A host that has the version already is asked nothing more,
     so that a controller with an empty cache, as in CI, fetches nothing.
   - Versions lie side by side in C(/opt/mesops/programs/<name>/<version>); links in C(/usr/local/bin) lead to the one in
     use and are swapped by rename. The version before stays on disk.
@@ -37,7 +37,7 @@ options:
     description:
       - SHA-256 of the archive, as V(sha256:<64 hex digits>).
       - When empty, the list of checksums that the project publishes with the release counts. It comes from the same
-        place as the archive, so it proves that nothing was damaged; a pinned checksum also proves that nothing was
+        place as the archive, so it shows that nothing was damaged; a pinned checksum also shows that nothing was
         exchanged.
     type: str
     default: ""
@@ -66,7 +66,7 @@ options:
     description: Path of the archive on the host. Set by the action, not by you.
     type: path
   expected:
-    description: The checksum that the controller has proven. Set by the action, not by you.
+    description: The checksum that the controller has verified. Set by the action, not by you.
     type: str
     default: ""
 """

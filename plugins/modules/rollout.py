@@ -18,7 +18,7 @@ description:
     observed.
   - Evidence against the release rolls back every host that this rollout has touched, newest first. Trouble of the
     platform halts the rollout where it stands, and the same task goes on from there.
-  - Everything is written to a store before it is done. A run that was killed is taken up by the next one.
+  - Everything is written to a store before it is done. A run that was killed is resumed by the next one.
   - An action plugin. It runs once, for one host of the play, and reaches load balancers and the service's hosts by
     itself, with their own connection variables. The role M(mesops.platform.rollout) is the usual way to use it.
 extends_documentation_fragment:
@@ -60,7 +60,7 @@ options:
     elements: str
     required: true
   exclude:
-    description: Hosts that are left out and keep the version that they have, such as one that is being repaired.
+    description: Hosts that are excluded and keep the version that they have, such as one that is being repaired.
     type: list
     elements: str
     default: []

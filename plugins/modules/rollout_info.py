@@ -99,5 +99,5 @@ replication:
   description: What Patroni says, or nothing.
   returned: always
   type: dict
-  sample: {phase: success, text: "pg-1 leads, 1 standbys stream"}
+  sample: {phase: success, text: "pg-1 leads, 1 standby streams"}
 """

@@ -13,10 +13,10 @@ version_added: 0.1.0
 author:
   - The mesops.platform authors (@mesops)
 description:
-  - Writes the figures C(mesops_rollout_status), C(mesops_rollout_started_timestamp_seconds) and
+  - Writes the metrics C(mesops_rollout_status), C(mesops_rollout_started_timestamp_seconds) and
     C(mesops_rollout_ended_timestamp_seconds) where node_exporter reads them, and one JSON line with the rollout's id to
-    the system's log under the name C(mesops-rollout). Dashboards mark rollouts by that line, and alerts rest on the
-    figures.
+    the system's log under the name C(mesops-rollout). Dashboards mark rollouts by that line, and alerts use the
+    metrics.
   - The rollout does this by itself, at the first load balancer that answers. Where there is no node_exporter, only the
     line is written.
 extends_documentation_fragment:
@@ -90,7 +90,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 figures:
-  description: Whether there was a place for the figures.
+  description: Whether there was a place for the metrics.
   returned: always
   type: bool
 """

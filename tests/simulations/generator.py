@@ -63,7 +63,7 @@ def _calm(command: Command) -> Command:
 
 
 def _wishes(draw: Random, hosts: int) -> Wishes:
-    # Mostly what can be had: a plan that is refused tells little.
+    # Mostly what is possible: a plan that is refused tells little.
     enough = (0, 1, "50%", "25%") if hosts > 1 else (0,)
     return Wishes(
         batches=draw.choice(((1, "25%"), (1, "25%"), (1,), (2,), (1, "50%"), ("100%",), (1, 4))),

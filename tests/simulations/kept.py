@@ -11,13 +11,13 @@ KEPT: dict[str, Story] = {
         services=(Wishes(weights=(5, 30, 100)),),
         commands=(Command(version="2", troubles=(Trouble(13, "store fails"),)),),
     ),
-    "hosts that an earlier run had left out were not named by a halt before their turn": Story(
+    "hosts that an earlier run had left behind were not named by a halt before their turn": Story(
         commands=(
             Command(version="2", troubles=(Trouble(6, "killed after"),)),
             Command(version="2", troubles=(Trouble(4, "store fails"),)),
         ),
     ),
-    "an abort of a rollback that was taken up forgot the host of the run before": Story(
+    "an abort of a rollback that was resumed forgot the host of the run before": Story(
         hosts=3,
         services=(Wishes(drain_on_timeout="wait", session=60.0),),
         commands=(
@@ -27,7 +27,7 @@ KEPT: dict[str, Story] = {
         ),
         events=(Event("abort", 0.1, during=2),),
     ),
-    "an abort that waited for a rollback to be taken up forgot the host of the run before": Story(
+    "an abort that waited for a rollback to be resumed forgot the host of the run before": Story(
         hosts=3,
         services=(Wishes(drain_on_timeout="wait", session=60.0),),
         commands=(
@@ -37,7 +37,7 @@ KEPT: dict[str, Story] = {
         ),
         events=(Event("abort", 33.3, during=2),),
     ),
-    "an abort of a rollback that was taken up left a host out that the killed run had switched": Story(
+    "an abort of a rollback that was resumed left a host out that the killed run had switched": Story(
         commands=(Command(version="2"), Command("rollback", troubles=(Trouble(13, "killed"),))),
         events=(Event("abort", 61.0, during=1),),
     ),
@@ -55,7 +55,7 @@ KEPT: dict[str, Story] = {
         releases=(Release("3", "flaps", 40.0, only=1),),
         commands=(Command(version="3"), Command(version="2")),
     ),
-    "a release that goes down after its migration, once it is taken up, gives way to a corrected one": Story(
+    "a release that goes down after its migration, once it is resumed, gives way to a corrected one": Story(
         hosts=3,
         releases=(Release("3", "dies", 40.0, expand=Step(reversible=False, seconds=10.0)),),
         commands=(
@@ -164,7 +164,7 @@ KEPT: dict[str, Story] = {
         releases=(Release("3", "never-starts", only=5), Release("4", "never-ready")),
         commands=(Command(version="3", hosts=5), Command(version="3"), Command(version="4")),
     ),
-    "an abort of a frozen rollout, which its rollback did not take up, is none of its successor": Story(
+    "an abort of a frozen rollout, which its rollback did not resume, is none of its successor": Story(
         releases=(
             Release("3", expand=Step(seconds=100.0)),
             Release("4", "flaps", expand=Step(reversible=False, seconds=10.0)),
@@ -186,7 +186,7 @@ KEPT: dict[str, Story] = {
             Command("rollback", troubles=(Trouble(3, "fails"),)),
         ),
     ),
-    "a host that is still drained at a load balancer that a run left out is missing for the way back": Story(
+    "a host that is still drained at a load balancer that a run did not have is missing for the way back": Story(
         hosts=4,
         balancers=2,
         services=(Wishes(min_available="75%", session=20.0),),
@@ -232,7 +232,7 @@ KEPT: dict[str, Story] = {
         commands=(Command(version="2"), Command(version="2")),
         events=(Event("drain", -1.0), Event("disk full", 18.7), Event("disk free", 5.0, during=1)),
     ),
-    "a rollout that came to nothing did not name a host that the one before had left out": Story(
+    "a rollout that came to nothing did not name a host that the one before had left behind": Story(
         releases=(Release("3", expand=Step(reversible=False)),),
         commands=(
             Command(version="3"),
@@ -281,7 +281,7 @@ KEPT: dict[str, Story] = {
             Event("disk free", 5.0, during=1),
         ),
     ),
-    "a load balancer that a run left out comes back with what an earlier run had drained there": Story(
+    "a load balancer that a run did not have comes back with what an earlier run had drained there": Story(
         balancers=2,
         services=(Wishes(min_available=1, drain_on_timeout="wait", pause_timeout=60.0, session=20.0),),
         commands=(Command(version="3"), Command("rollback", balancers=(0,), after=47.1)),
@@ -360,7 +360,7 @@ KEPT: dict[str, Story] = {
         releases=(Release("2", "errors"),),
         commands=(Command(version="2", troubles=(Trouble(6, "store fails"),)),),
     ),
-    "a host that was left out with a release that failed was put back when the next rollout was broken off": Story(
+    "a host that was left behind with a release that failed was put back when the next rollout was broken off": Story(
         services=(Wishes(session=0.0),),
         releases=(Release("4", "hangs"),),
         commands=(Command(version="4", troubles=(Trouble(18, "fails"),)), Command(version="3", rides=False)),

@@ -125,7 +125,7 @@ MUTATIONS = (
         "a rollback does not look whether a migration since then has closed the way",
         BEGIN,
         "    for one in history[: oldest + 1]:\n"
-        "        refuse_burnt(record_of(one), last.id)\n"
+        "        refuse_irreversible(record_of(one), last.id)\n"
         "    for target in targets.values():\n"
         "        refuse_closed(way_closed(target, history), last.id)\n",
         "",
@@ -145,8 +145,8 @@ MUTATIONS = (
     Mutation(
         "a rollback reverts the hosts of the last record only",
         BEGIN,
-        "    for host in settings.hosts:\n        node = sight.nodes[host]\n",
-        "    for host in [one for one in settings.hosts if one in last.hosts]:\n        node = sight.nodes[host]\n",
+        "    for host in settings.hosts:\n        node = snapshot.nodes[host]\n",
+        "    for host in [one for one in settings.hosts if one in last.hosts]:\n        node = snapshot.nodes[host]\n",
     ),
     Mutation(
         "sessions on a release that was judged bad are waited for like others",
@@ -281,7 +281,7 @@ MUTATIONS = (
         'if gone.get("phase") in state.UNDER_WAY else gone',
     ),
     Mutation(
-        "a rollout that is taken up counts drains as its own at load balancers of which it knew nothing",
+        "a rollout that is resumed counts drains as its own at load balancers of which it knew nothing",
         KEPT_OUT,
         "        theirs = theirs or name not in record.asked\n",
         "",
@@ -299,7 +299,7 @@ MUTATIONS = (
         'found[host].admin == "ready"]\n',
     ),
     Mutation(
-        "a host that an earlier rollout has left out is put back when the next one is broken off",
+        "a host that an earlier rollout has left behind is put back when the next one is broken off",
         PUTTING_BACK,
         "        idle = [host for host in idle if not self._was_left_out(host)]\n",
         "",
@@ -342,7 +342,7 @@ MUTATIONS = (
         "            failed = self.steps.new_trouble(self.steps.enter(idle, 100) if idle else {})\n",
     ),
     Mutation(
-        "a rollout that comes to nothing does not name hosts that an earlier one has left out",
+        "a rollout that comes to nothing does not name hosts that an earlier one has left behind",
         CLOSING,
         "        out = [host for host in untouched if record.hosts[host].left_out]\n",
         "        out = []\n",
@@ -375,7 +375,7 @@ MUTATIONS = (
         "a rollback leads a host to another version than its plan says",
         GOING_BACK,
         "goals = {host: one.target if wanted else one.previous for",
-        "goals = {host: one.target if wanted else self.run.sight.nodes[host].previous for",
+        "goals = {host: one.target if wanted else self.run.snapshot.nodes[host].previous for",
     ),
     Mutation(
         "check mode knows nothing of an unfinished rollout",

@@ -17,7 +17,7 @@ from ansible_collections.mesops.platform.plugins.module_utils._record.state impo
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gate_spec import GateSpec
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import (
     controller_store,
-    sight,
+    snapshot,
     store_client,
     world,
 )
@@ -96,17 +96,17 @@ def _simulated(clock: Clock) -> Iterator[None]:
 class _Engine(Engine):
     """Tells what it has decided, before it changes anything."""
 
-    told: Callable[[sight.Sight, Plan], None]
+    told: Callable[[snapshot.Snapshot, Plan], None]
     """Is given what was seen, and what was decided."""
 
-    def plan(self, opened: world.Opened, kind: str) -> Decision:
+    def plan(self, opened: world.StoreView, kind: str) -> Decision:
         """What the product's own engine does now."""
         try:
             decision = super().plan(opened, kind)
         except PlanError as why:
-            self.told(self.sight, Plan(refusal=str(why)))
+            self.told(self.snapshot, Plan(refusal=str(why)))
             raise
-        self.told(self.sight, Plan.of(decision))
+        self.told(self.snapshot, Plan.of(decision))
         return decision
 
 
@@ -235,29 +235,29 @@ class Play:
         self.watch(Ended(run, self.estate, self.clock.time))
         return run
 
-    def _check(self, run: Run, outside: StoryWorld) -> Callable[[sight.Sight, Plan], None]:
+    def _check(self, run: Run, outside: StoryWorld) -> Callable[[snapshot.Snapshot, Plan], None]:
         """Plan the run as check mode does, and keep that plan when nothing has changed until the run decides."""
-        seen, happened = outside.sight(), self._happened
+        seen, happened = outside.snapshot(), self._happened
         disturbed = any(one.ended_at is None for one in self.runs if one is not run)
         disturbed |= any(one.operation <= LOOKED for one in run.command.troubles)
         # When all is over the same command is given again and again, which has nothing new to plan.
         planned = None if disturbed or self.estate.healed else self._plan_of(run, outside, seen)
 
-        def decided(sight: sight.Sight, plan: Plan) -> None:
+        def decided(snapshot: snapshot.Snapshot, plan: Plan) -> None:
             run.decided = plan
             if plan.fresh:
                 # A person's word goes for the rollout to which it was given, and not for the one that comes after it.
                 run.flags, run.abort_known_at = [], None
-            run.planned = planned if (sight, self._happened) == (seen, happened) else None
+            run.planned = planned if (snapshot, self._happened) == (seen, happened) else None
 
         return decided
 
     @staticmethod
-    def _plan_of(run: Run, outside: StoryWorld, seen: sight.Sight) -> Plan:
+    def _plan_of(run: Run, outside: StoryWorld, seen: snapshot.Snapshot) -> Plan:
         try:
             stored = outside.store.read()
             blank = Engine(outside, run.settings, lambda _now: "plan", f"tester-{run.number}").blank(run.command.what)
-            opened = world.Opened(stored["open_record"], stored["history"])
+            opened = world.StoreView(stored["open_record"], stored["history"])
             return Plan.of(decide(opened, seen, run.settings, blank))
         except (PlanError, world.StoreLost) as why:
             return Plan(refusal=str(why))

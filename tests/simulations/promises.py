@@ -256,7 +256,7 @@ def whole_release(act: Ended, memory: Memory) -> str | None:
             memory.setdefault("left midway", {})[run.service] = gone
         return None
     if (record.status, status) != (state.SUCCEEDED, state.SUCCEEDED) or record.resumed:
-        # One that is taken up again goes on with the hosts that it began with.
+        # One that is resumed goes on with the hosts that it began with.
         return None
     unsaid = [host for host in left if host not in record.reason]
     return f"{', '.join(unsaid)} still runs {version}" if unsaid else None
@@ -326,20 +326,20 @@ def _judged(reason: str) -> bool:
 @promise("a migration that cannot be undone is never passed on the way back", Switched)
 def never_past(act: Switched, memory: Memory) -> str | None:
     """A way back leads to no version that is older than what such a migration belongs to."""
-    burnt = _burnt(act.estate, act.run.service)
+    irreversible = _irreversible(act.estate, act.run.service)
     record = act.run.record
     back = record is not None and (record.direction == state.BACK or record.kind == "rollback")
     chosen: set[Any] = memory.setdefault("chosen", set())
     if not back:
         # A person who names an older version has decided that it can live with what the migration has left.
-        chosen.update((act.run.service, version) for version in burnt if version > act.version)
-    passed = [one for one in burnt if one > act.version and (act.run.service, one) not in chosen]
+        chosen.update((act.run.service, version) for version in irreversible if version > act.version)
+    passed = [one for one in irreversible if one > act.version and (act.run.service, one) not in chosen]
     if back and passed and act.before != act.version:
         return f"{act.host} went back to {act.version} past the migration of {passed[-1]}"
     return None
 
 
-def _burnt(estate: Estate, service: str) -> list[str]:
+def _irreversible(estate: Estate, service: str) -> list[str]:
     found = []
     for version, name in estate.migrated[service]:
         step = getattr(estate.release(version), name)

@@ -36,7 +36,7 @@ def shortest(story: Story, promise: str) -> Story:
 
 
 def shorter(story: Story) -> Iterator[Story]:
-    """Stories that are a little simpler, those that leave out most first."""
+    """Stories that are a little simpler, those that omit most first."""
     yield from _fewer_commands(story)
     for events in _without_one(story.events):
         yield replace(story, events=events)

@@ -17,8 +17,8 @@ from ansible_collections.mesops.platform.plugins.module_utils._record.state impo
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judgement import Phase
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import world
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.controller_store import ControllerStore
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Node, Sight
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Server as SeenServer
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.snapshot import Node, Snapshot
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.snapshot import Server as SeenServer
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.store_client import StoreSettings
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 from simulations.acts import Migrates, PutIn, Run, Slept, Switched, TakenOut
@@ -166,16 +166,16 @@ class StoryWorld:
         """The flag that the last write has brought back."""
         return self.store.control
 
-    def open(self) -> world.Opened:
+    def open(self) -> world.StoreView:
         """Take the lock and read what is there."""
 
-        def act(_what: str) -> world.Opened:
+        def act(_what: str) -> world.StoreView:
             found = self.store.open()
             # Whoever waits for the lock does not act, so what is asked of it counts from here on.
             self.run.flags = [(self.estate.now, self.control.flag)] if self.control is not None else []
             return found
 
-        opened: world.Opened = self._operation("open", act)
+        opened: world.StoreView = self._operation("open", act)
         return opened
 
     def save(self, record: Record) -> None:
@@ -232,23 +232,23 @@ class StoryWorld:
 
     # ---------------------------------------------------------------------------------------------------------- looking
 
-    def observe(self) -> Sight:
+    def observe(self) -> Snapshot:
         """Look at everything."""
 
-        def act(what: str) -> Sight:
+        def act(what: str) -> Snapshot:
             try:
                 self._show_up()
             except Fenced as why:
                 raise PlanError(str(why)) from why
             self._obey(self.settings.balancers, what)
-            return self.sight()
+            return self.snapshot()
 
-        found: Sight = self._operation("observe", act)
+        found: Snapshot = self._operation("observe", act)
         return found
 
-    def sight(self) -> Sight:
+    def snapshot(self) -> Snapshot:
         """All that there is to see at this moment."""
-        return Sight(
+        return Snapshot(
             {host: self._node(host) for host in self.settings.hosts},
             {name: self._servers(name) for name in self.settings.balancers},
         )

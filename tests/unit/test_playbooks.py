@@ -45,7 +45,7 @@ PLAYS = list(plays())
 
 
 @pytest.mark.parametrize("play", [play for _place, play in PLAYS], ids=[place for place, _play in PLAYS])
-def test_no_play_leaves_to_an_ansible_cfg_what_it_rests_on(play: dict[str, Any]) -> None:
+def test_no_play_leaves_to_an_ansible_cfg_what_it_depends_on(play: dict[str, Any]) -> None:
     """`run_once`, `throttle` and one host after the other are not what they say with another strategy."""
     assert play["strategy"] == "ansible.builtin.linear"
     assert isinstance(play["gather_facts"], bool)

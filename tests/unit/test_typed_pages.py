@@ -28,7 +28,7 @@ def commands(page: str, word: str) -> list[str]:
     return [command.text for block in found for command in block.commands()]
 
 
-def test_a_directory_for_a_plant_without_internet_is_filled_and_proven(tmp_path: Path, shell: typed.Shell) -> None:
+def test_a_directory_for_a_plant_without_internet_is_filled_and_verified(tmp_path: Path, shell: typed.Shell) -> None:
     mirror, filled = tmp_path / "mirror", tmp_path / "artifacts"
     files = set()
     for name in catalog.PROGRAMS:

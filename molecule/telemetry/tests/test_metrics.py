@@ -54,7 +54,7 @@ def test_every_target_is_up() -> None:
         "service:requests:rate5m",
     ],
 )
-def test_what_dashboards_and_alerts_rest_on_arrives(expression: str) -> None:
+def test_what_dashboards_and_alerts_use_arrives(expression: str) -> None:
     estate.wait_for(lambda: telemetry.query(expression), timeout=90, what=expression)
 
 

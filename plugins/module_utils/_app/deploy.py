@@ -62,7 +62,7 @@ def _change(module: QuietModule, word: str | None, store: Store) -> tuple[dict[s
     """Change the releases on disk; no plan when the artifact has to be brought first."""
     params = module.params
     request, given = request_of(params, store), given_configuration(params)
-    differs = difference(store.shelf.in_force(), given) if given is not None else None
+    differs = difference(store.shelf.active(), given) if given is not None else None
     plan = make_plan(store.read(), request, store.base, utc_now())
     artifact, tree = params["artifact"], None
     manifest: dict[str, Any] = {}

@@ -101,7 +101,7 @@ def store_of(module: QuietModule) -> Store:
 
 
 def ready_of(params: dict[str, Any]) -> Ready:
-    """What proves that the release serves, checked."""
+    """What verifies that the release serves, checked."""
     given = params["ready"] or {}
     for kind in ("until", "once"):
         for name, probe in given.get(kind, {}).items():

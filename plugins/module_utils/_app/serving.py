@@ -35,7 +35,7 @@ def serve(
     *,
     fence: Fence,
 ) -> None:
-    """Look at the unit; where it is to be managed, let it run the current release and prove that it serves."""
+    """Look at the unit; where it is to be managed, let it run the current release and verify that it serves."""
     runner, ready = runner_of(module), ready_of(module.params)
     unit, current = runner.read(), str(plan.after.current)
     if not unit.exists:
@@ -56,7 +56,7 @@ def serve(
         result["diff"]["after"]["running"] = plan.after.name
     if module.check_mode:
         return
-    secret = configurations.secrets_of(store.shelf.in_force())
+    secret = configurations.secrets_of(store.shelf.active())
     try:
         started = _start(runner, unit, ready if module.params["ready"] else None, current, stale=stale, fence=fence)
     except units.NotReady as why:
@@ -88,7 +88,7 @@ def _start(
     stale: bool,
     fence: Fence,
 ) -> units.Started:
-    """Let the unit run what is current, if it does not yet, and prove what is to be proven."""
+    """Let the unit run what is current, if it does not yet, and verify what is to be verified."""
     started = units.Started()
     if stale:
         fence.check()

@@ -97,7 +97,7 @@ def number(
     above: bool = False,
     text: bool = False,
 ) -> Rule[float]:
-    """A finite number in a range; ``above`` leaves out the least one, ``text`` takes a number in a text as well."""
+    """A finite number in a range; ``above`` excludes the least one, ``text`` takes a number in a text as well."""
 
     def read(value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, (int, float, str) if text else (int, float)):

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The mesops.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Make the directories and files of a daemon, each file proven before it takes its place. No Ansible in here."""
+"""Make the directories and files of a daemon, each file verified before it takes its place. No Ansible in here."""
 
 from __future__ import annotations
 

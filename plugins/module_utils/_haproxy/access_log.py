@@ -67,7 +67,7 @@ def _time(line: Mapping[str, Any], name: str) -> int:
 def server_ms(line: Mapping[str, Any]) -> int:
     """Milliseconds for which the server is responsible.
 
-    That is the time from the connection to the complete response header (ms_response). It leaves out what the server
+    That is the time from the connection to the complete response header (ms_response). It omits what the server
     cannot help: how long the client takes for its request header (ms_request), the queue and earlier attempts
     (ms_queue), and how fast the client takes the body, all of which ms_active has in it. A body that the client sends
     slowly is still in it, HAProxy does not tell that apart. Where no response came, it is how long one was waited for.

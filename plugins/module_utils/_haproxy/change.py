@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The mesops.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Take servers out of one HAProxy's traffic and put them back, and prove it. No Ansible in here.
+"""Take servers out of one HAProxy's traffic and put them back, and verify it. No Ansible in here.
 
 Measured on 2.6 and 3.0, and the reason for much of what follows:
 
@@ -85,7 +85,7 @@ class Change:
         self.outcome.left_alone = alone
         return [one for one in targets if one.name not in alone]
 
-    def _doubt(self, view: View, server: Server) -> None:
+    def _require_fresh_check(self, view: View, server: Server) -> None:
         """Make HAProxy forget what it thinks of a server's health; it must be out of traffic."""
         if server.admin == MAINT:
             self.commands.set(server, "state drain")
@@ -119,7 +119,7 @@ class Change:
 
     def _leave(self, view: View, server: Server, admin: str) -> None:
         if server.admin == MAINT and server.checked:
-            self._doubt(view, server)  # It would be shown as healthy before any check.
+            self._require_fresh_check(view, server)  # It would be shown as healthy before any check.
         else:
             self.commands.set(server, f"state {admin}")
 
@@ -129,7 +129,7 @@ class Change:
             self.commands.set(server, "state ready")
             return
         if self.wanted.fresh or server.admin == MAINT:
-            self._doubt(view, server)
+            self._require_fresh_check(view, server)
         elif server.up:
             self.commands.set(server, "state ready")
         if not self.wanted.wait:
@@ -193,13 +193,13 @@ class Change:
     def _let_in(self, view: View, server: Server) -> None:
         """Put a server back once the worker that has to use it has seen it healthy."""
         told = self.doubted.get(server.key)
-        proven = told == view.worker or (told is None and not self.wanted.fresh)
+        verified = told == view.worker or (told is None and not self.wanted.fresh)
         if not server.checked:
             self._again(server, "state ready")
-        elif server.admin == MAINT or not proven:
-            self._doubt(view, server)
+        elif server.admin == MAINT or not verified:
+            self._require_fresh_check(view, server)
         elif server.up and server.key in self.doubted_twice:
-            self._doubt(view, server)
+            self._require_fresh_check(view, server)
             self.doubted_twice.discard(server.key)
         elif server.up:
             self._again(server, "state ready")

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The mesops.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A configuration that is to be put in force, and how a worker tells that it has loaded it.
+"""A configuration that is to be activated, and how a worker tells that it has loaded it.
 
 What the running worker has loaded is asked from the worker itself: every configuration ends in a ``setenv`` with the
 digest of its text and files, which "show env" gives back. So a run that was killed between two steps, a plain

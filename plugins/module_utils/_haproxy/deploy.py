@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The mesops.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Put a HAProxy configuration in force: check, install, reload, prove, or restore. No Ansible in here."""
+"""Activate a HAProxy configuration: check, install, reload, verify, or restore. No Ansible in here."""
 
 from __future__ import annotations
 
@@ -249,7 +249,7 @@ class Deployment:
             ) from error
 
     def _restore(self, loaded: str) -> None:
-        """Put back the configuration that is in force, where it is still known, else what was there before."""
+        """Put back the active configuration, where it is still known, else what was there before."""
         for path, before in self.previous.items():
             if before is not None:
                 files.write(before)
@@ -263,7 +263,7 @@ class Deployment:
 
 
 def deploy(machine: Machine, wanted: Wanted) -> dict[str, Any]:
-    """Put ``wanted`` in force and return what a module returns."""
+    """Activate ``wanted`` and return what a module returns."""
     outcome = Deployment(machine, wanted).deploy()
     return {
         "changed": outcome.changed,

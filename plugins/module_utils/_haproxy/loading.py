@@ -25,7 +25,7 @@ JOURNAL_LINES = 40
 
 
 class DeployError(Exception):
-    """The configuration could not be put in force; the text is one sentence for the user."""
+    """The configuration could not be activated; the text is one sentence for the user."""
 
 
 @dataclass(frozen=True)

@@ -162,7 +162,7 @@ def answer(ask: Ask, command: str) -> str:
 
 
 def whole(ask: Ask, command: str) -> str:
-    """Ask for something of several lines; a worker that ends while it answers leaves out the empty line at the end."""
+    """Ask for something of several lines; a worker that ends while it answers omits the empty line at the end."""
     reply = answer(ask, command)
     if not reply.endswith("\n\n"):
         raise NoAnswer(" ".join(reply.split())[-120:] or "an empty reply")

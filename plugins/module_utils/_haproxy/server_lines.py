@@ -66,7 +66,7 @@ def _weight(options: list[str]) -> int | None:
 
 
 def parse_servers(config: str) -> list[ServerLine]:
-    """List the servers that a configuration text defines, those on local sockets left out."""
+    """List the servers that a configuration text defines, but for those on local sockets."""
     servers: list[ServerLine] = []
     section = name = ""
     common: list[str] = []

@@ -33,7 +33,7 @@ class Member:
 
 
 class PatroniError(Exception):
-    """What was asked for cannot be had; the text is one sentence for the user."""
+    """What was asked for is not available; the text is one sentence for the user."""
 
 
 def http_fetch(timeout: float, username: str = "", password: str = "") -> Fetch:

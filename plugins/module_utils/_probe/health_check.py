@@ -5,7 +5,7 @@
 
 The same bytes are asked, and the same part of the answer counts: a complete head whose status is a wanted one. A
 redirection is an answer like any other, what is no HTTP is none, and the body is not waited for. So what a node is
-proven to be is what every load balancer finds.
+found to be is what every load balancer finds.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ class Comparison:
 
     what: str
     limits: Mapping[str, Any]
-    """By the names that the judge has for them; what is left out has the judge's own default."""
+    """By the names that the judge has for them; what is omitted has the judge's own default."""
 
 
 @dataclass(frozen=True)

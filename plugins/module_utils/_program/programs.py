@@ -123,7 +123,7 @@ def _top(tree: trees.Tree, archive: Archive) -> tuple[str, ...]:
 
 
 def unpack(path: str, checksum: str, place: Place, archive: Archive) -> None:
-    """Take the executables, or the whole tree, out of an archive that has been proven to be the right one."""
+    """Take the executables, or the whole tree, out of an archive that has been verified."""
     found = archives.sha256(path)
     if found != checksum:
         raise Refused(f"{archive.file} arrived with checksum {found}, not {checksum}; run again")

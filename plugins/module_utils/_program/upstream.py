@@ -34,12 +34,12 @@ Opener = Callable[[str], "IO[bytes]"]
 
 
 class Unavailable(Exception):
-    """The archive cannot be had from anywhere; the text is one sentence that says where it was looked for."""
+    """The archive is not available from anywhere; the text is one sentence that says where it was looked for."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """A proven archive on the controller."""
+    """A verified archive on the controller."""
 
     path: Path
     checksum: str
@@ -112,7 +112,7 @@ def _prove(path: Path, archive: Archive, wanted: str | None, where: str) -> str:
 
 
 def write_lock(directory: str, found: Sequence[tuple[Archive, Found]]) -> str:
-    """Note the checksums of a mirror that was just filled; ``sha256sum --check artifacts.lock`` proves it later."""
+    """Note the checksums of a mirror that was just filled; ``sha256sum --check artifacts.lock`` verifies it later."""
     lines = sorted(
         f"{one.checksum.removeprefix('sha256:')}  {archive.place}/{archive.file}\n" for archive, one in found
     )
@@ -122,7 +122,7 @@ def write_lock(directory: str, found: Sequence[tuple[Archive, Found]]) -> str:
 
 
 def find(archive: Archive, *, cache: str, mirror: str = "", pinned: str = "", opener: Opener = open_url) -> Found:
-    """The archive, proven, in the cache.
+    """The archive, verified, in the cache.
 
     With a mirror, the origin is not asked. ``Unavailable`` is raised when nobody has it, ``Refused`` when what was
     found is not what it should be.

@@ -175,7 +175,7 @@ class Gateway:
             if "authentication is not enabled" in str(error):
                 raise StoreError(
                     f"etcd at {endpoint} knows no users, but user name {self.username!r} is set; enable its "
-                    "authentication, or leave username and password out"
+                    "authentication, or omit username and password"
                 ) from error
             raise
         self._session = str(answer.get("token", ""))

@@ -134,7 +134,7 @@ class Migration:
     output: str = ""
 
     @property
-    def burnt(self) -> bool:
+    def closes_way_back(self) -> bool:
         """Whether the way back is closed: it cannot be undone, and it ran or may have run."""
         return not self.reversible and self.state in ("running", "done", "failed")
 
@@ -195,7 +195,7 @@ class Record:
     @property
     def frozen_by(self) -> str:
         """The migration that closes the way back, of this release or for a host that it has touched; or nothing."""
-        own = [name for name, step in self.migrations.items() if step.burnt]
+        own = [name for name, step in self.migrations.items() if step.closes_way_back]
         earlier = [self.hosts[host].way_closed for batch in self.touched() for host in batch]
         return next((one for one in own + earlier if one), "")
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The mesops.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a rollout tells the telemetry of the estate: figures for Prometheus and one line for the log. No Ansible."""
+"""What a rollout tells the telemetry of the estate: metrics for Prometheus and one line for the log. No Ansible."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def line(found: Mapping[str, Any]) -> str:
 
 
 def _has_ended(path: str, rollout: str) -> bool:
-    """Whether the figures that are there tell of the end of this rollout."""
+    """Whether the metrics that are there tell of the end of this rollout."""
     try:
         with open(path, encoding="utf-8") as stream:
             return any("_ended_" in row and f'id="{rollout}"' in row for row in stream)
@@ -50,7 +50,7 @@ def _has_ended(path: str, rollout: str) -> bool:
 
 
 def write(directory: str, found: Mapping[str, Any]) -> bool:
-    """Replace the figures of the service in one step; whether there is a place for them.
+    """Replace the metrics of the service in one step; whether there is a place for them.
 
     Signals are not waited for, so one may arrive after that of the end. The end stays.
     """

@@ -71,7 +71,7 @@ class Step:
     units: str = "/etc/systemd/system"
     runtime_units: str = "/run/systemd/system"
     configuration: str = ""
-    """The digest of the configuration that it runs with; the one in force when empty."""
+    """The digest of the configuration that it runs with; the active one when empty."""
 
     @property
     def release(self) -> str:

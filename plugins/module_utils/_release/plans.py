@@ -27,7 +27,7 @@ class Request:
     """Names as ``naming.joined`` makes them, or versions."""
     initial: bool = False
     elsewhere: Mapping[str, str] = field(default_factory=dict)
-    """What other hosts run, by host; those that run nothing are left out."""
+    """What other hosts run, by host; those that run nothing are omitted."""
     silent: tuple[str, ...] = ()
     """Other hosts that did not say what they run."""
     configuration: str = ""
@@ -53,9 +53,9 @@ class Plan:
     store: tuple[str, ...] = ()
     """Configurations to keep, by their digests."""
     enforce: str | None = None
-    """The configuration to put in force."""
+    """The configuration to activate."""
     protect: bool = False
-    """Whether to mend owner and mode of the one in force."""
+    """Whether to mend owner and mode of the active one."""
     forget: tuple[str, ...] = ()
     """Configurations to keep no longer."""
     actions: tuple[str, ...] = field(default=())
@@ -142,7 +142,7 @@ def _plan_install(plan: Plan, request: Request, base: str, now: str) -> Plan:
 
 
 def _plan_keeping(plan: Plan, base: str) -> Plan:
-    """Begin to keep configurations, and see that nobody else reads the one in force."""
+    """Begin to keep configurations, and see that nobody else reads the active one."""
     if not plan.before.kept:
         after, actions = replace(plan.after, kept=True), (*plan.actions, f"keep configurations in {base}")
         plan = replace(plan, keep=True, after=after, actions=actions)
@@ -153,7 +153,7 @@ def _plan_keeping(plan: Plan, base: str) -> Plan:
 
 
 def _plan_storing(plan: Plan, request: Request, base: str) -> Plan:
-    """Keep the configuration that is wanted, and the one in force, so that there is a way back to it."""
+    """Keep the configuration that is wanted, and the active one, so that there is a way back to it."""
     before, wanted = plan.before, request.configuration
     if not wanted:
         return plan
@@ -232,7 +232,7 @@ def prunable(snapshot: Snapshot, keep: int, protect: Iterable[str]) -> tuple[str
 
 
 def forgettable(snapshot: Snapshot, keep: int, protect: Iterable[str]) -> tuple[str, ...]:
-    """The configurations to remove so that *keep* stay, oldest first; never those in force, previous or protected."""
+    """The configurations to remove so that *keep* stay, oldest first; never active, previous or protected ones."""
     bound = {snapshot.configuration, *(parted(name)[1] for name in (snapshot.previous_name or "", *protect))}
     spare = [digest for digest in snapshot.configurations if digest not in bound]
     return tuple(spare[: max(len(snapshot.configurations) - max(keep, 0), 0)])

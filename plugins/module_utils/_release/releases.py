@@ -7,7 +7,7 @@
     /opt/<service>/releases/.unpack-*    a release on its way in, .remove-* one on its way out; never a release
     /opt/<service>/current               the link to the release that runs, swapped by rename
     /opt/<service>/.history.json         the releases that were activated, newest first
-    /opt/<service>/configurations/       see ``shelf``; what is in force is under /etc
+    /opt/<service>/configurations/       see ``shelf``; the active one is under /etc
     /opt/<service>/shared/               what outlives a release; the only place that the service may own
 
 Each step is one rename, so that a run may be killed between any two system calls. The history is written before the
@@ -59,7 +59,7 @@ class Store:
     shared_ids: tuple[int, int] | None = None
     step: Callable[[str], None] = no_step
     owner_gid: int = 0
-    """The primary group of ``uid``, for files that only it may change, in force under /etc."""
+    """The primary group of ``uid``, for files that only it may change, active under /etc."""
     etc: str = "/"
     """Where /etc lies in."""
 
@@ -113,7 +113,7 @@ class Store:
     def read(self) -> Snapshot:
         """See what is there; a half-done step of a killed run shows up as a leftover."""
         if not os.path.isdir(self.base):
-            return Snapshot(configuration=self.shelf.name(self.shelf.in_force()), exposed=tuple(self.shelf.exposed()))
+            return Snapshot(configuration=self.shelf.name(self.shelf.active()), exposed=tuple(self.shelf.exposed()))
         leftovers = [name for name in sorted(os.listdir(self.base)) if name.startswith(SWAPPING)]
         found = []
         for name in sorted(os.listdir(self.releases)) if os.path.isdir(self.releases) else ():
@@ -129,7 +129,7 @@ class Store:
             releases=tuple(found),
             leftovers=tuple(leftovers),
             kept=self.shelf.kept,
-            configuration=self.shelf.name(self.shelf.in_force()),
+            configuration=self.shelf.name(self.shelf.active()),
             configurations=self.shelf.stored(),
             exposed=tuple(self.shelf.exposed()),
         )
@@ -211,7 +211,7 @@ class Store:
             self.shelf.create()
         if plan.protect:
             self.shelf.protect()
-        for one in (self.shelf.in_force(), given):
+        for one in (self.shelf.active(), given):
             if one is not None and self.shelf.name(one) in plan.store:
                 self.shelf.store(one)
 

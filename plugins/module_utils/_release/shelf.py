@@ -1,13 +1,13 @@
 # Copyright: (c) 2026, The mesops.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The configurations of one service on one host: those that are kept, and the one in force. No Ansible in here.
+"""The configurations of one service on one host: those that are kept, and the active one. No Ansible in here.
 
-    /etc/default/<service>, /etc/systemd/system/<service>.service       the configuration in force
+    /etc/default/<service>, /etc/systemd/system/<service>.service       the active configuration
     /opt/<service>/configurations/<digest>/environment and unit         one complete configuration each
     /opt/<service>/configurations/.key                                  makes the digests; root's only
 
-What is in force is told by its content, never by a link or a note: so a file that somebody edited by hand is a
+What is active is told by its content, never by a link or a note: so a file that somebody edited by hand is a
 configuration of its own, which a rollout replaces and a rollback brings back.
 """
 
@@ -88,7 +88,7 @@ class Shelf:
         with open(self.path(KEY), "rb") as handle:
             return configuration.digest(handle.read())
 
-    def in_force(self) -> Configuration | None:
+    def active(self) -> Configuration | None:
         """What the unit starts with; nothing where there is no unit and no environment."""
         found = {kind: _read(path) for kind, path in self.places.items()}
         if not any(os.path.exists(path) for path in self.places.values()):
@@ -96,11 +96,11 @@ class Shelf:
         return Configuration.of(_MARKED.sub("", found[ENVIRONMENT]), found[UNIT])
 
     def changed_at(self) -> float:
-        """When what is in force was written last, in seconds since the epoch; 0 where there is nothing."""
+        """When the active configuration was written last, in seconds since the epoch; 0 where there is nothing."""
         return max((os.lstat(path).st_ctime for path in self.places.values() if os.path.lexists(path)), default=0.0)
 
     def exposed(self) -> list[str]:
-        """Files in force that belong to somebody else than they should, or that others may read."""
+        """Active files that belong to somebody else than they should, or that others may read."""
         found = []
         for kind, path in self.places.items():
             mode, group = self.modes[kind]
@@ -135,7 +135,7 @@ class Shelf:
             self._replace(self.path(KEY), self._passing_key, 0o600, self.owner_gid)
 
     def _unmark(self) -> None:
-        """Take the name out of what is in force: it was made with a key that is lost, and means nothing here."""
+        """Take the name out of what is active: it was made with a key that is lost, and means nothing here."""
         place = self.places[ENVIRONMENT]
         found = _read(place)
         if _MARKED.search(found):
@@ -160,7 +160,7 @@ class Shelf:
         directories.sync(self.base)
 
     def enforce(self, digest: str) -> None:
-        """Let a configuration that is kept be the one in force. The marked environment comes last: it proves both."""
+        """Let a configuration that is kept be the active one. The marked environment comes last: it proves both."""
         wanted = self.load(digest)
         self.step("write unit")
         self._replace(self.places[UNIT], encoded(wanted.unit), *self.modes[UNIT])
@@ -168,7 +168,7 @@ class Shelf:
         self._replace(self.places[ENVIRONMENT], encoded(marked(wanted.environment, digest)), *self.modes[ENVIRONMENT])
 
     def protect(self) -> None:
-        """Give the files in force their owner and mode."""
+        """Give the active files their owner and mode."""
         for kind, path in self.places.items():
             mode, group = self.modes[kind]
             if os.path.exists(path):

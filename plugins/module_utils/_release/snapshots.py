@@ -34,15 +34,15 @@ class Snapshot:
     kept: bool = False
     """Whether configurations are kept on this host."""
     configuration: str = ""
-    """The digest of the one in force; empty where there is none."""
+    """The digest of the active one; empty where there is none."""
     configurations: tuple[str, ...] = ()
     """The digests of those that are kept, the oldest first."""
     exposed: tuple[str, ...] = ()
-    """Files of the one in force that have a wrong owner or mode."""
+    """Files of the active one that have a wrong owner or mode."""
 
     @property
     def name(self) -> str | None:
-        """The current release and the configuration in force."""
+        """The current release and the active configuration."""
         return joined(self.current, self.configuration if self.kept else "")
 
     @property

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The mesops.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Let a systemd unit run the current release, and prove that it is ready, and that it stops. No Ansible in here.
+"""Let a systemd unit run the current release, and verify that it is ready, and that it stops. No Ansible in here.
 
 Everything that touches the machine is passed in: ``run`` (a command), ``sample`` (one probe), ``clock`` (seconds of the
 monotonic clock that systemd uses too) and ``sleep``. Durations are seconds.
@@ -68,15 +68,15 @@ class Unit:
             return running != current
         return swapped_at > self.started_at
 
-    def configuration(self, told: str, in_force: str, changed_at: float) -> str:
+    def configuration(self, told: str, active: str, changed_at: float) -> str:
         """The configuration that its process was started with, or nothing when it is unknown or there is no process.
 
         ``told`` is what the process says of it. One that was started before configurations were kept says nothing; it
-        has the one in force if that has not changed since.
+        has the active one if that has not changed since.
         """
         if self.pid == 0 or self.needs_reload:
             return ""
-        return told or (in_force if changed_at <= self.started_at else "")
+        return told or (active if changed_at <= self.started_at else "")
 
 
 def unit_of(found: Mapping[str, str]) -> Unit:
@@ -102,7 +102,7 @@ def unit_of(found: Mapping[str, str]) -> Unit:
 
 @dataclass(frozen=True)
 class Ready:
-    """What proves that a release serves."""
+    """What verifies that a release serves."""
 
     until: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Probes by name that have to pass, all in the same round, before the timeout."""

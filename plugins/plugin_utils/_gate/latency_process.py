@@ -29,7 +29,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._gate.track import
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.words import conclusion, milliseconds, share
 
 TAIL = 10
-"""The percentile is proven where so many times fewer of the baseline's requests are: there a slow tail stands out."""
+"""The percentile is compared where so many times fewer of the baseline's requests are: there a slow tail stands out."""
 _PARTS = {"percentile": 3, "median": 1, "max_ms": 1}
 """How the questions about latency share alpha: what moves the median does so clearly that a small part is enough."""
 
@@ -176,7 +176,7 @@ class LatencyProcess:
 
     @property
     def _percents(self) -> tuple[float, float, float]:
-        """Of interest: the percentile, the median, and where the percentile is proven."""
+        """Of interest: the percentile, the median, and where the percentile is compared."""
         return (self._limits.percentile, 50, 100 - (100 - self._limits.percentile) / TAIL)
 
     def _look_at_baseline(self, side: Side) -> None:

@@ -72,7 +72,7 @@ class LatencyLimits:
             f"tolerance_ms is {self.tolerance_ms:g}; it must be a number of milliseconds that is not negative.",
         )
         if self.max_ms is not None:
-            demand(0 < self.max_ms < math.inf, f"max_ms is {self.max_ms:g}; it must be above 0, or left out.")
+            demand(0 < self.max_ms < math.inf, f"max_ms is {self.max_ms:g}; it must be above 0, or omitted.")
         check_certainty(self.alpha, self.min_samples)
 
 

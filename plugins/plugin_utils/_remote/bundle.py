@@ -29,7 +29,7 @@ PLUGINS = Path(__file__).resolve().parents[2]
 MARK = NAME
 """What the program says first. A host that does not say it has not run it."""
 NICE = 10
-"""How far a program stands back behind what the host is there for."""
+"""How far a program gives way to what the host is there for."""
 IDLE = 60.0
 """Seconds without a request after which a fork server ends."""
 ROOT_SOCKETS, USER_SOCKETS = "/run", "/run/user/%d"

@@ -36,11 +36,11 @@ def host_script(full: str, read: Reader) -> str:
 def _filled(full: str, source: str, read: Reader, known: set[str]) -> str:
     """A source with its relatives in place of the imports."""
     lines = source.splitlines(keepends=True)
-    relatives = []
+    carried = []
     for node in ast.parse(source).body:
         if isinstance(node, ast.ImportFrom) and str(node.module).startswith(imports.PACKAGE):
-            relatives.append((node, _relative(full, node, read, known)))
-    for node, text in reversed(relatives):
+            carried.append((node, _relative(full, node, read, known)))
+    for node, text in reversed(carried):
         lines[node.lineno - 1 : node.end_lineno] = [text]
     return "".join(lines)
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The mesops.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An unfinished record that is taken up again, on the inventory and the estate of today. Pure, no Ansible in here."""
+"""An unfinished record that is resumed, on the inventory and the estate of today. Pure, no Ansible in here."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.history i
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.kept_out import kept_by_others
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.refusals import refuse_half_down, refuse_silent
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Sight, down_at, is_there
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.snapshot import Snapshot, down_at, is_there
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.target import target_of
 
 
-def adopt(record: Record, settings: Settings, sight: Sight, history: History) -> list[str]:
+def adopt(record: Record, settings: Settings, snapshot: Snapshot, history: History) -> list[str]:
     """Fit an unfinished record to the inventory and the estate of today; what is otherwise now, for a person."""
     before = deepcopy(record.kept_out)
     told = _take_balancers(record, settings)
     told += _let_leave(record, settings)
     if record.direction == state.BACK or record.kind == "rollback":
         told += _rejoin(record, settings)
-    record.kept_out = kept_by_others(record, settings, sight, history)
+    record.kept_out = kept_by_others(record, settings, snapshot, history)
     for one in record.hosts.values():
         one.kept_at = []
     told += [
@@ -37,13 +37,13 @@ def adopt(record: Record, settings: Settings, sight: Sight, history: History) ->
     ]
     if record.direction == state.BACK:
         return told
-    refuse_silent([host for host in record.hosts if record.phase(host) != state.DONE], sight)
+    refuse_silent([host for host in record.hosts if record.phase(host) != state.DONE], snapshot)
     if record.kind == "rollout":
-        told += _let_join(record, settings, sight, history)
+        told += _let_join(record, settings, snapshot, history)
         untouched = [host for host in record.hosts if record.phase(host) in state.UNTOUCHED]
-        refuse_half_down(untouched, sight, record.kept_out)
+        refuse_half_down(untouched, snapshot, record.kept_out)
         for host in untouched:
-            record.hosts[host].down_at = down_at(host, sight, record.kept_out)
+            record.hosts[host].down_at = down_at(host, snapshot, record.kept_out)
     return told
 
 
@@ -65,7 +65,7 @@ def _let_leave(record: Record, settings: Settings) -> list[str]:
         record.left[host].kept_at = [name for name, hosts in record.kept_out.items() if host in hosts]
     _renumber(record, [[host for host in batch if host in record.hosts] for batch in record.batches])
     return [
-        f"{host} {'is left out now' if host in settings.excluded else 'is no host of the service any more'}; it stays "
+        f"{host} {'is excluded now' if host in settings.excluded else 'is no host of the service any more'}; it stays "
         f"as it is ({record.left[host].phase})"
         for host in leaving
     ]
@@ -79,19 +79,19 @@ def _rejoin(record: Record, settings: Settings) -> list[str]:
     return [f"{', '.join(back)} takes part again"] if back else []
 
 
-def _let_join(record: Record, settings: Settings, sight: Sight, history: History) -> list[str]:
+def _let_join(record: Record, settings: Settings, snapshot: Snapshot, history: History) -> list[str]:
     """Hosts that are new in the group, or no longer excluded, take part in batches of their own at the end."""
     targets = {
-        host: target_of(host, settings, sight)
+        host: target_of(host, settings, snapshot)
         for host in settings.hosts
         if host not in record.hosts
-        and (host in record.left or not is_there(host, target_of(host, settings, sight), sight, record.kept_out))
+        and (host in record.left or not is_there(host, target_of(host, settings, snapshot), snapshot, record.kept_out))
     }
     if not targets:
         return []
-    refuse_silent(list(targets), sight)
+    refuse_silent(list(targets), snapshot)
     more = replace(record, hosts={}, batches=[])
-    with_hosts(more, settings, sight, history, targets)
+    with_hosts(more, settings, snapshot, history, targets)
     for host in more.hosts:
         record.hosts[host] = record.left.pop(host, more.hosts[host])
         record.hosts[host].kept_at = []

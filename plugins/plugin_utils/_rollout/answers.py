@@ -13,7 +13,7 @@ from ansible_collections.mesops.platform.plugins.module_utils._release.configura
 from ansible_collections.mesops.platform.plugins.module_utils._release.naming import joined
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote.call import Answer
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import plan, world
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Node, Server
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.snapshot import Node, Server
 
 
 def node_of(answer: Answer) -> Node:

@@ -25,15 +25,15 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.history i
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.kept_out import kept_out
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings, make_batches
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.refusals import (
-    refuse_burnt,
     refuse_closed,
     refuse_half_down,
+    refuse_irreversible,
     refuse_other_version,
     refuse_silent,
     refuse_unkept,
     refuse_unserved_shares,
 )
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Node, Sight, down_at, is_there
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.snapshot import Node, Snapshot, down_at, is_there
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.target import (
     note_changes,
     target_of,
@@ -42,45 +42,45 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.target im
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 
 
-def begin_rollout(blank: Record, settings: Settings, sight: Sight, history: History) -> Record:
+def begin_rollout(blank: Record, settings: Settings, snapshot: Snapshot, history: History) -> Record:
     """Complete a blank record: batches of the hosts that are not there yet, or no hosts when there is nothing to do."""
-    refuse_silent(settings.hosts, sight)
-    refuse_unserved_shares(settings, sight)
-    blank.kept_out = kept_out(settings, sight, history)
+    refuse_silent(settings.hosts, snapshot)
+    refuse_unserved_shares(settings, snapshot)
+    blank.kept_out = kept_out(settings, snapshot, history)
     blank.excluded = list(settings.excluded)
     blank.weights = list(settings.weights)
     blank.configuration_only = settings.configuration_only
-    refuse_unkept(settings, sight)
-    refuse_other_version(settings, sight)
-    wanted = {host: target_of(host, settings, sight) for host in settings.hosts}
+    refuse_unkept(settings, snapshot)
+    refuse_other_version(settings, snapshot)
+    wanted = {host: target_of(host, settings, snapshot) for host in settings.hosts}
     targets = {
         host: target
         for host, target in wanted.items()
-        if not is_there(host, target, sight, blank.kept_out) or left_behind(host, history)
+        if not is_there(host, target, snapshot, blank.kept_out) or left_behind(host, history)
     }
-    refuse_half_down(targets, sight, blank.kept_out)
-    return with_hosts(blank, settings, sight, history, targets)
+    refuse_half_down(targets, snapshot, blank.kept_out)
+    return with_hosts(blank, settings, snapshot, history, targets)
 
 
 def with_hosts(
-    record: Record, settings: Settings, sight: Sight, history: History, targets: Mapping[str, str]
+    record: Record, settings: Settings, snapshot: Snapshot, history: History, targets: Mapping[str, str]
 ) -> Record:
     """Give a record hosts and their targets, in batches."""
     others = (*settings.excluded, *(host for host in settings.hosts if host not in targets))
     taking_part = replace(settings, hosts=tuple(targets), excluded=others)
-    for batch in make_batches(taking_part, sight.available(), record.kept_out):
+    for batch in make_batches(taking_part, snapshot.available(), record.kept_out):
         record.batches.append(batch)
         for host in batch:
-            previous = way_back(host, targets[host], sight.nodes[host], history, record.kind)
+            previous = way_back(host, targets[host], snapshot.nodes[host], history, record.kind)
             record.hosts[host] = HostRecord(
                 len(record.batches) - 1,
                 targets[host],
                 previous,
                 left_out(last_of(host, history)),
-                down_at=down_at(host, sight, record.kept_out),
+                down_at=down_at(host, snapshot, record.kept_out),
                 way_closed=way_closed(previous, history) if record.kind == "rollout" else "",
             )
-    note_changes(record, sight)
+    note_changes(record, snapshot)
     return record
 
 
@@ -102,22 +102,22 @@ def way_back(host: str, target: str, node: Node, history: History, kind: str = "
     return before
 
 
-def begin_rollback(blank: Record, settings: Settings, sight: Sight, history: History) -> Record:
+def begin_rollback(blank: Record, settings: Settings, snapshot: Snapshot, history: History) -> Record:
     """Complete a blank record: every host that runs the last release goes back to what it ran before it.
 
     Rollbacks do not count, so that the same command given twice does not bring the newer version back; and after a
     rollout that came to nothing only hosts are brought back that it has left behind.
     """
-    refuse_silent(settings.hosts, sight)
+    refuse_silent(settings.hosts, snapshot)
     last = next((record_of(one) for one in history if _has_said(one)), None)
     if last is None:
         raise PlanError(
             f"There is no finished rollout of {settings.service.name} on record to go back from; roll out the version "
             "that you want instead."
         )
-    targets, first, oldest = _reverted(last, settings, sight, history)
+    targets, first, oldest = _reverted(last, settings, snapshot, history)
     for one in history[: oldest + 1]:
-        refuse_burnt(record_of(one), last.id)
+        refuse_irreversible(record_of(one), last.id)
     for target in targets.values():
         refuse_closed(way_closed(target, history), last.id)
     if not targets:
@@ -126,10 +126,10 @@ def begin_rollback(blank: Record, settings: Settings, sight: Sight, history: His
     blank.reason = f"reverts {last.id} of {last.version}"
     if first:
         blank.reason += f"; {', '.join(first)} had no version before it and keeps the one that it has"
-    blank.kept_out = kept_out(settings, sight, history)
+    blank.kept_out = kept_out(settings, snapshot, history)
     blank.excluded = list(settings.excluded)
     blank.weights = [100]
-    return with_hosts(blank, settings, sight, history, targets)
+    return with_hosts(blank, settings, snapshot, history, targets)
 
 
 def _has_said(one: Mapping[str, Any]) -> bool:
@@ -138,14 +138,14 @@ def _has_said(one: Mapping[str, Any]) -> bool:
 
 
 def _reverted(
-    last: Record, settings: Settings, sight: Sight, history: History
+    last: Record, settings: Settings, snapshot: Snapshot, history: History
 ) -> tuple[dict[str, str], list[str], int]:
     """What each host goes back to, the hosts that have nothing before, and how far back in the history that lies."""
     targets: dict[str, str] = {}
     first: list[str] = []
     at = oldest = next(number for number, one in enumerate(history) if one.get("id") == last.id)
     for host in settings.hosts:
-        node = sight.nodes[host]
+        node = snapshot.nodes[host]
         behind = left_behind(host, history)
         # It takes part again, and whatever became of the others, nobody has judged what it runs.
         midway = host in last.left and last.left[host].phase in (*state.UNDER_WAY, state.FAILED)

@@ -73,7 +73,7 @@ class Closing:
         return "".join(said)
 
     def _found_partly_in(self, host: str) -> bool:
-        seen = [found[host] for found in self.run.sight.servers.values() if host in found]
+        seen = [found[host] for found in self.run.snapshot.servers.values() if host in found]
         return any(server.admin == "ready" and server.percent < 100 for server in seen)
 
     def freeze(self) -> None:

@@ -15,7 +15,7 @@ from ansible_collections.mesops.platform.plugins.module_utils._release.naming im
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gate_spec import READY
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.refusals import refuse_silent
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Node, Sight
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.snapshot import Node, Snapshot
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.services import app_service_plan
 
@@ -59,7 +59,7 @@ def without_empty_hosts(settings: Settings, nodes: Mapping[str, Node]) -> Settin
 
 def with_version_that_runs(settings: Settings, nodes: Mapping[str, Node]) -> Settings:
     """The settings for a changed configuration: it comes to the version that all hosts run."""
-    refuse_silent(settings.hosts, Sight(nodes, {}))
+    refuse_silent(settings.hosts, Snapshot(nodes, {}))
     versions = sorted({version_of(node.current) for node in nodes.values() if node.current})
     idle = [host for host, node in nodes.items() if not node.current]
     if len(versions) != 1 or idle:

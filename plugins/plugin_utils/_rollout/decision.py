@@ -17,13 +17,13 @@ from ansible_collections.mesops.platform.plugins.module_utils._record import sta
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Record
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.adopt import adopt
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.begin import begin_rollback, begin_rollout
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.history import History, burnt_by
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.history import History, closed_by
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.record_check import read_record, usable
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.refusals import refuse_burnt
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Sight
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.refusals import refuse_irreversible
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.snapshot import Snapshot
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.target import is_same, unfinished
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import Opened
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import StoreView
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 
 
@@ -34,7 +34,7 @@ class Decision:
     record: Record
     """The record that it works on; one that is new and has no hosts means that there is nothing to do."""
     fresh: bool = True
-    """Whether the record is new, and not an unfinished one that is taken up again."""
+    """Whether the record is new, and not an unfinished one that is resumed."""
     superseded: Record | None = None
     """The record whose way back is closed and that a new one takes the place of, closed."""
     told: Sequence[str] = ()
@@ -46,54 +46,54 @@ class Decision:
         return self.fresh and not self.record.hosts
 
 
-def decide(opened: Opened, sight: Sight, settings: Settings, blank: Record) -> Decision:
+def decide(opened: StoreView, snapshot: Snapshot, settings: Settings, blank: Record) -> Decision:
     """What a run of the kind of ``blank``, a new record without hosts, does; PlanError is its refusal."""
     history, told = usable(opened.history, settings.service.name)
-    decision = _decided(opened.record, history, sight, settings, blank)
+    decision = _decided(opened.record, history, snapshot, settings, blank)
     return replace(decision, told=[*told, *decision.told])
 
 
 def _decided(
-    opened: Mapping[str, Any] | None, history: History, sight: Sight, settings: Settings, blank: Record
+    opened: Mapping[str, Any] | None, history: History, snapshot: Snapshot, settings: Settings, blank: Record
 ) -> Decision:
     if opened is None:
         begin = begin_rollback if blank.kind == "rollback" else begin_rollout
-        return Decision(begin(blank, settings, sight, history))
+        return Decision(begin(blank, settings, snapshot, history))
     found = read_record(opened, settings.service.name)
     if blank.kind == "rollback":
-        return _revert(found, sight, settings, history, blank.by)
-    if is_same(found, settings, sight):
-        return _take_up(found, sight, settings, history)
+        return _revert(found, snapshot, settings, history, blank.by)
+    if is_same(found, settings, snapshot):
+        return _resume(found, snapshot, settings, history)
     if not found.replaceable:
-        raise unfinished(found, settings, sight)
-    return _supersede(found, sight, settings, history, blank)
+        raise unfinished(found, settings, snapshot)
+    return _supersede(found, snapshot, settings, history, blank)
 
 
-def _revert(found: Record, sight: Sight, settings: Settings, history: History, by: str) -> Decision:
+def _revert(found: Record, snapshot: Snapshot, settings: Settings, history: History, by: str) -> Decision:
     if found.frozen_by and not found.replaceable:
         raise PlanError(
-            f"The migration {burnt_by(found)} cannot be undone and may have run, so {found.id} cannot be reverted; run "
-            f"the rollout to {found.version} again to finish it."
+            f"The migration {closed_by(found)} cannot be undone and may have run, so {found.id} cannot be reverted; "
+            f"run the rollout to {found.version} again to finish it."
         )
-    refuse_burnt(found)
+    refuse_irreversible(found)
     if found.kind == "rollout":
         found.direction, found.condemned = state.BACK, True
         found.reason = found.reason or f"reverted by {by}"
-    return _take_up(found, sight, settings, history)
+    return _resume(found, snapshot, settings, history)
 
 
-def _take_up(found: Record, sight: Sight, settings: Settings, history: History) -> Decision:
+def _resume(found: Record, snapshot: Snapshot, settings: Settings, history: History) -> Decision:
     found.resumed += 1
     found.advice = ""
     if found.direction == state.FORWARD and found.kind == "rollout":
         found.reason = ""
-    return Decision(found, fresh=False, told=adopt(found, settings, sight, history))
+    return Decision(found, fresh=False, told=adopt(found, settings, snapshot, history))
 
 
-def _supersede(found: Record, sight: Sight, settings: Settings, history: History, blank: Record) -> Decision:
+def _supersede(found: Record, snapshot: Snapshot, settings: Settings, history: History, blank: Record) -> Decision:
     found.status, found.ended_at = state.SUPERSEDED, blank.started_at
     found.event(blank.started_at, f"superseded by version {settings.version}")
     # A later rollout must not take them for hosts that somebody else has taken out.
     found.enter([host for host, one in found.hosts.items() if one.phase in state.OUT], state.FAILED, blank.started_at)
-    record = begin_rollout(blank, settings, sight, [found.to_dict(), *history])
+    record = begin_rollout(blank, settings, snapshot, [found.to_dict(), *history])
     return Decision(record, superseded=found)

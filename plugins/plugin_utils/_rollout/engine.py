@@ -27,8 +27,8 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.course im
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.decision import Decision, decide
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.run import Run
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Sight
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import Opened, World
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.snapshot import Snapshot
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import StoreView, World
 
 
 class Engine:
@@ -38,7 +38,7 @@ class Engine:
         self.world = world
         self.settings = settings
         self.by = by
-        self.sight = Sight({}, {})
+        self.snapshot = Snapshot({}, {})
         """What was seen before anything was done."""
         self._new_id = new_id
         self.run: Run | None = None
@@ -65,10 +65,10 @@ class Engine:
         """Revert the unfinished rollout, or the release of the last one that was done. Raises as ``roll_out`` does."""
         return self._carry_out("rollback")
 
-    def plan(self, opened: Opened, kind: str) -> Decision:
+    def plan(self, opened: StoreView, kind: str) -> Decision:
         """What a run of a kind would do now; raises what it would raise, and changes nothing."""
-        self.sight = self.world.observe()
-        return decide(opened, self.sight, self.settings, self.blank(kind))
+        self.snapshot = self.world.observe()
+        return decide(opened, self.snapshot, self.settings, self.blank(kind))
 
     def blank(self, kind: str) -> Record:
         """A new record without hosts."""
@@ -88,20 +88,20 @@ class Engine:
     def _carry_out(self, kind: str) -> Record:
         decision = self._before_anything(self.world.open(), kind)
         record = decision.record
-        run = self.run = Run(self.world, self.settings, record, self.sight)
+        run = self.run = Run(self.world, self.settings, record, self.snapshot)
         if decision.nothing:
             self.world.release()
             record.status, record.ended_at = state.SUCCEEDED, self.world.now()
             self.world.tell(f"every host of {record.service} runs {record.version} and is in service already")
             return record
-        again = f"is taken up again, {record.resumed + 1}. run (it was {record.status})"
+        again = f"is resumed, run {record.resumed + 1} (it was {record.status})"
         run.event(f"{record.kind} {record.id} {'begins' if decision.fresh else again}, by {self.by}")
         for text in decision.told:
             run.event(text)
         Course(run).take()
         return record
 
-    def _before_anything(self, opened: Opened, kind: str) -> Decision:
+    def _before_anything(self, opened: StoreView, kind: str) -> Decision:
         """Decide; whatever speaks against it lets go of the lock. What a new record replaces is closed only then."""
         try:
             decision = self.plan(opened, kind)

@@ -32,7 +32,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.calls imp
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sample_round import SampleRound
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.samples import Samples
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Node, Server, Sight
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.snapshot import Node, Server, Snapshot
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.store_client import StoreClient
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 
@@ -88,7 +88,7 @@ class EstateWorld:
         """The flag that the last write has brought back."""
         return self.store.control
 
-    def open(self) -> world.Opened:
+    def open(self) -> world.StoreView:
         """Take the lock and read what is there."""
         return self.store.open()
 
@@ -171,7 +171,7 @@ class EstateWorld:
         answers = self.fleet.run({host: self._calls.look(host) for host in self.settings.hosts})
         return {host: node_of(answer) for host, answer in answers.items()}
 
-    def observe(self) -> Sight:
+    def observe(self) -> Snapshot:
         """Look at every node and every load balancer; load balancers have to answer."""
         nodes, balancers = self.look()
         for name, answer in {**nodes, **balancers}.items():
@@ -179,7 +179,7 @@ class EstateWorld:
                 raise PlanError(f"{name}: {answer.reason}")
         found = {host: node_of(answer) for host, answer in nodes.items()}
         self._wanted = {host: str(joined(self.settings.version, node.wanted)) for host, node in found.items()}
-        return Sight(found, self._seen(balancers))
+        return Snapshot(found, self._seen(balancers))
 
     def servers(self) -> dict[str, dict[str, Server]]:
         """Look at the load balancers alone, which have to answer."""
@@ -195,7 +195,7 @@ class EstateWorld:
             if missing:
                 raise PlanError(
                     f"{', '.join(missing)} is no server of {', '.join(self.settings.backends)} at {name}; add it to "
-                    "haproxy_services and run site.yml, or leave it out with rollout_exclude."
+                    "haproxy_services and run site.yml, or exclude it with rollout_exclude."
                 )
         return servers
 

@@ -45,7 +45,7 @@ class _Gate:
 
     process: ErrorProcess | LatencyProcess
     objects: bool = True
-    """Whether it may object although nothing is proven."""
+    """Whether it may object although the evidence is too little."""
     canary: Seen = field(default_factory=Seen)
     """All that was seen of the batch."""
     baseline: Seen = field(default_factory=Seen)

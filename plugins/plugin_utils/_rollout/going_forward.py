@@ -115,7 +115,7 @@ class GoingForward:
         if down:
             raise Halt(
                 f"{self.steps.old_trouble(down)}, as before the rollout, so that is not laid to the release; bring it "
-                "up there, or leave the host out with rollout_exclude"
+                "up there, or exclude the host with rollout_exclude"
             )
         self.run.share = percent
         self.record.enter(hosts, state.IN_SERVICE, self.world.now())

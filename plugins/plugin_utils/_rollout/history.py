@@ -101,11 +101,11 @@ def way_closed(version: str | None, history: History) -> str:
             break
         record = record_of(one)
         if record.frozen_by:
-            return burnt_by(record)
+            return closed_by(record)
     return ""
 
 
-def burnt_by(record: Record) -> str:
+def closed_by(record: Record) -> str:
     """The migration that closes a record's way back, with the release that it came with; or nothing."""
     name = record.frozen_by
     return f"{name} of {record.service} {record.version}" if name in record.migrations else name

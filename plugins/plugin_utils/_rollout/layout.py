@@ -78,7 +78,7 @@ def wrap(text: str, head: str, most: int = 3) -> list[str]:
 
 
 def listing(items: Sequence[str], head: str, most: int = 2) -> list[str]:
-    """As many items as there is room for, none of them broken; those that are left out are counted."""
+    """As many items as there is room for, none of them broken; those for which there is no room are counted."""
     lines: list[str] = []
     for shown in range(min(len(items), most * WIDTH // 3), -1, -1):
         words = [f"{one}," for one in items[: shown - 1]] + list(items[shown - 1 : shown] if shown else ())

@@ -58,7 +58,7 @@ class Migrations:
             if not answer.running and not answer.lost:
                 return answer
             heard = heard if answer.lost else now
-            self._bear_silence(name, step, answer, now - heard)
+            self._tolerate_silence(name, step, answer, now - heard)
             self.world.tell(f"{name} has run for {now - begin:.0f} s", [step.host])
             try:
                 self.run.checkpoint()
@@ -81,7 +81,7 @@ class Migrations:
             "it has ended, or the same command to go on"
         )
 
-    def _bear_silence(self, name: str, step: Migration, answer: Migrated, seconds: float) -> None:
+    def _tolerate_silence(self, name: str, step: Migration, answer: Migrated, seconds: float) -> None:
         """A host that cannot be asked says nothing of its migration, neither that it failed nor that it ended."""
         if answer.lost and seconds >= MIGRATION_SILENCE:
             raise Halt(
@@ -98,7 +98,7 @@ class Migrations:
             while (answer := self.world.look_at_migration(step.host, self.record.version, name, step)).unknown:
                 now = self.world.clock()
                 heard = heard if answer.lost else now
-                self._bear_silence(name, step, answer, now - heard)
+                self._tolerate_silence(name, step, answer, now - heard)
                 self.world.tell(f"{name} still runs; nothing goes back meanwhile", [step.host])
                 self.run.check_store()
                 self.world.sleep(MIGRATION_POLL)

@@ -67,7 +67,7 @@ def plan_text(record: Record, settings: Settings, manifest: Mapping[str, Any], f
     lines += some([gate_line(spec) for spec in settings.gates.values()], GATES_SHOWN, "gates")
     lines += changed_settings(record)
     if record.excluded:
-        lines += listing(record.excluded, "  left out    they keep their version: ")
+        lines += listing(record.excluded, "  excluded    they keep their version: ")
     kept = [
         listing(hosts, f"  kept out    at {clip(balancer, NAME_WIDTH)}, taken out by somebody else and left so: ", 1)[0]
         for balancer, hosts in record.kept_out.items()
@@ -78,14 +78,14 @@ def plan_text(record: Record, settings: Settings, manifest: Mapping[str, Any], f
 
 
 def decision_lines(decision: Decision) -> list[str]:
-    """What a plan says of the record that it takes up or takes the place of."""
+    """What a plan says of the record that it resumes or takes the place of."""
     record = decision.record
     lines = []
     if decision.superseded is not None:
         old = decision.superseded
         lines.append(f"supersedes  {old.id} of {old.version}, which is frozen by {old.frozen_by}")
     if not decision.fresh:
-        way = "would go back" if record.direction == state.BACK else "would be taken up"
+        way = "would go back" if record.direction == state.BACK else "would be resumed"
         lines.append(f"unfinished  {record.id} is {record.status} and {way}")
     return lines + [f"changed     {text}" for text in decision.told]
 

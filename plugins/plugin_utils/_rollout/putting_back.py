@@ -82,10 +82,10 @@ class PuttingBack:
 
     def _runs_target(self, host: str) -> bool:
         """Whether a host was seen with its target installed as what it runs, before this run did anything."""
-        node = self.run.sight.nodes.get(host)
+        node = self.run.snapshot.nodes.get(host)
         return node is not None and node.current == self.record.hosts[host].target
 
     def _unproven(self, host: str) -> bool:
         """Whether an earlier run that was killed may have left the new version on a host that was only drained."""
-        kept, node = self.record.hosts[host], self.run.sight.nodes.get(host)
+        kept, node = self.record.hosts[host], self.run.snapshot.nodes.get(host)
         return kept.previous != kept.target and (node is None or node.current == kept.target)

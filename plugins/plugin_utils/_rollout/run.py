@@ -9,7 +9,7 @@ from ansible_collections.mesops.platform.plugins.module_utils._record import sta
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Record
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.interruptions import Aborted, Halt
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Sight
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.snapshot import Snapshot
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import StoreLost, World
 
 CONTROL_POLL = 3.0
@@ -18,11 +18,11 @@ CONTROL_POLL = 3.0
 class Run:
     """One run, with one record."""
 
-    def __init__(self, world: World, settings: Settings, record: Record, sight: Sight) -> None:
+    def __init__(self, world: World, settings: Settings, record: Record, snapshot: Snapshot) -> None:
         self.world = world
         self.settings = settings
         self.record = record
-        self.sight = sight
+        self.snapshot = snapshot
         """What was seen before anything was done."""
         self.batch: list[str] = []
         """The hosts whose turn it is."""

@@ -100,7 +100,7 @@ class Sampling:
         Whoever is no part of the rollout belongs to the others: excluded hosts, and those that ran the version before.
         """
         record, settings = self.record, self.settings
-        serving = set().union(*self.run.sight.available().values())
+        serving = set().union(*self.run.snapshot.available().values())
         others = [host for host in (*record.hosts, *settings.hosts, *settings.excluded) if host not in hosts]
         phases = {host: record.phase(host) for host in others if host in record.hosts}
         untouched = [host for host in phases if phases[host] in state.UNTOUCHED]

@@ -96,7 +96,7 @@ def settings_of(args: Mapping[str, Any], base: str, addresses: Mapping[str, str]
 
 
 def _hosts_of(args: Mapping[str, Any], service: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The hosts that take part, and those that are left out."""
+    """The hosts that take part, and those that are excluded."""
     excluded = _names(args, "exclude")
     everybody = _names(args, "hosts")
     unknown = [host for host in excluded if host not in everybody]

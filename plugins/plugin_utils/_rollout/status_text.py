@@ -80,9 +80,9 @@ def _nodes(found: Mapping[str, Any]) -> list[str]:
     optional = ("previous", *reversed(balancers[1:]))
     lines = table(rows, optional)
     kept = columns(rows, optional, "  ")
-    left_out = [name for column, name in enumerate(rows[0]) if column not in kept and name in balancers]
-    if left_out:
-        lines += listing(left_out, "  no room for ", 1)
+    without_room = [name for column, name in enumerate(rows[0]) if column not in kept and name in balancers]
+    if without_room:
+        lines += listing(without_room, "  no room for ", 1)
     if len(ordered) > NODES_SHOWN:
         lines.append(f"  and {quantity(len(ordered) - NODES_SHOWN, 'more host')}")
     silent = [wrap(f"{host}: {node['reason']}", "  ", 1)[0] for host, node in ordered if node["reason"]]

@@ -17,7 +17,7 @@ from ansible_collections.mesops.platform.plugins.module_utils._core.quantity imp
 from ansible_collections.mesops.platform.plugins.module_utils._record import state
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.interruptions import Stuck
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.run import Run
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Server
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.snapshot import Server
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import Activated, StoreLost
 
 DRAIN_SLICE = 3.0

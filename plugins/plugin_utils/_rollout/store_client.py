@@ -126,7 +126,7 @@ class StoreClient(ABC):
         found["history"] = _ended(found)
         return found
 
-    def open(self) -> world.Opened:
+    def open(self) -> world.StoreView:
         """Take the lock and read what is there; PlanError says who has it, or who holds another store."""
         lock = self._holder()
         takeover = None
@@ -138,7 +138,7 @@ class StoreClient(ABC):
         found = self._acquire(takeover)
         self._known(int(found["fence"]), str(found["store"]))
         self._take_in(found.get("control"))
-        return world.Opened(found.get("open_record"), _ended(found), self.fence.number)
+        return world.StoreView(found.get("open_record"), _ended(found), self.fence.number)
 
     def save(self, record: Record) -> None:
         """Write the record; trouble is borne for a while before it counts."""
@@ -157,7 +157,7 @@ class StoreClient(ABC):
         self._token = ""
 
     def _patiently(self, attempt: Callable[[], Exception | None]) -> None:
-        """Try it again while the store does not do it, for a while; a lock that is lost is not to be had back."""
+        """Try it again while the store does not do it, for a while; a lock that is lost does not come back."""
         deadline = time.monotonic() + PATIENCE
         while (error := attempt()) is not None:
             if isinstance(error, world.LockLost) or time.monotonic() > deadline:

@@ -15,13 +15,13 @@ from ansible_collections.mesops.platform.plugins.module_utils._core.quantity imp
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Record
 from ansible_collections.mesops.platform.plugins.module_utils._release.naming import joined, version_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Sight
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.snapshot import Snapshot
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 
 
-def target_of(host: str, settings: Settings, sight: Sight) -> str:
+def target_of(host: str, settings: Settings, snapshot: Snapshot) -> str:
     """What a rollout with these settings brings a host to."""
-    return str(joined(settings.version, sight.nodes[host].wanted))
+    return str(joined(settings.version, snapshot.nodes[host].wanted))
 
 
 def versions_of(targets: Iterable[str]) -> str:
@@ -29,26 +29,28 @@ def versions_of(targets: Iterable[str]) -> str:
     return "/".join(sorted({version_of(target) for target in targets}))
 
 
-def is_same(found: Record, settings: Settings, sight: Sight) -> bool:
+def is_same(found: Record, settings: Settings, snapshot: Snapshot) -> bool:
     """Whether an unfinished record is of the very rollout that is asked for: same version, same configurations.
 
     A host that gives no answer, or takes no part any more, does not say otherwise.
     """
     asked = ("rollout", settings.version, settings.configuration_only)
     begun = (found.kind, found.version, found.configuration_only)
-    return begun == asked and not _otherwise(found, settings, sight)
+    return begun == asked and not _otherwise(found, settings, snapshot)
 
 
-def _otherwise(found: Record, settings: Settings, sight: Sight) -> list[str]:
+def _otherwise(found: Record, settings: Settings, snapshot: Snapshot) -> list[str]:
     """The hosts for which the inventory has another configuration by now than the record."""
     return [
         host
         for host, one in found.hosts.items()
-        if host in settings.hosts and not sight.nodes[host].reason and one.target != target_of(host, settings, sight)
+        if host in settings.hosts
+        and not snapshot.nodes[host].reason
+        and one.target != target_of(host, settings, snapshot)
     ]
 
 
-def unfinished(found: Record, settings: Settings, sight: Sight) -> PlanError:
+def unfinished(found: Record, settings: Settings, snapshot: Snapshot) -> PlanError:
     """Why a rollout cannot begin while another one is unfinished."""
     back = f"ansible-playbook mesops.platform.rollback -e rollout_service={found.service}"
     head = f"The {found.kind} {found.id} of {found.service} to {found.version} is unfinished ({found.status})."
@@ -56,16 +58,16 @@ def unfinished(found: Record, settings: Settings, sight: Sight) -> PlanError:
         return PlanError(f"{head} Finish it: {back}")
     what = f"with {'a changed configuration' if found.configuration_only else 'that version'}"
     if found.version == settings.version:
-        hosts = _otherwise(found, settings, sight)
+        hosts = _otherwise(found, settings, snapshot)
         what = f"with the configuration that it began with for {', '.join(hosts)}" if hosts else what
     other = "." if found.frozen_by else f", or revert it: {back}"
     return PlanError(f"{head} Finish it by running it again {what}{other}")
 
 
-def note_changes(record: Record, sight: Sight) -> None:
+def note_changes(record: Record, snapshot: Snapshot) -> None:
     """Write into a record which settings it changes, by their names."""
     for host, one in record.hosts.items():
-        one.changes = sight.nodes[host].changes
+        one.changes = snapshot.nodes[host].changes
 
 
 def changes_of(record: Record) -> list[str]:

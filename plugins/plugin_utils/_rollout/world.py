@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Migration, Record
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judgement import Phase
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.meter import Seen
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Server, Sight
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.snapshot import Server, Snapshot
 
 
 class StoreLost(Exception):
@@ -32,7 +32,7 @@ class BalancerTrouble(Exception):
 
 
 @dataclass(frozen=True)
-class Opened:
+class StoreView:
     """The store at the moment when the lock was taken."""
 
     record: Mapping[str, Any] | None
@@ -184,7 +184,7 @@ class World(Protocol):
     def sleep(self, seconds: float) -> None:
         """Wait, and keep the lease meanwhile."""
 
-    def open(self) -> Opened:
+    def open(self) -> StoreView:
         """Take the lock, or raise what says who has it."""
 
     def save(self, record: Record) -> None:
@@ -202,7 +202,7 @@ class World(Protocol):
     def release(self) -> None:
         """Let go of the lock; never raises."""
 
-    def observe(self) -> Sight:
+    def observe(self) -> Snapshot:
         """Look at nodes and load balancers. Raises BalancerTrouble."""
 
     def servers(self) -> Mapping[str, Mapping[str, Server]]:
@@ -235,7 +235,7 @@ class World(Protocol):
     def activate(
         self, targets: Mapping[str, str], *, stop: bool = False, save: Record | None = None
     ) -> dict[str, Activated]:
-        """Let hosts run versions; with ``stop`` also prove that the process stops when it is told to."""
+        """Let hosts run versions; with ``stop`` also verify that the process stops when it is told to."""
 
     def enter(
         self, where: Where, percent: int, *, mine: Collection[str] = (), wait: bool = True, save: Record | None = None

@@ -43,7 +43,7 @@ def test_a_node_with_any_name_is_one_word_of_one_line(node: str) -> None:
     assert len(found.node.split()) <= 1
 
 
-def test_a_line_that_is_still_being_written_is_left_out() -> None:
+def test_a_line_that_is_still_being_written_is_omitted() -> None:
     whole = windows.line(_request(1.0))
     for length in range(len(whole)):
         assert windows.parse([HEAD, whole, whole[:length]]).requests == [_request(1.0)]

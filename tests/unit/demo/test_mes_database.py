@@ -1,4 +1,4 @@
-"""What counts as stored, told from what is not known: the promise that every acknowledgement rests on."""
+"""What counts as stored, told from what is not known: the promise that every acknowledgement makes."""
 
 from __future__ import annotations
 

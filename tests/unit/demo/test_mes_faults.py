@@ -59,7 +59,7 @@ def test_an_unknown_fault_is_answered_with_all_that_are_known() -> None:
         "slow=3:",
         "slow=3:x",
         "corrupt",
-        "corrupt=burnt",
+        "corrupt=never",
         "wrong-version=",
         "wrong-version=a\nb",
         "never-ready=yes",

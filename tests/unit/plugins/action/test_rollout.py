@@ -19,7 +19,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan impo
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 from rollout_simulation import Estate, Killed, World, roll_out, settings
 
-BURNT = {"expand": {"command": "bin/migrate", "reversible": False, "timeout": 60.0}}
+IRREVERSIBLE = {"expand": {"command": "bin/migrate", "reversible": False, "timeout": 60.0}}
 
 
 class Outside(World):
@@ -82,7 +82,7 @@ def frozen() -> Estate:
     estate = Estate.of(3)
     roll_out(estate, settings(estate))
     estate.bad["3"] = "errors"
-    assert roll_out(estate, settings(estate, "3", migrations=BURNT)).status == state.FROZEN
+    assert roll_out(estate, settings(estate, "3", migrations=IRREVERSIBLE)).status == state.FROZEN
     return estate
 
 

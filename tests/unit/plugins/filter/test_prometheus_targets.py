@@ -58,7 +58,7 @@ def test_a_job_takes_the_place_of_a_service_of_its_name() -> None:
     assert found["static_configs"][0]["targets"] == ["b.example:1"]
 
 
-def test_jobs_without_hosts_and_what_was_left_out_are_no_targets() -> None:
+def test_jobs_without_hosts_and_what_was_skipped_are_no_targets() -> None:
     hostvars = {"a": {"mesops_skipped": {"tail": "no archive"}}, "b": {}}
     jobs = {"none": {"hosts": [], "port": 1}, "tail": {"hosts": ["a", "b"], "port": 2}}
     assert [one["labels"]["instance"] for one in prometheus_targets(jobs, {}, {}, hostvars)[0]["static_configs"]] == [

@@ -24,7 +24,7 @@ def store(tmp_path: Path) -> Store:
     return Store(str(tmp_path), "catalog", etc=str(tmp_path))
 
 
-def test_a_request_names_what_other_hosts_run_and_leaves_out_those_that_run_nothing(store: Store) -> None:
+def test_a_request_names_what_other_hosts_run_and_omits_those_that_run_nothing(store: Store) -> None:
     given = options(version="1", checksum="SHA256:" + "A" * 64, artifact="x", elsewhere={"a": "1", "b": None, "c": ""})
     found = request_of(given, store)
     assert (found.version, found.checksum, found.has_artifact) == ("1", "sha256:" + "a" * 64, True)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The mesops.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A configuration is put in force, or everything stays as it was; on a HAProxy that answers as 2.6 or 3.0 do."""
+"""A configuration is activated, or everything stays as it was; on a HAProxy that answers as 2.6 or 3.0 do."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def test_first_run_starts_and_the_second_changes_nothing(haproxy: Haproxy, tmp_p
     assert second.worker_pid == haproxy.worker
 
 
-def test_a_change_is_checked_reloaded_and_proven(haproxy: Haproxy, tmp_path: Path) -> None:
+def test_a_change_is_checked_reloaded_and_verified(haproxy: Haproxy, tmp_path: Path) -> None:
     put(haproxy, tmp_path)
     haproxy.admin = "8"
     outcome = put(haproxy, tmp_path, CONFIG + "    timeout server 5s\n")

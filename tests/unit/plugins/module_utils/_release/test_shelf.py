@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The mesops.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A configuration goes in force and back as a whole, wherever a run is killed."""
+"""A configuration is activated or put back whole, wherever a run is killed."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def environment(store: Store) -> Path:
     return Path(store.etc, "etc/default/catalog")
 
 
-def test_the_first_configuration_is_in_force_at_once_and_only_its_readers_read_it(store: Store) -> None:
+def test_the_first_configuration_is_active_at_once_and_only_its_readers_read_it(store: Store) -> None:
     digest = store.shelf.name(A)
     assert environment(store).read_text() == f'{A.environment}SERVICE_CONFIGURATION="{digest}"\n'
     assert Path(store.etc, "etc/systemd/system/catalog.service").read_text() == UNIT
@@ -84,7 +84,7 @@ def test_the_first_configuration_is_in_force_at_once_and_only_its_readers_read_i
     modes = {path: path.stat().st_mode & 0o777 for path in (environment(store), kept / "environment", kept / "unit")}
     assert list(modes.values()) == [0o640, 0o640, 0o644]
     assert Path(store.base, "configurations/.key").stat().st_mode & 0o777 == 0o600
-    assert store.shelf.in_force() == A
+    assert store.shelf.active() == A
     assert not perform(store, "prepared", A, initial=True).changed
 
 
@@ -92,17 +92,17 @@ def test_a_running_service_keeps_its_configuration_until_a_rollout(store: Store)
     perform(store, "active", A, "1")
     assert not perform(store, "prepared", B, initial=True).changed
     assert not perform(store, "active", B, "1", initial=True).changed
-    assert store.shelf.in_force() == A
+    assert store.shelf.active() == A
 
 
 def test_release_and_configuration_go_and_come_back_together(store: Store) -> None:
     perform(store, "active", A, "1")
     perform(store, "installed", B, "2")
-    assert (store.read().current, store.shelf.in_force()) == ("1", A)
+    assert (store.read().current, store.shelf.active()) == ("1", A)
     perform(store, "active", store.shelf.name(B), "2")
-    assert (store.read().current, store.shelf.in_force()) == ("2", B)
+    assert (store.read().current, store.shelf.active()) == ("2", B)
     perform(store, "rolled_back", version="2")
-    assert (store.read().current, store.shelf.in_force()) == ("1", A)
+    assert (store.read().current, store.shelf.active()) == ("1", A)
     assert not perform(store, "rolled_back", version="2").changed
 
 
@@ -113,7 +113,7 @@ def test_a_changed_configuration_is_a_step_of_its_own_to_go_back_from(store: Sto
     for expected in (B, A):
         assert store.read().previous == "1"
         perform(store, "rolled_back")
-        assert (store.read().current, store.shelf.in_force()) == ("1", expected)
+        assert (store.read().current, store.shelf.active()) == ("1", expected)
     with pytest.raises(Refused, match="no release to roll back to"):
         perform(store, "rolled_back")
 
@@ -122,12 +122,12 @@ def test_what_somebody_edited_by_hand_is_replaced_and_brought_back(store: Store)
     perform(store, "active", A, "1")
     edited = Configuration.of("# by hand\nLEVEL=debug\n", UNIT)
     environment(store).write_text(edited.environment.rstrip("\n"))
-    assert difference(store.shelf.in_force(), A) == Difference(added=("PASSWORD",), changed=("LEVEL",))
+    assert difference(store.shelf.active(), A) == Difference(added=("PASSWORD",), changed=("LEVEL",))
     by_hand = store.read().configuration
     perform(store, "active", B, "1")
-    assert store.shelf.in_force() == B
+    assert store.shelf.active() == B
     perform(store, "rolled_back")
-    assert store.shelf.in_force() == edited
+    assert store.shelf.active() == edited
     assert store.read().configuration == by_hand
 
 
@@ -197,7 +197,7 @@ def test_a_run_killed_anywhere_is_finished_by_the_next_and_the_way_back_stays(
             with contextlib.suppress(Killed):
                 perform(store, "active", configuration, version)
             store.step = lambda _name: None
-            # Whatever is kept is whole, and what was in force before the run is among it or still in force.
+            # Whatever is kept is whole, and what was active before the run is among it or still active.
             for digest in store.read().configurations:
                 assert store.shelf.name(store.shelf.load(digest)) == digest
             assert before.configuration in (store.read().configuration, *store.read().configurations)
@@ -236,7 +236,7 @@ def test_the_same_configuration_has_another_digest_on_each_host(tmp_path: Path) 
     assert len(found) == 2
 
 
-def test_where_what_is_kept_was_lost_the_name_in_force_goes_too(store: Store) -> None:
+def test_where_what_is_kept_was_lost_the_name_of_the_active_one_goes_too(store: Store) -> None:
     """A process that says the old name would be taken for one of another configuration, and restarted by each run."""
     perform(store, "active", version="1")
     shutil.rmtree(store.base)

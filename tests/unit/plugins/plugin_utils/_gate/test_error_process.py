@@ -47,7 +47,7 @@ def test_a_release_that_fails_where_the_others_do_not_is_a_failure() -> None:
     assert found[-1].evidence["p"] is not None
 
 
-def test_a_release_without_failures_is_a_success_once_that_is_proven() -> None:
+def test_a_release_without_failures_is_a_success_once_there_is_a_proof() -> None:
     found = phases([(Counts(0, 100), Counts(0, 900))] * 8)
     assert found[0] is Phase.INCONCLUSIVE
     assert found[-1] is Phase.SUCCESS
@@ -77,7 +77,7 @@ def test_a_release_that_goes_bad_late_is_found_as_if_it_had_just_begun() -> None
     found = phases([*[fine] * 9, mixed] * 20 + [bad] * 4)
     assert Phase.FAILURE not in found[:200]
     assert found[199] is Phase.SUCCESS
-    assert found[200] is not Phase.SUCCESS  # what was proven is taken back by the first look that speaks against it
+    assert found[200] is not Phase.SUCCESS  # a success is taken back by the first look that speaks against it
     assert found[-1] is Phase.FAILURE
 
 

@@ -42,7 +42,7 @@ def looked(process: LatencyProcess, looks: Iterable[tuple[Sequence[float], Seque
     return [process.look(canary, baseline).phase for canary, baseline in looks]
 
 
-def test_the_same_latency_is_a_success_once_that_is_proven() -> None:
+def test_the_same_latency_is_a_success_once_there_is_a_proof() -> None:
     times = Times("same")
     found = looked(latency(), [(times.some(15), times.some(135)) for _look in range(30)])
     assert found[0] is Phase.NO_DATA

@@ -108,7 +108,7 @@ def test_what_a_load_balancer_runs_again_and_again_loads_no_http_client(module: 
     assert not {"http.client", "ssl", "urllib.request"} & set(loaded)
 
 
-def test_a_program_stands_back_behind_what_the_host_is_there_for() -> None:
+def test_a_program_gives_way_to_what_the_host_is_there_for() -> None:
     code = bundle.program("health_gate", {}, False).replace(
         b"mesops_module.main()", b"print(json.dumps({'nice': os.nice(0)}))"
     )

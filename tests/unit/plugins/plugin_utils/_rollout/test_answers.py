@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.answers import server_of, servers_of
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Server
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.snapshot import Server
 
 from _rollout.test_estate_world import server
 

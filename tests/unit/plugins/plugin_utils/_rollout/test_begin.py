@@ -13,7 +13,7 @@ from ansible_collections.mesops.platform.plugins.module_utils._record.state impo
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.begin import begin_rollback, begin_rollout
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.history import left_behind
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Node, Server, Sight
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.snapshot import Node, Server, Snapshot
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.service_settings import Service
 
@@ -28,10 +28,10 @@ def settings(version: str = "2", hosts: tuple[str, ...] = HOSTS, **changes: Any)
     return Settings(SERVICE, hosts, BALANCERS, ("catalog",), **{**given, **changes})
 
 
-def sight(nodes: dict[str, Node] | None = None, servers: dict[tuple[str, str], Server] | None = None) -> Sight:
+def snapshot(nodes: dict[str, Node] | None = None, servers: dict[tuple[str, str], Server] | None = None) -> Snapshot:
     """Every host on version 1 and in service, but for what is given."""
     found = {host: Node("1", "0", "1") for host in HOSTS}
-    return Sight(
+    return Snapshot(
         {**found, **(nodes or {})},
         {name: {host: (servers or {}).get((name, host), UP) for host in HOSTS} for name in BALANCERS},
     )
@@ -76,7 +76,7 @@ def refused(begin: Callable[[], Record]) -> str:
 @pytest.mark.parametrize("algorithm", ["static-rr", "source", "uri", "first", "hdr", "roundrobin", "unknown", ""])
 def test_shares_of_traffic_that_a_load_balancer_cannot_give_are_refused_before_anything_changes(algorithm: str) -> None:
     """HAProxy 2.6 calls random unknown."""
-    seen = sight(servers={("lb-2", "app-3"): Server("ready", True, algorithm=algorithm)})
+    seen = snapshot(servers={("lb-2", "app-3"): Server("ready", True, algorithm=algorithm)})
     assert begin_rollout(blank(), settings(weights=(100,)), seen, []).hosts
     if algorithm in ("roundrobin", "unknown", ""):
         assert begin_rollout(blank(), settings(), seen, []).hosts
@@ -95,7 +95,7 @@ def test_shares_of_traffic_that_a_load_balancer_cannot_give_are_refused_before_a
 def test_a_share_of_a_weight_that_would_be_nothing_is_refused(
     weight: int, weights: tuple[int, ...], good: bool
 ) -> None:
-    seen = sight(servers={("lb-1", "app-1"): Server("ready", True, weight=weight)})
+    seen = snapshot(servers={("lb-1", "app-1"): Server("ready", True, weight=weight)})
     wanted = settings(weights=weights)
     if good:
         assert begin_rollout(blank(), wanted, seen, []).hosts
@@ -107,7 +107,7 @@ def test_a_share_of_a_weight_that_would_be_nothing_is_refused(
 
 
 def test_every_host_takes_part_and_knows_what_it_ran() -> None:
-    record = begin_rollout(blank(), settings(weights=(50, 100)), sight({"app-2": Node("0.9", None, "0.9")}), [])
+    record = begin_rollout(blank(), settings(weights=(50, 100)), snapshot({"app-2": Node("0.9", None, "0.9")}), [])
     assert record.batches == [["app-1"], ["app-2"], ["app-3"]]
     assert {host: (one.batch, one.target, one.previous) for host, one in record.hosts.items()} == {
         "app-1": (0, "2", "1"),
@@ -120,20 +120,20 @@ def test_every_host_takes_part_and_knows_what_it_ran() -> None:
 
 
 def test_first_release_of_a_host_has_nothing_before_it() -> None:
-    record = begin_rollout(blank(), settings(), sight({"app-1": Node(None, None, None)}), [])
+    record = begin_rollout(blank(), settings(), snapshot({"app-1": Node(None, None, None)}), [])
     assert record.hosts["app-1"].previous is None
 
 
 def test_hosts_that_are_there_do_not_take_part() -> None:
     there = {"app-1": Node("2", "1", "2"), "app-3": Node("2", "1", "2")}
-    record = begin_rollout(blank(), settings(), sight(there), [])
+    record = begin_rollout(blank(), settings(), snapshot(there), [])
     assert list(record.hosts) == ["app-2"]
     assert record.batches == [["app-2"]]
 
 
 def test_nothing_to_do() -> None:
     there = {host: Node("2", "1", "2") for host in HOSTS}
-    record = begin_rollout(blank(), settings(), sight(there), [done("2", "1")])
+    record = begin_rollout(blank(), settings(), snapshot(there), [done("2", "1")])
     assert record.hosts == {}
     assert record.batches == []
 
@@ -149,7 +149,7 @@ def test_nothing_to_do() -> None:
 )
 def test_host_that_is_not_wholly_there_takes_part(node: Node, server: Server) -> None:
     there = {host: Node("2", "1", "2") for host in HOSTS}
-    seen = sight({**there, "app-2": node}, {(name, "app-2"): server for name in BALANCERS})
+    seen = snapshot({**there, "app-2": node}, {(name, "app-2"): server for name in BALANCERS})
     record = begin_rollout(blank(), settings(), seen, [])
     assert list(record.hosts) == ["app-2"]
     # What is current already is nothing to go back to; what was before it is.
@@ -158,40 +158,40 @@ def test_host_that_is_not_wholly_there_takes_part(node: Node, server: Server) ->
 
 @pytest.mark.parametrize("server", [DRAIN, MAINT])
 def test_server_taken_out_by_somebody_else_is_kept_out(server: Server) -> None:
-    record = begin_rollout(blank(), settings(), sight(servers={("lb-1", "app-2"): server}), [])
+    record = begin_rollout(blank(), settings(), snapshot(servers={("lb-1", "app-2"): server}), [])
     assert record.kept_out == {"lb-1": ["app-2"]}
     assert "app-2" in record.hosts
 
 
 def test_kept_out_server_is_as_good_as_there() -> None:
     there = {host: Node("2", "1", "2") for host in HOSTS}
-    record = begin_rollout(blank(), settings(), sight(there, {("lb-1", "app-2"): MAINT}), [])
+    record = begin_rollout(blank(), settings(), snapshot(there, {("lb-1", "app-2"): MAINT}), [])
     assert record.hosts == {}
 
 
 def test_kept_out_servers_do_not_count_as_capacity() -> None:
-    seen = sight(servers={("lb-1", "app-1"): MAINT})
+    seen = snapshot(servers={("lb-1", "app-1"): MAINT})
     assert "leaves 1 at lb-1" in refused(lambda: begin_rollout(blank(), settings(min_available=2), seen, []))
     # One that is only down comes back with its batch.
-    seen = sight({"app-1": Node("1", "0", None)}, {(name, "app-1"): DOWN for name in BALANCERS})
+    seen = snapshot({"app-1": Node("1", "0", None)}, {(name, "app-1"): DOWN for name in BALANCERS})
     record = begin_rollout(blank(), settings(min_available=2), seen, [])
     assert record.batches == [["app-1"], ["app-2"], ["app-3"]]
 
 
 def test_excluded_hosts_are_named_and_still_count() -> None:
     wanted = settings(hosts=("app-1", "app-2"), excluded=("app-3",), min_available=2)
-    record = begin_rollout(blank(), wanted, sight(), [])
+    record = begin_rollout(blank(), wanted, snapshot(), [])
     assert record.excluded == ["app-3"]
     assert list(record.hosts) == ["app-1", "app-2"]
     assert "(3 of 3)" in refused(
         lambda: begin_rollout(
-            blank(), settings(hosts=("app-1", "app-2"), excluded=("app-3",), min_available=3), sight(), []
+            blank(), settings(hosts=("app-1", "app-2"), excluded=("app-3",), min_available=3), snapshot(), []
         )
     )
 
 
 def test_hosts_that_are_there_count_as_capacity() -> None:
-    seen = sight({"app-3": Node("2", "1", "2")})
+    seen = snapshot({"app-3": Node("2", "1", "2")})
     record = begin_rollout(blank(), settings(min_available=2), seen, [])
     assert list(record.hosts) == ["app-1", "app-2"]
     assert "(3 of 3)" in refused(lambda: begin_rollout(blank(), settings(min_available=3), seen, []))
@@ -200,13 +200,15 @@ def test_hosts_that_are_there_count_as_capacity() -> None:
 def test_silent_hosts_are_refused_with_their_reasons() -> None:
     silent = {"app-1": Node(reason="no route to host"), "app-3": Node(reason="timed out")}
     expected = (
-        "app-1 (no route to host), app-3 (timed out) gave no answer; bring it back, or leave it out with "
+        "app-1 (no route to host), app-3 (timed out) gave no answer; bring it back, or exclude it with "
         "rollout_exclude, knowing that it keeps the version that it has."
     )
-    assert refused(lambda: begin_rollout(blank(), settings(), sight(silent), [])) == expected
-    assert refused(lambda: begin_rollback(blank("rollback"), settings(""), sight(silent), [done("1", "0")])) == expected
+    assert refused(lambda: begin_rollout(blank(), settings(), snapshot(silent), [])) == expected
+    assert (
+        refused(lambda: begin_rollback(blank("rollback"), settings(""), snapshot(silent), [done("1", "0")])) == expected
+    )
     left = settings(hosts=("app-2",), excluded=("app-1", "app-3"), min_available=0)
-    assert list(begin_rollout(blank(), left, sight(silent), []).hosts) == ["app-2"]
+    assert list(begin_rollout(blank(), left, snapshot(silent), []).hosts) == ["app-2"]
 
 
 # --------------------------------------------------------------------------------------------------------- left behind
@@ -241,7 +243,7 @@ def test_the_last_rollout_of_a_host_decides() -> None:
 
 def test_host_that_was_left_behind_is_brought_back_even_when_it_is_there() -> None:
     there = {host: Node("2", "1", "2") for host in HOSTS}
-    seen = sight(there, {(name, "app-2"): DRAIN for name in BALANCERS})
+    seen = snapshot(there, {(name, "app-2"): DRAIN for name in BALANCERS})
     record = begin_rollout(blank(), settings(), seen, [broken(state.FAILED)])
     # It was this collection that took it out, so it is not kept out.
     assert record.kept_out == {}
@@ -251,7 +253,7 @@ def test_host_that_was_left_behind_is_brought_back_even_when_it_is_there() -> No
 
 def test_a_failed_attempt_had_not_drained_what_somebody_else_had_drained() -> None:
     """Not in the record that failed, nor in one that the host had left in the middle of its turn."""
-    seen = sight(servers={(name, "app-2"): DRAIN for name in BALANCERS})
+    seen = snapshot(servers={(name, "app-2"): DRAIN for name in BALANCERS})
     tried = {"app-2": HostRecord(0, "2", "1", phase=state.FAILED)}
     failed = past(2, "2", tried, state.BROKEN, kept_out={"lb-1": ["app-2"]})
     gone = HostRecord(0, "2", "1", phase=state.DRAINED, kept_at=["lb-1"])
@@ -262,7 +264,7 @@ def test_a_failed_attempt_had_not_drained_what_somebody_else_had_drained() -> No
 
 
 def test_what_a_failed_attempt_left_is_nothing_to_go_back_to() -> None:
-    seen = sight({"app-2": Node("2", "1", None)}, {(name, "app-2"): DRAIN for name in BALANCERS})
+    seen = snapshot({"app-2": Node("2", "1", None)}, {(name, "app-2"): DRAIN for name in BALANCERS})
     record = begin_rollout(blank(version="3"), settings("3"), seen, [broken(state.FAILED)])
     assert record.hosts["app-2"].previous == "1"
     assert record.hosts["app-1"].previous == "1"
@@ -318,15 +320,15 @@ ROLLED_BACK, FAILED, DONE = state.ROLLED_BACK, state.FAILED, state.DONE
     ],
 )
 def test_the_way_back_leads_to_what_last_proved_itself_on_the_host(history: list[dict[str, Any]], version: str) -> None:
-    seen = sight({"app-2": Node("4", "3", None)}, {(name, "app-2"): DRAIN for name in BALANCERS})
+    seen = snapshot({"app-2": Node("4", "3", None)}, {(name, "app-2"): DRAIN for name in BALANCERS})
     record = begin_rollout(blank(version="5"), settings("5"), seen, history)
     assert record.hosts["app-2"].previous == version
 
 
 def test_a_host_that_is_only_mended_goes_back_to_the_version_that_it_has_if_that_was_proved() -> None:
-    seen = sight({"app-2": Node("2", "1", None)}, {(name, "app-2"): DOWN for name in BALANCERS})
+    seen = snapshot({"app-2": Node("2", "1", None)}, {(name, "app-2"): DOWN for name in BALANCERS})
     there = {host: Node("2", "1", "2") for host in ("app-1", "app-3")}
-    seen = Sight({**seen.nodes, **there}, seen.servers)
+    seen = Snapshot({**seen.nodes, **there}, seen.servers)
     record = begin_rollout(blank(), settings(), seen, [done("2", "1")])
     assert {host: one.previous for host, one in record.hosts.items()} == {"app-2": "2"}
 
@@ -336,8 +338,8 @@ def test_a_host_that_is_only_mended_goes_back_to_the_version_that_it_has_if_that
 NEW = {host: Node("2", "1", "2") for host in HOSTS}
 
 
-def roll_back(history: list[dict[str, Any]], seen: Sight | None = None, **changes: Any) -> Record:
-    return begin_rollback(blank("rollback", ""), settings("", **changes), seen or sight(NEW), history)
+def roll_back(history: list[dict[str, Any]], seen: Snapshot | None = None, **changes: Any) -> Record:
+    return begin_rollback(blank("rollback", ""), settings("", **changes), seen or snapshot(NEW), history)
 
 
 def test_rollback_goes_to_what_each_host_ran() -> None:
@@ -375,7 +377,7 @@ def test_rollback_after_a_rollout_that_came_to_nothing_has_nothing_to_revert(lat
 
 def test_rollback_after_a_rollout_that_came_to_nothing_brings_back_what_it_left_behind() -> None:
     failed = past(2, "3", {"app-1": HostRecord(0, "3", "2", phase=state.FAILED)}, state.BROKEN)
-    seen = sight({**NEW, "app-1": Node("3", "2", None)}, {(name, "app-1"): DRAIN for name in BALANCERS})
+    seen = snapshot({**NEW, "app-1": Node("3", "2", None)}, {(name, "app-1"): DRAIN for name in BALANCERS})
     record = roll_back([failed, done("2", "1")], seen)
     assert {host: one.target for host, one in record.hosts.items()} == {"app-1": "2"}
     assert record.kept_out == {}
@@ -384,29 +386,29 @@ def test_rollback_after_a_rollout_that_came_to_nothing_brings_back_what_it_left_
 def test_rollback_given_twice_does_not_bring_the_newer_version_back() -> None:
     states = {host: HostRecord(0, "1", "2", phase=state.DONE) for host in HOSTS}
     history = [past(2, "1", states, kind="rollback"), done("2", "1"), done("1", "0")]
-    assert refused(lambda: roll_back(history, sight())) == (
+    assert refused(lambda: roll_back(history, snapshot())) == (
         "Every host of catalog already runs what it ran before catalog-1; there is nothing to revert."
     )
 
 
-def test_rollback_takes_up_hosts_that_the_last_one_left_behind() -> None:
+def test_rollback_includes_hosts_that_the_last_one_left_behind() -> None:
     states = {host: HostRecord(0, "1", "2", phase=state.DONE) for host in HOSTS}
     states["app-2"].phase = state.FAILED
     history = [past(2, "1", states, state.BROKEN, "rollback"), done("2", "1")]
-    record = roll_back(history, sight(servers={(name, "app-2"): DRAIN for name in BALANCERS}))
+    record = roll_back(history, snapshot(servers={(name, "app-2"): DRAIN for name in BALANCERS}))
     assert {host: one.target for host, one in record.hosts.items()} == {"app-2": "1"}
     assert record.kept_out == {}
 
 
 def test_rollback_leaves_hosts_alone_that_are_there_or_excluded() -> None:
-    seen = sight({"app-1": NEW["app-1"], "app-3": NEW["app-3"]})
+    seen = snapshot({"app-1": NEW["app-1"], "app-3": NEW["app-3"]})
     record = roll_back([done("2", "1")], seen, hosts=("app-1", "app-2"), excluded=("app-3",))
     assert list(record.hosts) == ["app-1"]
     assert record.excluded == ["app-3"]
 
 
 def test_rollback_keeps_out_what_somebody_else_has_taken_out() -> None:
-    record = roll_back([done("2", "1")], sight(NEW, {("lb-2", "app-3"): MAINT}))
+    record = roll_back([done("2", "1")], snapshot(NEW, {("lb-2", "app-3"): MAINT}))
     assert record.kept_out == {"lb-2": ["app-3"]}
 
 
@@ -428,7 +430,7 @@ def test_rollback_of_hosts_that_are_no_longer_there_has_nothing_to_do() -> None:
     # Nor has one of which the only host with a version before is back already.
     last = done("2", "1", ("app-1", "app-2"))
     last["hosts"]["app-2"]["previous"] = None
-    back = sight({**NEW, "app-1": Node("1", "2", "1")})
+    back = snapshot({**NEW, "app-1": Node("1", "2", "1")})
     assert refused(lambda: roll_back([last], back)).startswith("Every host of catalog already runs what it ran before")
 
 

@@ -239,7 +239,7 @@ def test_opening_takes_the_lock_and_gives_back_what_is_there(make: Make, estate:
 
 def test_an_empty_store_opens(make: Make) -> None:
     run = make()
-    assert run.store.open() == world.Opened(None, [], 1)
+    assert run.store.open() == world.StoreView(None, [], 1)
     assert run.store.control is None
 
 

@@ -17,7 +17,7 @@ from ansible.template import Templar
 from ansible.vars.hostvars import HostVars
 from ansible.vars.manager import VariableManager
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import configuration
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Node
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.snapshot import Node
 from ansible_collections.mesops.platform.plugins.plugin_utils._service import rollout_gates
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 
@@ -112,7 +112,7 @@ def test_a_configuration_comes_to_the_one_version_that_runs() -> None:
             configuration.with_version_that_runs(settings, nodes)
 
 
-def test_site_leaves_out_hosts_that_have_no_release_yet() -> None:
+def test_site_excludes_hosts_that_have_no_release_yet() -> None:
     settings = Site(hosts=("app-1", "app-2", "app-3"), excluded=("app-4",)).settings
     nodes = {"app-1": node(), "app-2": Node(), "app-3": Node(reason="no route")}
     found = configuration.without_empty_hosts(settings, nodes)

@@ -93,7 +93,7 @@ def after(operation: int) -> Callable[[int, str, str], None]:
 
 
 @pytest.mark.parametrize("operation", range(40))
-def test_a_run_that_is_killed_anywhere_is_taken_up_or_reverted(operation: int) -> None:
+def test_a_run_that_is_killed_anywhere_is_resumed_or_reverted(operation: int) -> None:
     found = estate()
     try:
         roll_out(found, configuration(found), after(operation))
@@ -108,7 +108,7 @@ def test_a_run_that_is_killed_anywhere_is_taken_up_or_reverted(operation: int) -
 
 
 @pytest.mark.parametrize("version", ["1", "2"])
-def test_an_unfinished_rollout_is_not_taken_up_with_another_configuration(version: str) -> None:
+def test_an_unfinished_rollout_is_not_resumed_with_another_configuration(version: str) -> None:
     found = estate()
     asked = configuration(found) if version == "1" else simulation.settings(found)
     with pytest.raises(Killed):

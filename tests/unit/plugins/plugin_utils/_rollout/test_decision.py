@@ -22,14 +22,14 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from rollout_simulation import Estate, Killed, engine, roll_out, settings
 
-BURNT = {"expand": {"command": "bin/migrate", "reversible": False, "timeout": 60.0}}
+IRREVERSIBLE = {"expand": {"command": "bin/migrate", "reversible": False, "timeout": 60.0}}
 
 
 def planned(estate: Estate, wanted: Settings, kind: str) -> Decision | str:
     """What check mode says, or its refusal; it changes nothing."""
     untouched = copy.deepcopy(estate)
     driver, _outside = engine(untouched, wanted)
-    opened = world.Opened(copy.deepcopy(untouched.open_record), copy.deepcopy(untouched.history))
+    opened = world.StoreView(copy.deepcopy(untouched.open_record), copy.deepcopy(untouched.history))
     try:
         return driver.plan(opened, kind)
     except PlanError as why:
@@ -47,7 +47,7 @@ def carried_out(estate: Estate, wanted: Settings, kind: str) -> tuple[Record | s
         if (
             driver.run
             and not first
-            and (" begins, by " in text or " is taken up again, " in text or "in service already" in text)
+            and (" begins, by " in text or " is resumed, run " in text or "in service already" in text)
         ):
             first.append(copy.deepcopy(driver.run.record))
 
@@ -86,7 +86,7 @@ def made(what: str) -> Estate:
     assert roll_out(estate, settings(estate)).status == state.SUCCEEDED
     if what == "frozen":
         estate.bad["3"] = "errors"
-        roll_out(estate, settings(estate, "3", migrations=BURNT))
+        roll_out(estate, settings(estate, "3", migrations=IRREVERSIBLE))
     elif what == "unfinished":
         with pytest.raises(Killed):
             roll_out(estate, settings(estate, "3"), killed_after(12))
@@ -128,22 +128,22 @@ def test_plan_for_the_corrected_version_of_a_frozen_rollout_is_about_the_correct
     assert line.endswith("of 3, which is frozen by expand")
 
 
-def test_plan_of_a_rollback_over_a_burnt_migration_is_its_refusal() -> None:
+def test_plan_of_a_rollback_over_an_irreversible_migration_is_its_refusal() -> None:
     estate = made("frozen")
     refusal = planned(estate, settings(estate, ""), "rollback")
     assert isinstance(refusal, str)
     assert "expand of catalog 3 cannot be undone" in refusal
 
 
-def test_plan_that_takes_up_says_which_way_it_goes_and_what_is_otherwise_now() -> None:
+def test_plan_that_resumes_says_which_way_it_goes_and_what_is_otherwise_now() -> None:
     estate = made("unfinished")
     wanted = replace(settings(estate, "3"), hosts=("app-1", "app-3"), excluded=("app-2",))
     decision = planned(estate, wanted, "rollout")
     assert isinstance(decision, Decision)
     lines = decision_lines(decision)
     assert lines[0].startswith("unfinished  catalog-")
-    assert lines[0].endswith("is running and would be taken up")
-    assert lines[1].startswith("changed     app-2 is left out now; it stays as it is (")
+    assert lines[0].endswith("is running and would be resumed")
+    assert lines[1].startswith("changed     app-2 is excluded now; it stays as it is (")
     decision = planned(estate, settings(estate, ""), "rollback")
     assert isinstance(decision, Decision)
     assert decision_lines(decision)[0].endswith("is running and would go back")
@@ -167,7 +167,9 @@ def test_plan_is_what_the_run_does_whatever_happened_before(data: st.DataObject)
             server = estate.balancers["lb-1"][hand]
             server.admin = data.draw(st.sampled_from(["ready", "drain", "maint"]), label="admin")
         out = data.draw(st.sampled_from([*names, "", ""]), label="excluded")
-        wanted = settings(estate, version, migrations=data.draw(st.sampled_from([{}, BURNT]), label="migrations"))
+        wanted = settings(
+            estate, version, migrations=data.draw(st.sampled_from([{}, IRREVERSIBLE]), label="migrations")
+        )
         wanted = replace(wanted, hosts=tuple(one for one in names if one != out), excluded=(out,) if out else ())
         plan = planned(estate, wanted, kind)
         operation = data.draw(st.one_of(st.none(), st.integers(2, 25)), label="killed after")

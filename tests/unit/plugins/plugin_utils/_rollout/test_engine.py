@@ -21,7 +21,7 @@ from rollout_simulation import Estate, Killed, World, engine, roll_out, settings
 
 BAD = ["never-starts", "never-ready", "errors", "dies"]
 EXPAND = {"expand": {"command": "bin/migrate", "reversible": True, "timeout": 60.0}}
-BURNT = {"expand": {"command": "bin/migrate", "reversible": False, "timeout": 60.0}}
+IRREVERSIBLE = {"expand": {"command": "bin/migrate", "reversible": False, "timeout": 60.0}}
 BOTH = {**EXPAND, "contract": {"command": "bin/contract", "reversible": False, "timeout": 60.0}}
 
 
@@ -120,7 +120,7 @@ def test_hosts_that_are_down_come_first() -> None:
     assert all_in_service(estate)
 
 
-def test_server_that_somebody_else_took_out_is_deployed_to_and_left_out() -> None:
+def test_server_that_somebody_else_took_out_is_deployed_to_and_kept_out() -> None:
     estate = Estate.of(3)
     estate.balancers["lb-1"]["app-2"].admin = "maint"
     record = roll_out(estate, settings(estate))
@@ -158,7 +158,7 @@ def test_reason_names_gate_and_evidence() -> None:
     assert any(gate["name"] == "errors" and gate["verdict"] == "failed" for gate in record.gates)
 
 
-def test_release_that_ignores_sigterm_goes_back_when_that_is_proven() -> None:
+def test_release_that_ignores_sigterm_goes_back_when_it_has_to_prove_its_stop() -> None:
     estate = Estate.of(2)
     estate.bad["2"] = "ignores-sigterm"
     record = roll_out(estate, settings(estate, prove_stop=True))
@@ -303,7 +303,7 @@ def test_expand_that_fails_drains_nothing() -> None:
 def test_irreversible_step_turns_rollback_into_a_freeze() -> None:
     estate = Estate.of(3)
     estate.bad["2"] = "errors"
-    record = roll_out(estate, settings(estate, migrations=BURNT))
+    record = roll_out(estate, settings(estate, migrations=IRREVERSIBLE))
     assert record.status == state.FROZEN
     assert "expand cannot be undone" in record.advice
     # The bad host is out of traffic, the others serve with the version before.
@@ -316,9 +316,9 @@ def test_irreversible_step_turns_rollback_into_a_freeze() -> None:
 def test_frozen_rollout_goes_on_with_the_same_command() -> None:
     estate = Estate.of(3)
     estate.bad["2"] = "errors"
-    roll_out(estate, settings(estate, migrations=BURNT))
+    roll_out(estate, settings(estate, migrations=IRREVERSIBLE))
     del estate.bad["2"]
-    record = roll_out(estate, settings(estate, migrations=BURNT))
+    record = roll_out(estate, settings(estate, migrations=IRREVERSIBLE))
     assert record.status == state.SUCCEEDED
     assert estate.migrated == ["expand"]
     assert all_in_service(estate)
@@ -327,7 +327,7 @@ def test_frozen_rollout_goes_on_with_the_same_command() -> None:
 def test_frozen_rollout_is_superseded_by_a_corrected_version() -> None:
     estate = Estate.of(3)
     estate.bad["2"] = "errors"
-    roll_out(estate, settings(estate, migrations=BURNT))
+    roll_out(estate, settings(estate, migrations=IRREVERSIBLE))
     record = roll_out(estate, settings(estate, "3"))
     assert record.status == state.SUCCEEDED
     assert versions(estate) == {"3"}
@@ -338,7 +338,7 @@ def test_frozen_rollout_is_superseded_by_a_corrected_version() -> None:
 def test_frozen_rollout_cannot_be_rolled_back() -> None:
     estate = Estate.of(3)
     estate.bad["2"] = "errors"
-    roll_out(estate, settings(estate, migrations=BURNT))
+    roll_out(estate, settings(estate, migrations=IRREVERSIBLE))
     with pytest.raises(PlanError, match="cannot be undone"):
         engine(estate, settings(estate))[0].roll_back()
     assert estate.lock is None

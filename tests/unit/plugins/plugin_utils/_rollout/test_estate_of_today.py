@@ -57,13 +57,13 @@ def test_host_that_one_load_balancer_cannot_reach_is_refused_by_name_and_goes_on
     with pytest.raises(PlanError) as why:
         roll_out(estate, settings(estate))
     assert str(why.value) == (
-        "app-2 serves at lb-1 but is not up at lb-2 (L4TOUT), which no release can mend; bring it back there, or leave "
-        "it out with rollout_exclude, knowing that it keeps the version that it has."
+        "app-2 serves at lb-1 but is not up at lb-2 (L4TOUT), which no release can mend; bring it back there, or "
+        "exclude it with rollout_exclude, knowing that it keeps the version that it has."
     )
     assert admins(estate, "app-2") == {"ready"}
     assert (estate.lock, estate.open_record) == (None, None)
-    left_out = replace(settings(estate), hosts=("app-1", "app-3"), excluded=("app-2",))
-    assert roll_out(estate, left_out).status == state.SUCCEEDED
+    excluding = replace(settings(estate), hosts=("app-1", "app-3"), excluded=("app-2",))
+    assert roll_out(estate, excluding).status == state.SUCCEEDED
     assert estate.available("lb-1") == 3
 
 
@@ -323,7 +323,7 @@ def test_host_that_is_excluded_or_left_the_group_is_not_deployed_to(excluded: tu
     assert record.status == state.SUCCEEDED
     assert {host: one.running for host, one in estate.hosts.items()} == {"app-1": "2", "app-2": "1", "app-3": "2"}
     assert (list(record.hosts), list(record.left)) == (["app-1", "app-3"], ["app-2"])
-    word = "is left out now" if excluded else "is no host of the service any more"
+    word = "is excluded now" if excluded else "is no host of the service any more"
     assert any(f"app-2 {word}; it stays as it is (prepared)" in event["text"] for event in record.events)
     assert Record.from_dict(record.to_dict()) == record
 
@@ -369,7 +369,7 @@ def test_new_host_of_the_group_takes_part_at_the_end() -> None:
     assert all(estate.in_service(host) and one.running == "2" for host, one in estate.hosts.items())
 
 
-def test_host_that_gives_no_answer_when_it_is_taken_up_again_is_refused_and_not_rolled_back_for() -> None:
+def test_host_that_gives_no_answer_when_it_is_resumed_is_refused_and_not_rolled_back_for() -> None:
     estate = Estate.of(3)
     unfinished(estate)
     estate.hosts["app-3"].alive = False

@@ -19,7 +19,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import es
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.coordinator_store import WRITE, CoordinatorStore
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.estate_world import EstateWorld
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Node, Server
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.snapshot import Node, Server
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.store_client import StoreSettings
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import SampleRequest
 from ansible_collections.mesops.platform.plugins.plugin_utils._service import rollout_gates
@@ -126,16 +126,16 @@ def site() -> Site:
 def test_everybody_is_looked_at_at_once_and_nothing_is_changed(site: Site) -> None:
     site.reply("app_release", lambda call: {"current": "1", "previous": "0", "running": call.host})
     site.reply("haproxy_server", balancer(server("app-1"), server("app-2", admin="drain"), server("other")))
-    sight = site.world.observe()
-    assert sight.nodes == {host: Node("1", "0", host) for host in ("app-1", "app-2")}
+    snapshot = site.world.observe()
+    assert snapshot.nodes == {host: Node("1", "0", host) for host in ("app-1", "app-2")}
     expected = {"app-1": Server("ready", True), "app-2": Server("drain", True)}
-    assert sight.servers == {"lb-1": expected, "lb-2": expected}
+    assert snapshot.servers == {"lb-1": expected, "lb-2": expected}
     assert site.hosts.rounds == 1
     assert {call.arguments["state"] for call in site.hosts.asked("app_release").values()} == {"read"}
     assert site.hosts.asked("haproxy_server")["lb-2"].arguments == {"backend": ["catalog", "api"]}
 
 
-def test_a_silent_node_is_part_of_the_sight_and_a_silent_load_balancer_is_trouble(site: Site) -> None:
+def test_a_silent_node_is_part_of_the_snapshot_and_a_silent_load_balancer_is_trouble(site: Site) -> None:
     site.reply("app_release", {"current": "1"})
     site.reply("haproxy_server", balancer(server("app-1"), server("app-2")))
     site.hosts.unreachable = {"app-2"}

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Migration
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Node
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.snapshot import Node
 
 from _rollout.test_estate_world import RECORD, Site, balancer, server
 

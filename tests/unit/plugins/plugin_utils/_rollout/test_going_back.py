@@ -15,7 +15,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.engine im
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 from rollout_simulation import Estate, Killed, World, engine, roll_out, settings
 
-BURNT = {"expand": {"command": "bin/migrate", "reversible": False, "timeout": 60.0}}
+IRREVERSIBLE = {"expand": {"command": "bin/migrate", "reversible": False, "timeout": 60.0}}
 
 
 def running(estate: Estate) -> dict[str, str | None]:
@@ -386,7 +386,7 @@ def frozen(estate: Estate) -> None:
     """2 is there, and 3 is frozen by a migration."""
     assert roll_out(estate, settings(estate)).status == state.SUCCEEDED
     estate.bad["3"] = "errors"
-    assert roll_out(estate, settings(estate, "3", migrations=BURNT)).status == state.FROZEN
+    assert roll_out(estate, settings(estate, "3", migrations=IRREVERSIBLE)).status == state.FROZEN
 
 
 def test_refused_successor_leaves_the_frozen_rollout_open() -> None:
@@ -435,7 +435,7 @@ def test_successor_that_was_killed_before_its_first_write_changes_nothing_about_
 def test_rollback_past_a_migration_of_a_rollout_that_touched_no_host_is_refused() -> None:
     estate = rolled_out(3)
     estate.bad["3"] = "expand-fails"
-    failed = roll_out(estate, settings(estate, "3", migrations=BURNT))
+    failed = roll_out(estate, settings(estate, "3", migrations=IRREVERSIBLE))
     assert (failed.status, failed.frozen_by) == (state.BROKEN, "expand")
     with pytest.raises(PlanError, match=r"expand of catalog 3 cannot be undone"):
         back(estate)[0].roll_back()
@@ -446,7 +446,7 @@ def test_freeze_takes_no_host_out_that_was_only_drained() -> None:
     estate = Estate.of(3)
     for found in estate.balancers.values():
         found["app-2"].sessions = 1
-    rollout, outside = engine(estate, settings(estate, migrations=BURNT))
+    rollout, outside = engine(estate, settings(estate, migrations=IRREVERSIBLE))
     abort_when(outside, lambda text, hosts: text.startswith("draining") and "app-2" in hosts)
     record = rollout.roll_out()
     assert record.status == state.FROZEN
@@ -591,7 +591,7 @@ def test_host_stays_in_traffic_when_the_store_keeps_its_activation_from_beginnin
 
 @pytest.mark.parametrize("hosts", [2, 3])
 @pytest.mark.parametrize("ends_by", ["the store", "an abort"])
-def test_host_that_an_earlier_rollout_has_left_out_is_not_put_back_when_its_turn_is_broken_off(
+def test_host_that_an_earlier_rollout_has_left_behind_is_not_put_back_when_its_turn_is_broken_off(
     ends_by: str, hosts: int
 ) -> None:
     estate = rolled_out(hosts)

@@ -62,7 +62,7 @@ def test_wrap(words: list[str], head: str, most: int) -> None:
 
 
 @given(items=st.lists(st.text("abc-", min_size=1, max_size=40), max_size=60), most=st.integers(1, 4))
-def test_listing_counts_what_it_leaves_out(items: list[str], most: int) -> None:
+def test_listing_counts_what_it_omits(items: list[str], most: int) -> None:
     lines = layout.listing(items, "  head ", most)
     assert len(lines) <= most
     assert all(len(line) <= COLUMNS for line in lines)

@@ -88,7 +88,7 @@ def test_plan_says_what_would_happen() -> None:
     assert line_of(text, "expand") == "expand      bin/up (can be undone)"
     assert line_of(text, "contract") == "contract    bin/down (cannot be undone: then failure freezes)"
     assert "; 6 good, every " in line_of(text, "gate        errors")
-    assert line_of(text, "left out") == "left out    they keep their version: app-9"
+    assert line_of(text, "excluded") == "excluded    they keep their version: app-9"
     assert line_of(text, "kept out") == "kept out    at lb-1, taken out by somebody else and left so: app-2"
     assert lines[-2:] == ["  now         ready/app-1: success, ready", "  locked      by ops"]
 
@@ -113,7 +113,7 @@ def test_plan_of_fifty_hosts_fits_one_screen(batches: tuple[policies.Share, ...]
     record = new_record(
         hosts,
         batches,
-        excluded=list(names(30, "left-out-{}.hall-3.plant.example.com")),
+        excluded=list(names(30, "excluded-{}.hall-3.plant.example.com")),
         kept_out={f"lb-{number}": list(hosts) for number in range(1, 6)},
     )
     record.balancers = list(names(12, "balancer-{}.hall-3.plant.example.com"))
@@ -133,7 +133,7 @@ def test_plan_of_fifty_hosts_fits_one_screen(batches: tuple[policies.Share, ...]
     assert shown + counted + (int(rest.group(2)) if rest else 0) == 50
     assert re.search(r"and \d+ more gates", text)
     assert re.search(r"and \d+ more samples", text)
-    assert re.search(r"left out .*and \d+ more", text.replace("\n", " "))
+    assert re.search(r"excluded .*and \d+ more", text.replace("\n", " "))
     assert "and 3 more load balancers" in text
 
 

@@ -22,7 +22,7 @@ from hypothesis import settings as bounded
 from hypothesis import strategies as st
 from rollout_simulation import Estate, Killed, engine, roll_out, settings
 
-BURNT = {"expand": {"command": "bin/migrate --to 2", "reversible": False, "timeout": 60.0}}
+IRREVERSIBLE = {"expand": {"command": "bin/migrate --to 2", "reversible": False, "timeout": 60.0}}
 
 
 def killed(after: str = "activate", **more: Any) -> tuple[Estate, dict[str, Any]]:
@@ -124,7 +124,7 @@ FORGED: list[tuple[str, Any]] = [
 @pytest.fixture(scope="module")
 def written() -> dict[str, Any]:
     """What a rollout with a migration has written, as JSON brings it back."""
-    found: dict[str, Any] = json.loads(json.dumps(killed(migrations=BURNT)[1]))
+    found: dict[str, Any] = json.loads(json.dumps(killed(migrations=IRREVERSIBLE)[1]))
     return found
 
 
@@ -132,11 +132,11 @@ def written() -> dict[str, Any]:
 def test_a_forged_or_damaged_record_is_refused_by_name_and_changes_nothing(
     written: dict[str, Any], path: str, value: Any
 ) -> None:
-    estate, _record = killed(migrations=BURNT)
+    estate, _record = killed(migrations=IRREVERSIBLE)
     estate.open_record = placed(written, path, value)
     before = deepcopy((estate.hosts, estate.balancers)), repr(estate.open_record)
     for act in ("roll_out", "roll_back"):
-        rollout, _outside = engine(estate, settings(estate, "2", migrations=BURNT))
+        rollout, _outside = engine(estate, settings(estate, "2", migrations=IRREVERSIBLE))
         with pytest.raises(PlanError) as why:
             getattr(rollout, act)()
         text = str(why.value)
@@ -151,7 +151,7 @@ def test_a_forged_or_damaged_record_is_refused_by_name_and_changes_nothing(
     assert before == ((estate.hosts, estate.balancers), repr(estate.open_record))
 
 
-def test_what_a_rollout_has_written_is_taken_up(written: dict[str, Any]) -> None:
+def test_what_a_rollout_has_written_is_resumed(written: dict[str, Any]) -> None:
     record_check.check_record(written, "catalog")
     assert record_check.read_record(written, "catalog").to_dict() == written
 
@@ -242,11 +242,11 @@ def test_an_open_record_is_no_past_and_the_past_is_not_open(written: dict[str, A
 
 def test_a_command_of_the_record_gives_way_to_that_of_the_release() -> None:
     """It passes every check, and is run all the same only when the release brings it."""
-    estate, record = killed("prepare", migrations=BURNT)
-    migrations = {"expand": {**BURNT["expand"], "command": "bin/other --drop", "state": "pending", "host": ""}}
+    estate, record = killed("prepare", migrations=IRREVERSIBLE)
+    migrations = {"expand": {**IRREVERSIBLE["expand"], "command": "bin/other --drop", "state": "pending", "host": ""}}
     contract = {"contract": {"command": "bin/never", "reversible": True, "timeout": 60.0}}
     estate.open_record = {**record, "migrations": {**migrations, **contract}}
-    done = roll_out(estate, settings(estate, "2", migrations=BURNT))
+    done = roll_out(estate, settings(estate, "2", migrations=IRREVERSIBLE))
     assert {name: one.command for name, one in done.migrations.items()} == {"expand": "bin/migrate --to 2"}
 
 
@@ -282,7 +282,7 @@ def test_credentials_of_an_artifact_are_kept_nowhere() -> None:
         assert secret not in json.dumps([done.to_dict(), estate.history])
 
 
-def test_a_record_that_still_has_them_loses_them_when_it_is_taken_up() -> None:
+def test_a_record_that_still_has_them_loses_them_when_it_is_resumed() -> None:
     estate, record = killed()
     estate.open_record = {**record, "artifact": ADDRESS}
     roll_out(estate, settings(estate, "2"))

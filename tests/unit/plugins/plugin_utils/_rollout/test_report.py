@@ -116,7 +116,7 @@ def test_evidence_without_a_reason_is_the_last_measurement() -> None:
     record.gates = [{"name": "ready", "verdict": None}, {"name": "long", "verdict": "passed", "reason": "word " * 50}]
     text = report.summary(record, 0)
     assert line_of(text, "held") == "held          ready:"
-    # What passed needs no more than a line, and nothing is left out.
+    # What passed needs no more than a line, and nothing is missing.
     assert line_of(text, "passed").endswith("…")
     assert "more" not in text
 

@@ -27,7 +27,7 @@ class Node:
     wanted: str = ""
     """The digest of the configuration that the inventory has for it; empty where it keeps none."""
     changes: str = ""
-    """The names of the settings in which that one differs from the one in force."""
+    """The names of the settings in which that one differs from the active one."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Server:
 
 
 @dataclass(frozen=True)
-class Sight:
+class Snapshot:
     """Nodes by host, and servers by load balancer and host."""
 
     nodes: Mapping[str, Node]
@@ -64,16 +64,16 @@ class Sight:
         return {one: {host for host, server in found.items() if server.serving} for one, found in self.servers.items()}
 
 
-def down_at(host: str, sight: Sight, kept: Mapping[str, Collection[str]]) -> list[str]:
+def down_at(host: str, snapshot: Snapshot, kept: Mapping[str, Collection[str]]) -> list[str]:
     """The load balancers that do not see a host up, other than those where somebody has taken it out."""
-    return [name for name, found in sight.servers.items() if host not in kept.get(name, ()) and not found[host].up]
+    return [name for name, found in snapshot.servers.items() if host not in kept.get(name, ()) and not found[host].up]
 
 
-def is_there(host: str, target: str, sight: Sight, kept: Mapping[str, Collection[str]]) -> bool:
+def is_there(host: str, target: str, snapshot: Snapshot, kept: Mapping[str, Collection[str]]) -> bool:
     """Whether a host runs its target and has its whole share of traffic."""
-    node = sight.nodes[host]
+    node = snapshot.nodes[host]
     return (node.current, node.running) == (target, target) and all(
         found[host].serving and found[host].percent >= 100
-        for name, found in sight.servers.items()
+        for name, found in snapshot.servers.items()
         if host not in kept.get(name, ())
     )
