@@ -19,7 +19,7 @@ import time
 from collections.abc import Sequence
 
 import estate
-from bench_shared import LeftOut
+from bench_shared import Skipped
 
 PAGE = estate.ROOT / "docs" / "benchmarks.md"
 PARTS = ("estate", "rollouts", "neighbour", "fleet", "telemetry", "peers", "edge", "gates", "judge")
@@ -52,19 +52,19 @@ def main(wanted: Sequence[str]) -> int:
     if unknown:
         print(f"unknown part {unknown[0]!r}: name {', '.join(PARTS)}, or none for all", file=sys.stderr)
         return 2
-    left_out = []
+    skipped = []
     for part in wanted or PARTS:
         try:
             text = importlib.import_module(f"bench_{part}").measure()
-        except LeftOut as why:
-            print(f"left out {part}: {why}", file=sys.stderr)
-            left_out.append(part)
+        except Skipped as why:
+            print(f"skipped {part}: {why}", file=sys.stderr)
+            skipped.append(part)
             continue
         title, _, rest = text.strip().partition("\n")
         page = PAGE.read_text(encoding="utf-8")
         PAGE.write_text(put(page, part, f"{title}\n\n{origin(part)}\n{rest}"), encoding="utf-8")
         print(f"wrote {part} to {PAGE.relative_to(estate.ROOT)}")
-    return 1 if set(left_out) & set(wanted) else 0
+    return 1 if set(skipped) & set(wanted) else 0
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import estate
-from bench_shared import LeftOut
+from bench_shared import Skipped
 
 REAL_TIME = 10
 MOUNT = Path("/sys/fs/cgroup")
@@ -53,7 +53,7 @@ def reached_by_ssh() -> Path:
 def machines_of_their_own(client: int) -> Iterator[None]:
     """The client (its process id) runs at once; this process and what it starts only where no host wants the processor.
 
-    LeftOut where the kernel does not let us.
+    Skipped where the kernel does not let us.
     """
     root = MOUNT / "cpu" if (MOUNT / "cpu").is_dir() else MOUNT
     idle, home = root / "mesops-bench", root / _own_group().lstrip("/")
@@ -67,7 +67,7 @@ def machines_of_their_own(client: int) -> Iterator[None]:
             undo.callback(_leave, idle, home)
             _move(os.getpid(), idle)
         except OSError as why:
-            raise LeftOut(f"control groups below {root} cannot be set ({why!r}): it takes root and Linux 5.15") from why
+            raise Skipped(f"control groups below {root} cannot be set ({why!r}): it takes root and Linux 5.15") from why
         yield
 
 

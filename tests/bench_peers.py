@@ -53,7 +53,7 @@ def installed() -> tuple[Path, str]:
     place = os.environ.get("MESOPS_PEERS", "")
     found = Path(place) / "ansible_collections/prometheus/prometheus"
     if not place or not found.is_dir():
-        raise bench_shared.LeftOut(
+        raise bench_shared.Skipped(
             f"MESOPS_PEERS is {place!r}, in which there is no collection prometheus.prometheus; give a directory that "
             "`ansible-galaxy collection install prometheus.prometheus -p` has filled"
         )
@@ -62,7 +62,7 @@ def installed() -> tuple[Path, str]:
         version = re.search(r'^\s*"?version"?: "?([\d.]+)', file.read_text(), re.MULTILINE) if file.exists() else None
         if version:
             return Path(place), version[1]
-    raise bench_shared.LeftOut(f"{found} has no version, neither in MANIFEST.json nor in galaxy.yml; install it again")
+    raise bench_shared.Skipped(f"{found} has no version, neither in MANIFEST.json nor in galaxy.yml; install it again")
 
 
 def pack() -> dict[str, catalog.Archive]:

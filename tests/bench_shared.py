@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The mesops.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the parts of the bench share: a table, hosts of their own, and a word for what cannot be had."""
+"""What the parts of the bench share: a table, hosts of their own, and a word for what is not available."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ IMAGE = "mesops/debian-trixie:base"
 INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
 
 
-class LeftOut(Exception):
-    """What a part compares with cannot be had here; the text says what it is, and the way out."""
+class Skipped(Exception):
+    """What a part compares with is not available here; the text says what it is, and the way out."""
 
 
 def table(head: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
