@@ -400,6 +400,11 @@ KEPT: dict[str, Story] = {
         commands=(Command(version="2"), Command("rollback")),
         events=(Event("disk full", 4.0, during=1),),
     ),
+    "a host that a rollout had left out took part neither in the next one nor in its rollback": Story(
+        hosts=8,
+        commands=(Command(version="3"), Command(version="3", excluded=(2, 4, 5, 7, 8)), Command("rollback")),
+        events=(Event("balancer cut off from a host", 4.3, host=7),),
+    ),
     "two controllers at once": Story(commands=(Command(version="2"), Command(version="3", beside=True, after=10.0))),
     "a rollback reverts what two rollouts have brought": Story(
         commands=(Command(version="2", excluded=(0,)), Command(version="2"), Command("rollback")),

@@ -290,6 +290,8 @@ class Play:
             run = self._until_done(command)
         if not _over(run):
             run = self._until_done(replace(command, what="rollback", version=""))
+        if "roll out what the others run" in run.refusal:
+            run = self._until_done(replace(command, what="rollout", version=self._what_most_run(run.service)))
         if "again to finish it" in run.refusal:
             begun = str((store.read().open_record or {}).get("version"))
             run = self._until_done(replace(command, what="rollout", version=begun))
@@ -299,6 +301,10 @@ class Play:
         if not _over(run) and run.record is not None and "-e rollout_min_available" in run.record.reason:
             run = self._until_done(replace(run.command, min_available=0))
         return run
+
+    def _what_most_run(self, service: str) -> str:
+        running = [host.apps[service].current for host in self.estate.hosts.values() if host.apps[service].current]
+        return max(running, key=running.count)
 
     def _until_done(self, command: Command) -> Run:
         """Give a command in peace, again as long as that helps."""

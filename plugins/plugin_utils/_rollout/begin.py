@@ -121,7 +121,7 @@ def begin_rollback(blank: Record, settings: Settings, sight: Sight, history: His
     for target in targets.values():
         refuse_closed(way_closed(target, history), last.id)
     if not targets:
-        raise PlanError(_nothing_to_revert(last, first))
+        raise PlanError(_nothing_to_revert(last, first, [one for one in settings.hosts if left_behind(one, history)]))
     blank.version = versions_of(targets.values())
     blank.reason = f"reverts {last.id} of {last.version}"
     if first:
@@ -181,14 +181,19 @@ def _ran_before(host: str, target: str, history: History) -> tuple[int | None, s
     return (found[0], None) if found[1] == target else found
 
 
-def _nothing_to_revert(last: Record, first: Sequence[str]) -> str:
+def _nothing_to_revert(last: Record, first: Sequence[str], left: Sequence[str]) -> str:
     if first and not any(one.previous for one in last.hosts.values()):
         return (
             f"{last.id} brought the first version to {', '.join(first)}, so there is none to go back to; roll out the "
             "version that you want instead."
         )
     if last.status == state.SUCCEEDED:
-        return f"Every host of {last.service} already runs what it ran before {last.id}; there is nothing to revert."
+        nothing = f"Every host of {last.service} already runs what it ran before {last.id}; there is nothing to revert."
+        if not left:
+            return nothing
+        out, them = ", ".join(left), "it" if len(left) == 1 else "them"
+        way_in = f"to let {them} in, roll out what the others run"
+        return f"{nothing} An earlier rollout has left {out} out of traffic; {way_in}."
     came = "was rolled back by itself" if last.status == state.REVERTED else "has come to nothing"
     return (
         f"The last rollout {last.id} of {last.version} {came}, so there is nothing to revert; to go further back, roll "

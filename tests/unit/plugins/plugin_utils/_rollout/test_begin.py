@@ -381,6 +381,20 @@ def test_rollback_after_a_rollout_that_came_to_nothing_brings_back_what_it_left_
     assert record.kept_out == {}
 
 
+@pytest.mark.parametrize(("hosts", "them"), [(["app-3"], "it"), (["app-2", "app-3"], "them")])
+def test_rollback_with_nothing_to_revert_names_hosts_that_an_earlier_rollout_left_out(
+    hosts: list[str], them: str
+) -> None:
+    """They were no part of the rollout that was done since, nor of its rollback."""
+    back = past(3, "1", {"app-1": HostRecord(0, "1", "2", phase=state.DONE)}, kind="rollback")
+    came = past(2, "2", {"app-1": HostRecord(0, "2", "1", phase=state.DONE)})
+    left = past(1, "2", {host: HostRecord(0, "2", "1", phase=state.FAILED) for host in hosts}, state.REVERTED)
+    assert refused(lambda: roll_back([back, came, left], sight())) == (
+        "Every host of catalog already runs what it ran before catalog-2; there is nothing to revert. An earlier "
+        f"rollout has left {', '.join(hosts)} out of traffic; to let {them} in, roll out what the others run."
+    )
+
+
 def test_rollback_given_twice_does_not_bring_the_newer_version_back() -> None:
     states = {host: HostRecord(0, "1", "2", phase=state.DONE) for host in HOSTS}
     history = [past(2, "1", states, kind="rollback"), done("2", "1"), done("1", "0")]
