@@ -303,7 +303,7 @@ class Play:
         return run
 
     def _what_most_run(self, service: str) -> str:
-        running = [host.apps[service].current for host in self.estate.hosts.values() if host.apps[service].current]
+        running = [host.apps[service].current or "" for host in self.estate.hosts.values()]
         return max(running, key=running.count)
 
     def _until_done(self, command: Command) -> Run:
