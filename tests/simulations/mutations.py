@@ -145,8 +145,8 @@ MUTATIONS = (
     Mutation(
         "a rollback that has nothing to revert does not name hosts that an earlier rollout has left out",
         BEGIN,
-        "[one for one in settings.hosts if left_behind(one, history)]",
-        "[]",
+        "_not_wholly_in(settings.hosts, sight, history)))\n",
+        "[]))\n",
     ),
     Mutation(
         "a rollback reverts the hosts of the last record only",

@@ -121,7 +121,7 @@ def begin_rollback(blank: Record, settings: Settings, sight: Sight, history: His
     for target in targets.values():
         refuse_closed(way_closed(target, history), last.id)
     if not targets:
-        raise PlanError(_nothing_to_revert(last, first, [one for one in settings.hosts if left_behind(one, history)]))
+        raise PlanError(_nothing_to_revert(last, first, _not_wholly_in(settings.hosts, sight, history)))
     blank.version = versions_of(targets.values())
     blank.reason = f"reverts {last.id} of {last.version}"
     if first:
@@ -189,13 +189,23 @@ def _nothing_to_revert(last: Record, first: Sequence[str], left: Sequence[str]) 
         )
     if last.status == state.SUCCEEDED:
         nothing = f"Every host of {last.service} already runs what it ran before {last.id}; there is nothing to revert."
-        if not left:
-            return nothing
-        out, them = ", ".join(left), "it" if len(left) == 1 else "them"
-        way_in = f"to let {them} in, roll out what the others run"
-        return f"{nothing} An earlier rollout has left {out} out of traffic; {way_in}."
-    came = "was rolled back by itself" if last.status == state.REVERTED else "has come to nothing"
-    return (
-        f"The last rollout {last.id} of {last.version} {came}, so there is nothing to revert; to go further back, roll "
-        "out the version that you want."
-    )
+    else:
+        came = "was rolled back by itself" if last.status == state.REVERTED else "has come to nothing"
+        nothing = (
+            f"The last rollout {last.id} of {last.version} {came}, so there is nothing to revert; to go further back, "
+            "roll out the version that you want."
+        )
+    if not left:
+        return nothing
+    are, them = ("is", "it") if len(left) == 1 else ("are", "them")
+    return f"{nothing} {', '.join(left)} {are} not wholly in traffic; to let {them} in, roll out the version that runs."
+
+
+def _not_wholly_in(hosts: Sequence[str], sight: Sight, history: History) -> list[str]:
+    """Hosts that an earlier rollout has left out of traffic, and those with a part of their share."""
+
+    def has_a_part(host: str) -> bool:
+        seen = [found[host] for found in sight.servers.values() if host in found]
+        return any(server.admin == "ready" and server.percent < 100 for server in seen)
+
+    return [host for host in hosts if left_behind(host, history) or has_a_part(host)]

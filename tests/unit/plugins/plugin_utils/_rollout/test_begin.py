@@ -381,17 +381,40 @@ def test_rollback_after_a_rollout_that_came_to_nothing_brings_back_what_it_left_
     assert record.kept_out == {}
 
 
-@pytest.mark.parametrize(("hosts", "them"), [(["app-3"], "it"), (["app-2", "app-3"], "them")])
+@pytest.mark.parametrize(("hosts", "are", "them"), [(["app-3"], "is", "it"), (["app-2", "app-3"], "are", "them")])
+@pytest.mark.parametrize(
+    ("since", "said"),
+    [
+        (
+            [
+                past(3, "1", {"app-1": HostRecord(0, "1", "2", phase=state.DONE)}, kind="rollback"),
+                past(2, "2", {"app-1": HostRecord(0, "2", "1", phase=state.DONE)}),
+            ],
+            "Every host of catalog already runs what it ran before catalog-2; there is nothing to revert.",
+        ),
+        (
+            [past(2, "3", {"app-1": HostRecord(0, "3", "1")}, state.BROKEN)],
+            "The last rollout catalog-2 of 3 has come to nothing, so there is nothing to revert; to go further back, "
+            "roll out the version that you want.",
+        ),
+    ],
+)
 def test_rollback_with_nothing_to_revert_names_hosts_that_an_earlier_rollout_left_out(
-    hosts: list[str], them: str
+    since: list[dict[str, Any]], said: str, hosts: list[str], are: str, them: str
 ) -> None:
-    """They were no part of the rollout that was done since, nor of its rollback."""
-    back = past(3, "1", {"app-1": HostRecord(0, "1", "2", phase=state.DONE)}, kind="rollback")
-    came = past(2, "2", {"app-1": HostRecord(0, "2", "1", phase=state.DONE)})
-    left = past(1, "2", {host: HostRecord(0, "2", "1", phase=state.FAILED) for host in hosts}, state.REVERTED)
-    assert refused(lambda: roll_back([back, came, left], sight())) == (
-        "Every host of catalog already runs what it ran before catalog-2; there is nothing to revert. An earlier "
-        f"rollout has left {', '.join(hosts)} out of traffic; to let {them} in, roll out what the others run."
+    """They were no part of the last rollout, nor of its rollback."""
+    left = past(1, "2", {host: HostRecord(0, "2", None, phase=state.FAILED) for host in hosts}, state.REVERTED)
+    assert refused(lambda: roll_back([*since, left], sight())) == (
+        f"{said} {', '.join(hosts)} {are} not wholly in traffic; to let {them} in, roll out the version that runs."
+    )
+
+
+def test_rollback_with_nothing_to_revert_names_hosts_with_a_part_of_their_share() -> None:
+    """A person had taken it out with the share that it had in its turn, and put it back when all was over."""
+    came = past(2, "3", {"app-1": HostRecord(0, "3", "1", phase=state.ROLLED_BACK)}, state.REVERTED)
+    seen = sight(None, {("lb-1", "app-1"): Server("ready", True, 10)})
+    assert refused(lambda: roll_back([came], seen)).endswith(
+        "app-1 is not wholly in traffic; to let it in, roll out the version that runs."
     )
 
 
