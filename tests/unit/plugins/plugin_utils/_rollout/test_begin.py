@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,8 +13,8 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.begin imp
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.history import left_behind
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sight import Node, Server, Sight
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.service_settings import Service
+from refusals import refused
 
 SERVICE = Service("catalog", 3000, "catalog.service", "bin/catalog", "catalog")
 HOSTS = ("app-1", "app-2", "app-3")
@@ -59,15 +58,6 @@ def done(version: str, before: str | None, hosts: tuple[str, ...] = HOSTS, **mor
     """A rollout that brought hosts to a version."""
     states = {host: HostRecord(0, version, before, phase=state.DONE) for host in hosts}
     return past(1, version, states, **more)
-
-
-def refused(begin: Callable[[], Record]) -> str:
-    with pytest.raises(PlanError) as why:
-        begin()
-    text = str(why.value)
-    assert text.endswith(".")
-    assert "\n" not in text
-    return text
 
 
 # ------------------------------------------------------------------------------------------------------------- rollout
