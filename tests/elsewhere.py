@@ -58,6 +58,14 @@ def renamed(value: Any) -> Any:
     }
 
 
+def groups(value: Any) -> set[str]:
+    """The names of all groups of an inventory."""
+    if not isinstance(value, dict):
+        return set()
+    own = value.get("children")
+    return set(own if isinstance(own, dict) else ()).union(*map(groups, value.values()))
+
+
 def copy(project: Path, hosts: Any, given: Mapping[str, Any], ports: Mapping[int, int] | None = None) -> Path:
     """Write the copy into ``project/inventories/elsewhere``, with the demo's variables of groups.
 
@@ -77,7 +85,9 @@ def copy(project: Path, hosts: Any, given: Mapping[str, Any], ports: Mapping[int
     services.write_text(
         services.read_text("utf-8").replace("  mes:\n", f"  mes:\n    group: {RENAMED['mes']}\n", 1), encoding="utf-8"
     )
-    written = {"hosts.yml": renamed(hosts), "group_vars/all/elsewhere.yml": {**VARIABLES, **given}}
+    # A name that is no group would be refused.
+    names = {variable: group for variable, group in VARIABLES.items() if group in groups(renamed(hosts))}
+    written = {"hosts.yml": renamed(hosts), "group_vars/all/elsewhere.yml": {**names, **given}}
     for name, content in written.items():
         (inventory / name).write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     return inventory

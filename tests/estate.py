@@ -119,6 +119,20 @@ def step(
     return subprocess.CompletedProcess(list(map(str, command)), status, "".join(lines), "")
 
 
+def play(inventory: Path, playbook: Path | str, *more: str) -> subprocess.CompletedProcess[str]:
+    """Run ``ansible-playbook`` on any inventory, and see all that it says; how it ended is for the caller to judge."""
+    return subprocess.run(
+        [BIN / "ansible-playbook", "-i", inventory, playbook, *more],
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
 def playbook(
     *arguments: str | Path, title: str = "ansible-playbook site.yml", log: str = "site", check: bool = True
 ) -> Recap:

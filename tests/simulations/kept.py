@@ -400,6 +400,27 @@ KEPT: dict[str, Story] = {
         commands=(Command(version="2"), Command("rollback")),
         events=(Event("disk full", 4.0, during=1),),
     ),
+    "a host that a rollout had left behind took part neither in the next one nor in its rollback": Story(
+        hosts=8,
+        commands=(Command(version="3"), Command(version="3", excluded=(2, 4, 5, 7, 8)), Command("rollback")),
+        events=(Event("balancer cut off from a host", 4.3, host=7),),
+    ),
+    "a host that a rollout had left behind took no part in the next one, which came to nothing": Story(
+        hosts=8,
+        releases=(Release(version="4", expand=Step(seconds=100.0, fails=True)),),
+        commands=(
+            Command(version="2"),
+            Command(version="4", excluded=(0, 1, 3, 4, 5, 7, 8, 9, 10, 11)),
+            Command("rollback"),
+        ),
+        events=(Event("host dies", 42.2, host=7),),
+    ),
+    "a host that a person took out in its turn came back with the part of its share when all was over": Story(
+        hosts=1,
+        services=(Wishes(min_available=0, session=4.0),),
+        commands=(Command(version="3"), Command("rollback")),
+        events=(Event("maint", 11.3), Event("put back", during=1)),
+    ),
     "two controllers at once": Story(commands=(Command(version="2"), Command(version="3", beside=True, after=10.0))),
     "a rollback reverts what two rollouts have brought": Story(
         commands=(Command(version="2", excluded=(0,)), Command(version="2"), Command("rollback")),

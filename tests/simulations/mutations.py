@@ -143,6 +143,12 @@ MUTATIONS = (
         "    version, failed = node.previous, set()\n    sound =",
     ),
     Mutation(
+        "a rollback that has nothing to revert does not name hosts that an earlier rollout has left behind",
+        BEGIN,
+        "_not_wholly_in(settings.hosts, snapshot, history)))\n",
+        "[]))\n",
+    ),
+    Mutation(
         "a rollback reverts the hosts of the last record only",
         BEGIN,
         "    for host in settings.hosts:\n        node = snapshot.nodes[host]\n",

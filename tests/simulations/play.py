@@ -285,11 +285,10 @@ class Play:
     def _finish(self, command: Command, store: MemoryStore) -> Run:
         """Give the last command once more, and when it cannot be done what the product then says has to be done."""
         run = self._until_done(command)
-        if _over(run) and run.record is not None and _obeyed_abort(run.record):
-            # It was given before the end, and what was aborted is not done: the advice is to give the command again.
-            run = self._until_done(command)
         if not _over(run):
             run = self._until_done(replace(command, what="rollback", version=""))
+        if "roll out the version that runs" in run.refusal:
+            run = self._until_done(replace(command, what="rollout", version=self._what_most_run(run.service)))
         if "again to finish it" in run.refusal:
             begun = str((store.read().open_record or {}).get("version"))
             run = self._until_done(replace(command, what="rollout", version=begun))
@@ -299,6 +298,10 @@ class Play:
         if not _over(run) and run.record is not None and "-e rollout_min_available" in run.record.reason:
             run = self._until_done(replace(run.command, min_available=0))
         return run
+
+    def _what_most_run(self, service: str) -> str:
+        running = [host.apps[service].current or "" for host in self.estate.hosts.values()]
+        return max(running, key=running.count)
 
     def _until_done(self, command: Command) -> Run:
         """Give a command in peace, again as long as that helps."""
@@ -314,7 +317,8 @@ class Play:
             # As a person would, once what is there has warmed up and old locks have run out.
             self.clock.wait(100)
             run = self._perform(self._new_run(command))
-            if _over(run):
+            # An abort was given before the end, and what it ended is not done: the advice is to give the command again.
+            if _over(run) and not _obeyed_abort(run):
                 break
         return run
 
@@ -397,9 +401,10 @@ def _over(run: Run) -> bool:
     return run.record is not None and run.record.finished and not run.refusal
 
 
-def _obeyed_abort(record: Record) -> bool:
-    again = "Give the same command again" in record.advice
-    return record.kind == "rollback" and record.reason.startswith("aborted") and again
+def _obeyed_abort(run: Run) -> bool:
+    record = run.record
+    again = record is not None and "Give the same command again" in record.advice
+    return record is not None and record.kind == "rollback" and record.reason.startswith("aborted") and again
 
 
 def settings_of(story: Story, command: Command) -> Settings:

@@ -7,8 +7,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -95,17 +93,9 @@ def inventory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def ansible(copied: Path, playbook: Path, *more: str) -> str:
     """What ansible-playbook says of a run that ends well."""
-    done = subprocess.run(
-        [Path(sys.executable).parent / "ansible-playbook", "-i", copied, playbook, *more],
-        cwd=estate.ROOT,
-        env=estate.environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    done = estate.play(copied, playbook, *more)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import estate
 
@@ -20,25 +17,8 @@ VAULT = sorted(
 
 def preflight(values: dict[str, str]) -> estate.Recap:
     """Run only what is checked before a host is touched: the plays tagged `always`."""
-    done = subprocess.run(
-        [
-            Path(sys.executable).parent / "ansible-playbook",
-            "-i",
-            EXAMPLE,
-            "site.yml",
-            "--tags",
-            "preflight",
-            "-e",
-            json.dumps(values),
-        ],
-        cwd=estate.ROOT,
-        env=estate.environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    return estate.Recap.read(done.stdout + done.stderr, done.returncode)
+    done = estate.play(EXAMPLE, "site.yml", "--tags", "preflight", "-e", json.dumps(values))
+    return estate.Recap.read(done.stdout, done.returncode)
 
 
 def missed(name: str, said: str) -> bool:

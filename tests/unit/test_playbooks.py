@@ -104,6 +104,24 @@ def test_a_rollout_runs_once_and_says_one_sentence(hostile: Path) -> None:
     assert "free strategy" not in said
 
 
+@pytest.mark.parametrize(
+    ("playbook", "given"),
+    [("control", {"rollout_control": "pause"}), ("unlock", {"rollout_note": "the runner is gone"})],
+)
+def test_a_word_to_a_store_that_nobody_reaches_is_refused(hostile: Path, playbook: str, given: dict[str, str]) -> None:
+    """It would be taken for heard, while the rollout goes on."""
+    done = play(
+        hostile, playbook, "-e", json.dumps({"rollout_service": "catalog", "mesops_loadbalancers": "", **given})
+    )
+    said = " ".join((done.stdout + done.stderr).split())
+    assert done.returncode != 0, said
+    assert (
+        "The inventory has no load balancer and rollout_store names no coordinators, so the store of catalog cannot be "
+        "reached; name the hosts that reach it in rollout_store.coordinators."
+    ) in said
+    assert said.count("FAILED!") == 1, said
+
+
 def test_the_preflight_of_the_estate_finds_them_too_before_any_host_changes(hostile: Path) -> None:
     (hostile / "group_vars").mkdir()
     (hostile / "group_vars/apps.yml").write_text("rollout_weights: [100]\n", encoding="utf-8")

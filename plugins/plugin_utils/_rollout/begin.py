@@ -121,7 +121,7 @@ def begin_rollback(blank: Record, settings: Settings, snapshot: Snapshot, histor
     for target in targets.values():
         refuse_closed(way_closed(target, history), last.id)
     if not targets:
-        raise PlanError(_nothing_to_revert(last, first))
+        raise PlanError(_nothing_to_revert(last, first, _not_wholly_in(settings.hosts, snapshot, history)))
     blank.version = versions_of(targets.values())
     blank.reason = f"reverts {last.id} of {last.version}"
     if first:
@@ -181,16 +181,31 @@ def _ran_before(host: str, target: str, history: History) -> tuple[int | None, s
     return (found[0], None) if found[1] == target else found
 
 
-def _nothing_to_revert(last: Record, first: Sequence[str]) -> str:
+def _nothing_to_revert(last: Record, first: Sequence[str], left: Sequence[str]) -> str:
     if first and not any(one.previous for one in last.hosts.values()):
         return (
             f"{last.id} brought the first version to {', '.join(first)}, so there is none to go back to; roll out the "
             "version that you want instead."
         )
     if last.status == state.SUCCEEDED:
-        return f"Every host of {last.service} already runs what it ran before {last.id}; there is nothing to revert."
-    came = "was rolled back by itself" if last.status == state.REVERTED else "has come to nothing"
-    return (
-        f"The last rollout {last.id} of {last.version} {came}, so there is nothing to revert; to go further back, roll "
-        "out the version that you want."
-    )
+        nothing = f"Every host of {last.service} already runs what it ran before {last.id}; there is nothing to revert."
+    else:
+        came = "was rolled back by itself" if last.status == state.REVERTED else "has come to nothing"
+        nothing = (
+            f"The last rollout {last.id} of {last.version} {came}, so there is nothing to revert; to go further back, "
+            "roll out the version that you want."
+        )
+    if not left:
+        return nothing
+    are, them = ("is", "it") if len(left) == 1 else ("are", "them")
+    return f"{nothing} {', '.join(left)} {are} not wholly in traffic; to let {them} in, roll out the version that runs."
+
+
+def _not_wholly_in(hosts: Sequence[str], snapshot: Snapshot, history: History) -> list[str]:
+    """Hosts that an earlier rollout has left behind, and those with a part of their share."""
+
+    def has_a_part(host: str) -> bool:
+        seen = [found[host] for found in snapshot.servers.values() if host in found]
+        return any(server.admin == "ready" and server.percent < 100 for server in seen)
+
+    return [host for host in hosts if left_behind(host, history) or has_a_part(host)]

@@ -202,14 +202,14 @@ def test_a_killed_controller_judges_latency_the_same(story: list[tuple[Any, ...]
 @pytest.mark.parametrize(
     "broken",
     [
-        {"track": 7},
-        {"track": {"canary": [3, 1]}},
-        {"track": {"worse": {"kept": 1.0}}},
+        {"tracks": 7},
+        {"tracks": {"median": 7}},
+        {"tracks": {"median": {"canary": [3, 1]}}},
+        {"tracks": {"percentile": {"worse": {"kept": 1.0}}}},
         {"hold": {"kept": math.inf, "cash": 0.0, "stakes": [0.0] * 5, "fresh": True}},
-        {"hold": {"kept": 1.0, "cash": 0.0, "stakes": [0.0, -1.0, 0.0, 0.0, 0.0], "fresh": True}},
-        {"hold": {"kept": 1.0, "cash": 0.0, "stakes": [0.0], "fresh": True}},
+        {"owed": 3},
     ],
 )
 def test_a_state_that_is_none_is_refused_in_one_sentence(broken: dict[str, Any]) -> None:
     with pytest.raises(JudgeError, match="about latency cannot be read"):
-        LatencyProcess(LatencyLimits(), ALPHA, {"tracks": {"median": broken.get("track", 7)}, **broken, "owed": 3})
+        LatencyProcess(LatencyLimits(), ALPHA, broken)

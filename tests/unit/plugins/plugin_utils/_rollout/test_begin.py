@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,8 +13,8 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.begin imp
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.history import left_behind
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.snapshot import Node, Server, Snapshot
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.service_settings import Service
+from refusals import refused
 
 SERVICE = Service("catalog", 3000, "catalog.service", "bin/catalog", "catalog")
 HOSTS = ("app-1", "app-2", "app-3")
@@ -59,15 +58,6 @@ def done(version: str, before: str | None, hosts: tuple[str, ...] = HOSTS, **mor
     """A rollout that brought hosts to a version."""
     states = {host: HostRecord(0, version, before, phase=state.DONE) for host in hosts}
     return past(1, version, states, **more)
-
-
-def refused(begin: Callable[[], Record]) -> str:
-    with pytest.raises(PlanError) as why:
-        begin()
-    text = str(why.value)
-    assert text.endswith(".")
-    assert "\n" not in text
-    return text
 
 
 # ------------------------------------------------------------------------------------------------------------- rollout
@@ -381,6 +371,43 @@ def test_rollback_after_a_rollout_that_came_to_nothing_brings_back_what_it_left_
     record = roll_back([failed, done("2", "1")], seen)
     assert {host: one.target for host, one in record.hosts.items()} == {"app-1": "2"}
     assert record.kept_out == {}
+
+
+@pytest.mark.parametrize(("hosts", "are", "them"), [(["app-3"], "is", "it"), (["app-2", "app-3"], "are", "them")])
+@pytest.mark.parametrize(
+    ("since", "said"),
+    [
+        (
+            [
+                past(3, "1", {"app-1": HostRecord(0, "1", "2", phase=state.DONE)}, kind="rollback"),
+                past(2, "2", {"app-1": HostRecord(0, "2", "1", phase=state.DONE)}),
+            ],
+            "Every host of catalog already runs what it ran before catalog-2; there is nothing to revert.",
+        ),
+        (
+            [past(2, "3", {"app-1": HostRecord(0, "3", "1")}, state.BROKEN)],
+            "The last rollout catalog-2 of 3 has come to nothing, so there is nothing to revert; to go further back, "
+            "roll out the version that you want.",
+        ),
+    ],
+)
+def test_rollback_with_nothing_to_revert_names_hosts_that_an_earlier_rollout_left_behind(
+    since: list[dict[str, Any]], said: str, hosts: list[str], are: str, them: str
+) -> None:
+    """They were no part of the last rollout, nor of its rollback."""
+    left = past(1, "2", {host: HostRecord(0, "2", None, phase=state.FAILED) for host in hosts}, state.REVERTED)
+    assert refused(lambda: roll_back([*since, left], snapshot())) == (
+        f"{said} {', '.join(hosts)} {are} not wholly in traffic; to let {them} in, roll out the version that runs."
+    )
+
+
+def test_rollback_with_nothing_to_revert_names_hosts_with_a_part_of_their_share() -> None:
+    """A person had taken it out with the share that it had in its turn, and put it back when all was over."""
+    came = past(2, "3", {"app-1": HostRecord(0, "3", "1", phase=state.ROLLED_BACK)}, state.REVERTED)
+    seen = snapshot(None, {("lb-1", "app-1"): Server("ready", True, 10)})
+    assert refused(lambda: roll_back([came], seen)).endswith(
+        "app-1 is not wholly in traffic; to let it in, roll out the version that runs."
+    )
 
 
 def test_rollback_given_twice_does_not_bring_the_newer_version_back() -> None:

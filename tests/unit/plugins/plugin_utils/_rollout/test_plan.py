@@ -7,17 +7,17 @@ from __future__ import annotations
 import copy
 import datetime
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import plan
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
 from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.service_settings import Service
 from hypothesis import given
 from hypothesis import strategies as st
+from refusals import refused
 
 SERVICE = Service("catalog", 3000, "catalog.service", "bin/catalog", "catalog")
 SUM = "sha256:5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03"
@@ -26,16 +26,6 @@ SUM = "sha256:5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03"
 def settings(hosts: int = 4, **changes: Any) -> Settings:
     names = tuple(f"app-{number}" for number in range(1, hosts + 1))
     return Settings(**{"service": SERVICE, "hosts": names, "balancers": ("lb-1",), "backends": ("catalog",), **changes})
-
-
-def refused(check: Callable[..., Any], *arguments: Any) -> str:
-    """The sentence with which something is refused."""
-    with pytest.raises(PlanError) as why:
-        check(*arguments)
-    text = str(why.value)
-    assert text.endswith(".")
-    assert "\n" not in text
-    return text
 
 
 # -------------------------------------------------------------------------------------------------------------- values

@@ -5,25 +5,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.service_settings import Service
+from refusals import refused
 
 SERVICE = Service("catalog", 3000, "catalog.service", "bin/catalog", "catalog")
-
-
-def refused(check: Callable[..., Any], *arguments: Any) -> str:
-    """The sentence with which something is refused."""
-    with pytest.raises(PlanError) as why:
-        check(*arguments)
-    text = str(why.value)
-    assert text.endswith(".")
-    assert "\n" not in text
-    return text
 
 
 # -------------------------------------------------------------------------------------------------------------- values

@@ -5,27 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from ansible_collections.mesops.platform.plugins.plugin_utils._service import rollout_gates
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.service_settings import Service
+from refusals import refused
 
 SERVICE = Service("catalog", 3000, "catalog.service", "bin/catalog", "catalog")
 HTTP = {"type": "http", "url": "http://127.0.0.1:$port/version"}
 PROMQL = {"type": "promql", "url": "http://prometheus:9090", "query": "new", "baseline": "old", "max_ratio": 1.5}
-
-
-def refused(check: Callable[..., Any], *arguments: Any) -> str:
-    """The sentence with which something is refused."""
-    with pytest.raises(PlanError) as why:
-        check(*arguments)
-    text = str(why.value)
-    assert text.endswith(".")
-    assert "\n" not in text
-    return text
 
 
 def test_default_gates() -> None:
