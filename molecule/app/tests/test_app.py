@@ -498,30 +498,28 @@ def test_no_unit_no_restart(good: dict[str, str]) -> None:
     estate.on(NODE, "rm -r /opt/other")
 
 
-@pytest.mark.parametrize("flags", [("--check",), ()])
-@pytest.mark.parametrize(
-    ("sentence", "members"),
-    [
-        ("member '../evil' has '..' in its path", [member("../evil")]),
-        ("member '/etc/evil' is an absolute path", [member("/etc/evil")]),
-        ("symlink 'evil' points to '../../../etc/passwd'", [member("evil", tarfile.SYMTYPE, "../../../etc/passwd")]),
-        ("symlink 'evil' points to '/etc/passwd'", [member("evil", tarfile.SYMTYPE, "/etc/passwd")]),
-        ("member '../../etc/passwd' has '..'", [member("evil", tarfile.LNKTYPE, "../../etc/passwd")]),
-        ("member 'evil' is a device, a fifo", [member("evil", tarfile.CHRTYPE)]),
-        ("member 'evil' is a device, a fifo", [member("evil", tarfile.FIFOTYPE)]),
-        ("member 'evil' carries a setuid", [member("evil", mode=0o4755)]),
-    ],
-    ids=["dots", "absolute", "symlink-dots", "symlink-absolute", "hardlink", "device", "fifo", "setuid"],
-)
-def test_hostile_archives_change_nothing(
-    tmp_path: Path, flags: tuple[str, ...], sentence: str, members: list[tarfile.TarInfo]
-) -> None:
-    before = listing()
-    result = app_release(*flags, version="2.0.0", unit="catalog.service", **artifact(tmp_path, *members))
-    assert result["failed"]
-    assert sentence in result["msg"]
-    assert "\n" not in result["msg"]
-    assert listing() == before
+Build = Callable[[dict[str, str], Path], dict[str, Any]]
+"""The options of a case, from the good release's and a folder of its own."""
+
+HOSTILE = {
+    "dots": ("member '../evil' has '..' in its path", member("../evil")),
+    "absolute": ("member '/etc/evil' is an absolute path", member("/etc/evil")),
+    "symlink-dots": (
+        "symlink 'evil' points to '../../../etc/passwd'",
+        member("evil", tarfile.SYMTYPE, "../../../etc/passwd"),
+    ),
+    "symlink-absolute": ("symlink 'evil' points to '/etc/passwd'", member("evil", tarfile.SYMTYPE, "/etc/passwd")),
+    "hardlink": ("member '../../etc/passwd' has '..'", member("evil", tarfile.LNKTYPE, "../../etc/passwd")),
+    "device": ("member 'evil' is a device, a fifo", member("evil", tarfile.CHRTYPE)),
+    "fifo": ("member 'evil' is a device, a fifo", member("evil", tarfile.FIFOTYPE)),
+    "setuid": ("member 'evil' carries a setuid", member("evil", mode=0o4755)),
+}
+
+
+def big() -> tarfile.TarInfo:
+    info = member("zeros")
+    info.size = 2 << 20
+    return info
 
 
 def cut(good: dict[str, str], folder: Path) -> dict[str, str]:
@@ -530,46 +528,95 @@ def cut(good: dict[str, str], folder: Path) -> dict[str, str]:
     return of(path)
 
 
-@pytest.mark.parametrize(
-    ("sentence", "options"),
-    [
-        ("has checksum sha256:", lambda good, folder: {**good, "checksum": "sha256:" + "0" * 64}),
-        ("is not of the form sha256:", lambda good, folder: {**good, "checksum": "md5:123"}),
-        ("truncated", cut),
-        ("'../../etc' is no plain name", lambda good, folder: {**good, "version": "../../etc"}),
-        ("'.hidden' is no plain name", lambda good, folder: {**good, "version": ".hidden"}),
-        ("'../x' is no plain name", lambda good, folder: {**good, "service": "../x"}),
-        ("2.1 is a number in YAML", lambda good, folder: {**good, "version": 2.10}),
-        ("start command 'bin/missing' is no file", lambda good, folder: {**good, "command": "bin/missing -v"}),
-        ("is not executable", lambda good, folder: {**artifact(folder, member("doc")), "command": "doc"}),
-        ("has to begin with a path relative", lambda good, folder: {**good, "command": "/usr/bin/node x"}),
-        ("have to stay free|must stay free", lambda good, folder: {**good, "reserve_mb": 1 << 40}),
-        ("max_size_mb", lambda good, folder: {**artifact(folder, big()), "max_size_mb": 1}),
-        ("cannot be read on the controller", lambda good, folder: {**good, "artifact": str(folder / "none")}),
-        ("is already installed", lambda good, folder: {**artifact(folder), "version": "1.0.0"}),
-        ("is not installed", lambda good, folder: {}),
-        ("no release to roll back to", lambda good, folder: {"state": "rolled_back", "version": None}),
-        ("keep 0 is too small", lambda good, folder: {"state": "pruned", "keep": 0}),
-    ],
-)
-def test_other_refusals_change_nothing(
-    tmp_path: Path,
-    good: dict[str, str],
-    sentence: str,
-    options: Callable[[dict[str, str], Path], dict[str, Any]],
-) -> None:
+OTHERS: dict[str, tuple[str, Build]] = {
+    "checksum": ("has checksum sha256:", lambda good, folder: {**good, "checksum": "sha256:" + "0" * 64}),
+    "kind of checksum": ("is not of the form sha256:", lambda good, folder: {**good, "checksum": "md5:123"}),
+    "truncated": ("truncated", cut),
+    "version with dots": ("'../../etc' is no plain name", lambda good, folder: {**good, "version": "../../etc"}),
+    "hidden version": ("'.hidden' is no plain name", lambda good, folder: {**good, "version": ".hidden"}),
+    "service with dots": ("'../x' is no plain name", lambda good, folder: {**good, "service": "../x"}),
+    "version is a number": ("2.1 is a number in YAML", lambda good, folder: {**good, "version": 2.10}),
+    "no start command": (
+        "start command 'bin/missing' is no file",
+        lambda good, folder: {**good, "command": "bin/missing -v"},
+    ),
+    "not executable": (
+        "is not executable",
+        lambda good, folder: {**artifact(folder, member("doc")), "command": "doc"},
+    ),
+    "command elsewhere": (
+        "has to begin with a path relative",
+        lambda good, folder: {**good, "command": "/usr/bin/node x"},
+    ),
+    "no room": ("have to stay free|must stay free", lambda good, folder: {**good, "reserve_mb": 1 << 40}),
+    "too large": ("max_size_mb", lambda good, folder: {**artifact(folder, big()), "max_size_mb": 1}),
+    "no artifact": (
+        "cannot be read on the controller",
+        lambda good, folder: {**good, "artifact": str(folder / "none")},
+    ),
+    "another archive": ("is already installed", lambda good, folder: {**artifact(folder), "version": "1.0.0"}),
+    "not installed": ("is not installed", lambda good, folder: {}),
+    "nothing before it": (
+        "no release to roll back to",
+        lambda good, folder: {"state": "rolled_back", "version": None},
+    ),
+    "keep nothing": ("keep 0 is too small", lambda good, folder: {"state": "pruned", "keep": 0}),
+}
+REFUSALS = {
+    **{
+        f"{name}, {mode}": (sentence, mode == "check")
+        for name, (sentence, _member) in HOSTILE.items()
+        for mode in ("check", "run")
+    },
+    **{name: (sentence, False) for name, (sentence, _build) in OTHERS.items()},
+}
+
+
+@pytest.fixture(scope="module")
+def refusals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """What the module says of everything that it has to refuse, all of it in one play; nothing on the host changes."""
+    good = of(Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "catalog.tar.gz")
+    folder = tmp_path_factory.mktemp("refusals")
+    options: dict[str, dict[str, Any]] = {}
+    for name, (_sentence, hostile) in HOSTILE.items():
+        built = artifact(folder, hostile, name=f"{name}.tar.gz")
+        options.update({f"{name}, {mode}": built for mode in ("check", "run")})
+    for number, (name, (_sentence, build)) in enumerate(OTHERS.items()):
+        (folder / str(number)).mkdir()
+        options[name] = build(good, folder / str(number))
+    tasks: list[dict[str, Any]] = []
+    for number, (name, own) in enumerate(options.items()):
+        wanted = {"service": "catalog", "command": "bin/catalog", "version": "2.0.0", "unit": "catalog.service", **own}
+        tasks.append(
+            {
+                "name": name,
+                "mesops.platform.app_release": {key: value for key, value in wanted.items() if value is not None},
+                "check_mode": REFUSALS[name][1],
+                "ignore_errors": True,
+                "register": f"said_{number}",
+            }
+        )
+    results = folder / "results.json"
+    said = ", ".join(f"said_{number}" for number in range(len(options)))
+    write = {"content": f"{{{{ [{said}] | to_json }}}}", "dest": str(results), "mode": "0600"}
+    tasks.append({"ansible.builtin.copy": write, "delegate_to": "localhost"})
+    playbook = folder / "refusals.yml"
+    playbook.write_text(json.dumps([{"hosts": NODE, "gather_facts": False, "tasks": tasks}]), encoding="utf-8")
     before = listing()
-    wanted = {"version": "2.0.0", "unit": "catalog.service", **options(good, tmp_path)}
-    result = app_release(**{key: value for key, value in wanted.items() if value is not None})
-    assert result["failed"]
-    assert re.search(sentence, result["msg"])
+    command: list[str | Path] = [estate.BIN / "ansible-playbook", "-i", HERE / "inventory", playbook]
+    estate.step("refusals", command, log=estate.BUILD / "app-refusals.log")
     assert listing() == before
+    return dict(zip(options, json.loads(results.read_text(encoding="utf-8")), strict=True))
 
 
-def big() -> tarfile.TarInfo:
-    info = member("zeros")
-    info.size = 2 << 20
-    return info
+@pytest.mark.parametrize("name", REFUSALS)
+def test_hostile_archives_and_mistakes_are_refused_and_change_nothing(
+    refusals: dict[str, dict[str, Any]], name: str
+) -> None:
+    result = refusals[name]
+    assert result["failed"]
+    assert re.search(REFUSALS[name][0], result["msg"])
+    assert "\n" not in result["msg"]
 
 
 def test_a_disk_without_room_is_seen_before_it_is_full(good: dict[str, str]) -> None:
