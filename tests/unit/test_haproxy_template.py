@@ -4,7 +4,7 @@
 """The template of HAProxy's configuration, byte by byte: what the role writes for inventories that use all of it.
 
 Who changes the template on purpose writes the files and reads the difference:
-``PYTHONPATH=.:tests:collections python tests/unit/test_haproxy_template.py``
+``PYTHONPATH=.:tools:collections python tests/unit/test_haproxy_template.py``
 """
 
 from __future__ import annotations

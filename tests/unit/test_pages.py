@@ -187,7 +187,7 @@ def test_commands_name_what_exists(page: Path) -> None:
             assert (
                 set(re.findall(r"(?<![\w=./-])([a-z-]+)(?![\w=./-])", command.split("#")[0])) - {"make"} <= targets
             ), command
-        run = re.search(r"tests/run\.py ([a-z -]+)", command)
+        run = re.search(r"tools/run\.py ([a-z -]+)", command)
         assert not run or set(run[1].split("#")[0].split()) <= scenarios, command
 
 

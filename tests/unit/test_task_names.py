@@ -34,7 +34,7 @@ def tasks_of(role: str) -> set[str]:
 WAITED_FOR = sorted(
     {
         (path, role, name.strip())
-        for pattern in ("molecule/*/tests/*.py", "docs/**/*.md", "tests/*.py", "demo/*.py")
+        for pattern in ("molecule/*/tests/*.py", "docs/**/*.md", "tests/*.py", "tools/**/*.py", "demo/*.py")
         for path in estate.ROOT.glob(pattern)
         for role, name in NAMED.findall(path.read_text())
         if not name.startswith("Validating arguments")

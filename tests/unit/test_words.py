@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 GLOSSARY = ROOT / "docs/glossary.md"
 INSTEAD = re.compile(r"^\| (?P<write>[^|]+) \| (?P<not>[^|]+) \|$", re.MULTILINE)
-LOOKED_AT = ("*.md", "changelogs", "demo", "inventories", "molecule", "playbooks", "plugins", "roles", "tests")
+LOOKED_AT = ("*.md", "changelogs", "demo", "inventories", "molecule", "playbooks", "plugins", "roles", "tests", "tools")
 EXEMPT = {GLOSSARY, ROOT / "LICENSE", Path(__file__).resolve()}
 ONE_OF_MANY = re.compile(
     r"(?<![\d.,:=/-])\b1 (?:archives|balancers|batches|files|hosts|members|nodes|requests|rollouts|samples|servers"

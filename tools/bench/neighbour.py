@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 
 import estate
-from bench_rollouts import RATE, READS
-from bench_shared import table
+from bench.rollouts import RATE, READS
+from bench.shared import table
 
 from demo.load import windows
 

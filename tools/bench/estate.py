@@ -11,7 +11,7 @@ import sys
 import time
 
 import estate
-from bench_shared import table
+from bench.shared import table
 
 FAILOVERS = 5
 ORDERS, RATE = 10_000, 120

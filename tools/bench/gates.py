@@ -10,7 +10,7 @@ import statistics
 import time
 
 import estate
-from bench_shared import table
+from bench.shared import table
 
 PROBES, ROUNDS = 50, 3
 HOST = "mes-1"

@@ -9,14 +9,14 @@ import os
 import subprocess
 import sys
 
-import bench
 import estate
 import pytest
+from bench.__main__ import PARTS
 
 
-@pytest.mark.parametrize("part", bench.PARTS)
+@pytest.mark.parametrize("part", PARTS)
 def test_a_part_loads_as_make_runs_it(part: str) -> None:
-    rule = f"load: ; @{sys.executable} -c 'import bench_{part}; print(bench_{part}.measure.__name__)'"
+    rule = f"load: ; @{sys.executable} -c 'from bench import {part}; print({part}.measure.__name__)'"
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     done = subprocess.run(
         ["make", "--silent", "--eval", rule, "load"],

@@ -64,7 +64,7 @@ def environment() -> dict[str, str]:
         "NO_COLOR": "1",
         "PY_COLORS": "0",
         "MOLECULE_GLOB": "molecule/*/molecule.yml",
-        "PYTHONPATH": os.pathsep.join([str(ROOT / "tests"), str(ROOT), str(ROOT / "collections")]),
+        "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tools", ROOT / "tests", ROOT / "collections"))),
     }
 
 

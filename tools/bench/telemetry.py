@@ -11,7 +11,7 @@ import urllib.parse
 from pathlib import Path
 
 import estate
-from bench_shared import table
+from bench.shared import table
 
 HOST, PLAIN = "obs-1", "lb-1"
 """Where the servers run, and a host with no other exporter than node_exporter."""

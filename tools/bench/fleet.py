@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import bench_shared
 import estate
 import yaml
-from bench_shared import table
+from bench import shared
+from bench.shared import table
 
 from demo.load import windows
 
@@ -102,7 +102,7 @@ class Outcome:
 
 def clear() -> None:
     """Remove the fleet, leftovers included."""
-    bench_shared.clear(NETWORK, (*BALANCERS, *HOSTS))
+    shared.clear(NETWORK, (*BALANCERS, *HOSTS))
     shutil.rmtree(DIRECTORY, ignore_errors=True)
 
 
@@ -166,7 +166,7 @@ def measure() -> str:
     """The same release, four times: plainly, ours one by one, ours in batches, ours with all that it has."""
     clear()
     DIRECTORY.mkdir(parents=True)
-    bench_shared.boot(NETWORK, PREFIX, {**BALANCERS, **HOSTS})
+    shared.boot(NETWORK, PREFIX, {**BALANCERS, **HOSTS})
     release("1")
     inventory()
     play("site.yml for the fleet", "site.yml", log=DIRECTORY.parent / "fleet-site.log")

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import estate
-from bench_apart import machines_of_their_own, reached_by_ssh
-from bench_shared import table
+from bench.apart import machines_of_their_own, reached_by_ssh
+from bench.shared import table
 
 from demo.load import windows
 from demo.load.background import BackgroundLoad

@@ -26,10 +26,10 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import bench_shared
 import estate
 from ansible_collections.mesops.platform.plugins.module_utils._program import catalog
-from bench_shared import table
+from bench import shared
+from bench.shared import table
 
 NETWORK, PREFIX = "mesops-peers", "10.209.0"
 DIRECTORY = estate.BUILD / "bench" / "peers"
@@ -53,7 +53,7 @@ def installed() -> tuple[Path, str]:
     place = os.environ.get("MESOPS_PEERS", "")
     found = Path(place) / "ansible_collections/prometheus/prometheus"
     if not place or not found.is_dir():
-        raise bench_shared.Skipped(
+        raise shared.Skipped(
             f"MESOPS_PEERS is {place!r}, in which there is no collection prometheus.prometheus; give a directory that "
             "`ansible-galaxy collection install prometheus.prometheus -p` has filled"
         )
@@ -62,7 +62,7 @@ def installed() -> tuple[Path, str]:
         version = re.search(r'^\s*"?version"?: "?([\d.]+)', file.read_text(), re.MULTILINE) if file.exists() else None
         if version:
             return Path(place), version[1]
-    raise bench_shared.Skipped(f"{found} has no version, neither in MANIFEST.json nor in galaxy.yml; install it again")
+    raise shared.Skipped(f"{found} has no version, neither in MANIFEST.json nor in galaxy.yml; install it again")
 
 
 def pack() -> dict[str, catalog.Archive]:
@@ -189,13 +189,13 @@ def serves(side: str) -> bool:
 def measure() -> str:
     """Measure on two fresh hosts; the programs come from the demo estate, so `make demo` first."""
     peers, version = installed()
-    bench_shared.clear(NETWORK, HOSTS)
+    shared.clear(NETWORK, HOSTS)
     shutil.rmtree(DIRECTORY, ignore_errors=True)
     archives = pack()
     templates = "/usr/share/prometheus/alertmanager"
     estate.docker("cp", f"{SOURCE}:{templates}", str(DIRECTORY / "templates"))
     try:
-        bench_shared.boot(NETWORK, PREFIX, HOSTS)
+        shared.boot(NETWORK, PREFIX, HOSTS)
         for name in HOSTS:
             estate.on(name, f"apt-get -qq update; mkdir -p {templates}")
             # Debian's program has them there, upstream's inside.
@@ -214,7 +214,7 @@ def measure() -> str:
                 for side, runs in again.items():
                     runs.append(run(side, peers, f"again-{number}"))
     finally:
-        bench_shared.clear(NETWORK, HOSTS)
+        shared.clear(NETWORK, HOSTS)
     names = {"ours": "mesops.platform", "theirs": f"prometheus.prometheus {version}"}
     rows = []
     for side, title in names.items():

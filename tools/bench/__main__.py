@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Measure what this project lives by, and write docs/benchmarks.md. Run by ``make bench``.
 
-``bench.py`` measures everything, ``bench.py rollouts`` one part. Each part of the page says when and on what it was
-measured. Ratios are of one run on one machine; none decides whether a test passes.
+``python -m bench`` measures everything, ``python -m bench rollouts`` one part. Each part of the page says when and on
+what it was measured. Ratios are of one run on one machine; none decides whether a test passes.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import time
 from collections.abc import Sequence
 
 import estate
-from bench_shared import Skipped
+from bench.shared import Skipped
 
 PAGE = estate.ROOT / "docs" / "benchmarks.md"
 PARTS = ("estate", "rollouts", "neighbour", "fleet", "telemetry", "peers", "edge", "gates", "judge")
-"""In the order of the page; each is a module ``bench_<part>`` with a function ``measure`` that returns Markdown."""
+"""In the order of the page; each is a module of its name with a function ``measure`` that returns Markdown."""
 
 
 def origin(part: str) -> str:
@@ -55,7 +55,7 @@ def main(wanted: Sequence[str]) -> int:
     skipped = []
     for part in wanted or PARTS:
         try:
-            text = importlib.import_module(f"bench_{part}").measure()
+            text = importlib.import_module(f"bench.{part}").measure()
         except Skipped as why:
             print(f"skipped {part}: {why}", file=sys.stderr)
             skipped.append(part)

@@ -52,9 +52,9 @@ WORKFLOWS = (
 PIPELINES = (".gitlab-ci.yml", "docs/pipelines/gitlab-ci.yml")
 LINTERS: dict[str, Sequence[str]] = {
     # The longest begin first.
-    "ansible-test sanity": ("python", "tests/package.py", "sanity"),
+    "ansible-test sanity": ("python", "tools/package.py", "sanity"),
     "ansible-lint": ("ansible-lint", "--offline", "--profile", "production"),
-    "galaxy-importer": ("python", "tests/package.py", "importer"),
+    "galaxy-importer": ("python", "tools/package.py", "importer"),
     "mypy": ("mypy",),
     "documentation": ("antsibull-docs", "lint-collection-docs", "--plugin-docs", "--skip-rstcheck", "."),
     "ruff": ("ruff", "check", "."),
@@ -66,7 +66,7 @@ LINTERS: dict[str, Sequence[str]] = {
     "gitlab": ("check-jsonschema", "--builtin-schema", "vendor.gitlab-ci", *PIPELINES),
     # The pipelines call each other by where they lie in a service's repository.
     "actionlint": ("actionlint", "-ignore", "could not read reusable workflow", *WORKFLOWS),
-    "archive contents": ("python", "tests/package.py", "contents"),
+    "archive contents": ("python", "tools/package.py", "contents"),
 }
 SLOW_LINTERS = ("ansible-test sanity", "ansible-lint", "galaxy-importer")
 """Linters that run aside while scenarios run, which leave a sixth of two processors."""

@@ -37,7 +37,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._gate.limits impor
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import plan
 from ansible_collections.mesops.platform.plugins.plugin_utils._service import rollout_gates
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.service_settings import Service
-from bench_shared import table
+from bench.shared import table
 
 TRIALS = int(os.environ.get("JUDGE_TRIALS", "2000"))
 LOT = 500

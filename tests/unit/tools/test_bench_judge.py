@@ -8,13 +8,13 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-import bench_judge as bench
 import pytest
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Record
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.judgement import Counts, Phase
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import plan, world
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.engine import Engine
 from ansible_collections.mesops.platform.plugins.plugin_utils._service import rollout_gates
+from bench import judge as bench
 from rollout_simulation import Estate, World, settings
 
 

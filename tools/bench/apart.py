@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import estate
-from bench_shared import Skipped
+from bench.shared import Skipped
 
 REAL_TIME = 10
 MOUNT = Path("/sys/fs/cgroup")

@@ -11,7 +11,7 @@ import statistics
 
 import estate
 import yaml
-from bench_shared import table
+from bench.shared import table
 
 ROUNDS, SECONDS, CONNECTIONS = 5, 8, 50
 EDGE, SERVERS, CLIENT = "lb-1", "lb-2", "obs-1"
