@@ -11,6 +11,7 @@ import sys
 
 import estate
 
+from demo import orders
 from demo.load.audit import Audit
 from demo.load.background import BackgroundLoad
 
@@ -105,9 +106,9 @@ def up() -> None:
         what="the service to answer through both load balancers",
     )
     print(f"==> {ORDERS} orders through both load balancers, {RATE} per second", file=sys.stderr, flush=True)
-    with estate.load(orders=ORDERS, rate=RATE) as run:
+    with orders.load(orders=ORDERS, rate=RATE) as run:
         run.wait()
-    verdict = estate.audit(run)
+    verdict = orders.audit(run)
     print(summary(run, verdict, recap))
     if run.report.failed or not verdict.clean:
         raise estate.EstateError(f"Not every order went well:\n{run.report.table()}\n{verdict.table()}")

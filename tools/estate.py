@@ -15,7 +15,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -26,11 +25,6 @@ from typing import Any, TypeVar
 
 import yaml
 from ansible_collections.mesops.platform.plugins.module_utils._core import http_direct
-
-from demo.load.audit import Audit, compare, fetch
-from demo.load.background import BackgroundLoad
-from demo.load.config import LoadConfig
-from demo.load.ledger import read_ledger
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
@@ -392,25 +386,3 @@ def running_hosts() -> Iterator[str]:
     for name in docker("ps", "--format", "{{.Names}}").split():
         if name in known:
             yield name
-
-
-# ----------------------------------------------------------------------------------------------------------------- load
-
-
-def load(**options: Any) -> BackgroundLoad:
-    """Load on both load balancers in a process of its own; see ``demo.load`` for the options."""
-    return load_on(tuple(f"http://{address}" for address in addresses("loadbalancers").values()), **options)
-
-
-def load_on(targets: tuple[str, ...], **options: Any) -> BackgroundLoad:
-    """The same on other load balancers."""
-    scratch = BUILD / "load"
-    scratch.mkdir(parents=True, exist_ok=True)
-    directory = tempfile.mkdtemp(dir=scratch)
-    return BackgroundLoad(LoadConfig(targets=targets, **options), directory=directory)
-
-
-def audit(run: BackgroundLoad, *, wait: float = 60, database: str = "") -> Audit:
-    """Compare the ledger of a run with the database, that of the demo estate without a connection string."""
-    ledger = read_ledger(run.ledger)
-    return compare(ledger, fetch(database or conninfo(), ledger.runs, wait))

@@ -13,6 +13,8 @@ import time
 import estate
 from bench.shared import table
 
+from demo import orders
+
 FAILOVERS = 5
 ORDERS, RATE = 10_000, 120
 CLONE = estate.BUILD / "bench" / "clone"
@@ -45,7 +47,7 @@ def failover() -> tuple[float, int, int]:
     """Kill the leader's host under write load: the longest write gap in seconds, acknowledged orders, lost orders."""
     estate.wait_for(estate.healthy_cluster, timeout=180, what="a synchronous standby")
     old = estate.leader() or ""
-    with estate.load(rate=20, duration=300, retry="safe", deadline=120) as run:
+    with orders.load(rate=20, duration=300, retry="safe", deadline=120) as run:
         run.wait_for_acknowledged(60)
         estate.kill_host(old)
         try:
@@ -55,7 +57,7 @@ def failover() -> tuple[float, int, int]:
             estate.start_host(old)
         estate.wait_for(estate.healthy_cluster, timeout=180, what=f"{old} to come back as a standby")
         run.stop(timeout=150)
-    verdict = estate.audit(run)
+    verdict = orders.audit(run)
     return run.report.longest_write_gap_s, verdict.acknowledged, verdict.lost + verdict.doubled
 
 
@@ -66,10 +68,10 @@ def measure() -> str:
     warm = timed_demo("make demo, warm")
     check, _ = timed_site("site.yml --check", "--check", "--diff")
     nothing, recap = timed_site("site.yml, nothing to change")
-    with estate.load(orders=ORDERS, rate=RATE) as run:
+    with orders.load(orders=ORDERS, rate=RATE) as run:
         print(f"==> {ORDERS} orders", file=sys.stderr, flush=True)
         run.wait(timeout=900)
-    verdict, report = estate.audit(run), run.report
+    verdict, report = orders.audit(run), run.report
     gaps = [failover() for _ in range(FAILOVERS)]
     after, after_recap = timed_site("site.yml after a failover")
 

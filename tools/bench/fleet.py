@@ -18,6 +18,7 @@ import yaml
 from bench import shared
 from bench.shared import table
 
+from demo import orders
 from demo.load import windows
 
 NODES = int(os.environ.get("MESOPS_BENCH_NODES", "50"))
@@ -145,7 +146,7 @@ def play(title: str, *arguments: str | Path, log: Path) -> None:
 def run(title: str, batches: int, *arguments: str | Path) -> Outcome:
     """Bring out one release under load."""
     targets = tuple(f"http://{address}" for address in BALANCERS.values())
-    with estate.load_on(targets, rate=RATE, reads=READS, count=10_000_000) as load:
+    with orders.load_on(targets, rate=RATE, reads=READS, count=10_000_000) as load:
         begin = time.monotonic()
         log = DIRECTORY.parent / f"fleet-{title.split(',', maxsplit=1)[0].replace(' ', '-').replace('`', '')}.log"
         play(title, *arguments, log=log)
@@ -171,7 +172,7 @@ def measure() -> str:
     inventory()
     play("site.yml for the fleet", "site.yml", log=DIRECTORY.parent / "fleet-site.log")
     targets = tuple(f"http://{address}" for address in BALANCERS.values())
-    with estate.load_on(targets, rate=RATE, reads=READS, count=10_000_000) as load:
+    with orders.load_on(targets, rate=RATE, reads=READS, count=10_000_000) as load:
         time.sleep(STEADY_S)
         load.stop()
     steady = windows.p99(load.log().requests)

@@ -19,6 +19,7 @@ import estate
 from bench.rollouts import RATE, READS
 from bench.shared import table
 
+from demo import orders
 from demo.load import windows
 
 SPAN_S = 45
@@ -41,7 +42,7 @@ def measure() -> str:
     directory = estate.BUILD / "bench"
     directory.mkdir(parents=True, exist_ok=True)
     spans: dict[str, tuple[tuple[float, float], tuple[float, float]]] = {}
-    with estate.load(rate=RATE, reads=READS, count=10_000_000) as run:
+    with orders.load(rate=RATE, reads=READS, count=10_000_000) as run:
         time.sleep(10)
         for name, command in neighbours(directory).items():
             begin = run.now()

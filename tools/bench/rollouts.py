@@ -16,6 +16,7 @@ import estate
 from bench.apart import machines_of_their_own, reached_by_ssh
 from bench.shared import table
 
+from demo import orders
 from demo.load import windows
 from demo.load.background import BackgroundLoad
 
@@ -69,7 +70,7 @@ def measure() -> str:
     """Steady load, then rollout after rollout under the same load; the ledger decides what was lost."""
     estate.step("make demo", ["make", "demo"], log=estate.BUILD / "bench" / "demo.log")
     notes, inventory = releases(), reached_by_ssh()
-    with estate.load(rate=RATE, reads=READS, count=10_000_000) as run:
+    with orders.load(rate=RATE, reads=READS, count=10_000_000) as run:
         with machines_of_their_own(run.pid):
             time.sleep(10)
             phases, hosts = several(run, notes[:ROLLOUTS], inventory, STEADY_S)
@@ -78,7 +79,7 @@ def measure() -> str:
         while run.now() * RATE < REQUESTS + RATE:
             time.sleep(1)
         run.stop()
-    verdict, report = estate.audit(run), run.report
+    verdict, report = orders.audit(run), run.report
     print(report.table(), verdict.table(), sep="\n", file=sys.stderr)
     requests = run.log().requests
     before, during = latencies(requests, phases)

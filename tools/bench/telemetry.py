@@ -13,6 +13,8 @@ from pathlib import Path
 import estate
 from bench.shared import table
 
+from demo import orders
+
 HOST, PLAIN = "obs-1", "lb-1"
 """Where the servers run, and a host with no other exporter than node_exporter."""
 # Leaf tasks per host, skipped ones included, counted in the source of prometheus.prometheus 0.30 (P) and
@@ -77,7 +79,7 @@ def measure() -> str:
     counts = {role: leaf_tasks(role) for role in FIELD}
     time.sleep(IDLE)
     idle = cost(IDLE - 20)
-    with estate.load(duration=LOADED, rate=RATE, reads=0.5) as run:
+    with orders.load(duration=LOADED, rate=RATE, reads=0.5) as run:
         run.wait()
     loaded = cost(LOADED - 20)
     rows = [

@@ -5,11 +5,13 @@ from __future__ import annotations
 import estate
 import pytest
 
+from demo import orders
+
 
 @pytest.mark.parametrize("host", estate.addresses("loadbalancers"))
 def test_balancer_stopped(host: str) -> None:
     address = estate.addresses("loadbalancers")[host]
-    with estate.load(rate=40, reads=0.5, duration=180, retry="safe") as run:
+    with orders.load(rate=40, reads=0.5, duration=180, retry="safe") as run:
         run.wait_for_acknowledged(100)
         estate.kill_host(host)
         try:
@@ -21,7 +23,7 @@ def test_balancer_stopped(host: str) -> None:
         )
         run.wait_for_acknowledged(run.acknowledged() + 100, timeout=60)
         run.stop()
-    verdict = estate.audit(run)
+    verdict = orders.audit(run)
     print(run.report.table(), verdict.table(), sep="\n")
     assert run.report.retried > 0, "the load never met the stopped load balancer"
     assert run.report.failed == 0, run.report.table()

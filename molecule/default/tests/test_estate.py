@@ -9,6 +9,8 @@ import re
 import estate
 import pytest
 
+from demo import orders
+
 BALANCERS = list(estate.addresses("loadbalancers").items())
 NODES = list(estate.addresses("mes").items())
 DATABASES = list(estate.addresses("postgres").items())
@@ -118,9 +120,9 @@ def test_unknown_host_gets_the_demo_default_route(host: str, address: str) -> No
 
 
 def test_orders_are_stored_exactly_once_and_both_nodes_serve() -> None:
-    with estate.load(orders=500, rate=40, reads=0.2) as run:
+    with orders.load(orders=500, rate=40, reads=0.2) as run:
         run.wait()
-    verdict = estate.audit(run)
+    verdict = orders.audit(run)
     assert run.report.failed == 0, run.report.table()
     assert (verdict.acknowledged, verdict.exactly_once) == (500, 500), verdict.table()
     assert set(run.report.per_node) == {host for host, _ in NODES}

@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import estate
 
+from demo import orders
+
 
 def wait_for_another(old: str) -> str:
     """Wait until somebody else leads; until its lease ends, the cluster goes on naming the host that died."""
@@ -23,7 +25,7 @@ def test_standby_takes_over_and_nothing_acknowledged_is_lost() -> None:
     estate.wait_for(estate.healthy_cluster, timeout=120, what="a leader with a streaming standby")
     old = estate.leader()
     assert old is not None
-    with estate.load(rate=30, duration=240, retry="safe", deadline=120) as run:
+    with orders.load(rate=30, duration=240, retry="safe", deadline=120) as run:
         run.wait_for_acknowledged(100)
         estate.kill_host(old)
         try:
@@ -33,7 +35,7 @@ def test_standby_takes_over_and_nothing_acknowledged_is_lost() -> None:
             estate.start_host(old)
         estate.wait_for(estate.healthy_cluster, timeout=180, what=f"{old} to come back as a standby")
         run.stop(timeout=150)
-    verdict = estate.audit(run)
+    verdict = orders.audit(run)
     print(run.report.table(), verdict.table(), sep="\n")
     assert new != old
     assert estate.leader() == new
@@ -54,7 +56,7 @@ def test_release_gets_no_more_traffic_while_the_leader_is_away() -> None:
     def said(text: str) -> bool:
         return log.exists() and text in log.read_text()
 
-    with estate.load(rate=15, retry="safe", deadline=120, count=1_000_000) as run, ThreadPoolExecutor(1) as pool:
+    with orders.load(rate=15, retry="safe", deadline=120, count=1_000_000) as run, ThreadPoolExecutor(1) as pool:
         rollout = pool.submit(estate.roll_out, note, check=False)
         estate.wait_for(lambda: said("in service with 10 %"), timeout=120, what="the first share of traffic")
         estate.kill_host(old)
@@ -76,7 +78,7 @@ def test_release_gets_no_more_traffic_while_the_leader_is_away() -> None:
     assert "so there is nothing to compare with" in recap.output, recap.output[-6000:]
     # The baseline failed as well, so nobody may say that the release is worse.
     assert not re.search(r"ROLLED BACK|gate \w+ failed", recap.output), recap.output[-6000:]
-    verdict = estate.audit(run)
+    verdict = orders.audit(run)
     assert verdict.clean, verdict.table()
     assert verdict.exactly_once == run.report.acknowledged
 

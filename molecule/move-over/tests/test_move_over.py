@@ -13,6 +13,8 @@ import package
 import pytest
 import typed
 
+from demo import orders
+
 TUTORIAL = estate.ROOT / "docs/tutorials/move-over.md"
 HOSTS = {"old-1": "move-old", "pg-1": "move-pg-1"}
 OLD, EDGE = "http://198.51.100.231:8080", "http://198.51.100.211"
@@ -90,19 +92,19 @@ def test_no_order_is_lost_on_the_way(folder: Path, shell: typed.Shell) -> None:
     patience = {"deadline": 600, "max_in_flight": 20_000}
     options = {"rate": 20, "reads": 0.3, "duration": 1800, "retry": "safe", **patience}
     steps = typed.follow(TUTORIAL, folder, estate.BUILD / "move-over-transcript.txt", run)
-    with estate.load_on((OLD,), **options) as before:
+    with orders.load_on((OLD,), **options) as before:
         before.wait_for_acknowledged(50)
         for command in steps:
             if EDGE in command.text:
                 break
         before.stop(timeout=650)
     # From here on the service's name points to the balancer.
-    with estate.load_on((EDGE,), **options) as after:
+    with orders.load_on((EDGE,), **options) as after:
         after.wait_for_acknowledged(50)
         assert len(list(steps)) > 10
         after.stop(timeout=650)
     for load in (before, after):
-        verdict = estate.audit(load, database=NEW_DATABASE)
+        verdict = orders.audit(load, database=NEW_DATABASE)
         print(load.report.table(), verdict.table(), sep="\n")
         assert verdict.clean, verdict.table()
         assert verdict.exactly_once == load.report.acknowledged

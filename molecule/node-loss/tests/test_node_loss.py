@@ -8,6 +8,7 @@ from __future__ import annotations
 import estate
 import pytest
 
+from demo import orders
 from demo.load.background import BackgroundLoad
 
 RATE, READS = 40, 0.5
@@ -15,7 +16,7 @@ RATE, READS = 40, 0.5
 
 def judge(run: BackgroundLoad) -> None:
     """What holds after every loss, however many POSTs were in flight."""
-    report, verdict = run.report, estate.audit(run)
+    report, verdict = run.report, orders.audit(run)
     print(report.table(), verdict.table(), sep="\n")
     assert report.failed_by_method.get("GET", 0) == 0, report.table()
     assert verdict.clean, verdict.table()
@@ -32,7 +33,7 @@ def gets(run: BackgroundLoad) -> int:
 @pytest.mark.parametrize("retry", ["none", "safe"])
 def test_process_killed(retry: str) -> None:
     host, address = next(iter(estate.addresses("mes").items()))
-    with estate.load(rate=RATE, reads=READS, duration=60, retry=retry) as run:
+    with orders.load(rate=RATE, reads=READS, duration=60, retry=retry) as run:
         run.wait_for_acknowledged(100)
         estate.on(host, "systemctl kill --signal KILL --kill-whom all mes")
         estate.wait_for(
@@ -47,7 +48,7 @@ def test_process_killed(retry: str) -> None:
 
 def test_host_stopped() -> None:
     host, address = next(iter(estate.addresses("mes").items()))
-    with estate.load(rate=RATE, reads=READS, duration=180) as run:
+    with orders.load(rate=RATE, reads=READS, duration=180) as run:
         run.wait_for_acknowledged(100)
         estate.kill_host(host)
         try:
@@ -63,7 +64,7 @@ def test_host_stopped() -> None:
 
 def test_both_nodes_serve_again() -> None:
     def served() -> set[str]:
-        with estate.load(rate=RATE, reads=READS, count=80) as run:
+        with orders.load(rate=RATE, reads=READS, count=80) as run:
             run.wait()
         return set(run.report.per_node)
 

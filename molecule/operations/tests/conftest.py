@@ -10,6 +10,8 @@ import estate
 import pytest
 import typed
 
+from demo import orders
+
 
 @pytest.fixture(scope="module")
 def shell() -> Iterator[typed.Shell]:
@@ -20,10 +22,10 @@ def shell() -> Iterator[typed.Shell]:
 @pytest.fixture(scope="module", autouse=True)
 def load() -> Iterator[None]:
     """Orders come in all the while, and all that were acknowledged are there in the end."""
-    with estate.load(rate=20, duration=900, retry="safe", deadline=120) as run:
+    with orders.load(rate=20, duration=900, retry="safe", deadline=120) as run:
         run.wait_for_acknowledged(50)
         yield
         run.stop(timeout=150)
-    verdict = estate.audit(run)
+    verdict = orders.audit(run)
     assert verdict.clean, verdict.table()
     assert run.report.failed == 0, run.report.table()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import estate
 
+from demo import orders
+
 ORDERS, RATE = 10_000, 120
 
 
 def test_ten_thousand_orders() -> None:
-    with estate.load(orders=ORDERS, rate=RATE) as run:
+    with orders.load(orders=ORDERS, rate=RATE) as run:
         run.wait(timeout=900)
-    verdict = estate.audit(run)
+    verdict = orders.audit(run)
     report = run.report
     print(report.table(), verdict.table(), sep="\n")
     assert (report.acknowledged, report.failed) == (ORDERS, 0), report.table()

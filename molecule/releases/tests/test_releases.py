@@ -17,6 +17,8 @@ from pathlib import Path
 import estate
 import pytest
 
+from demo import orders
+
 FULL = os.environ.get("MESOPS_TEST") == "full"
 ROLLOUTS, REQUESTS = (20, 100_000) if FULL else (2, 10_000)
 RATE, READS = (75 if FULL else 50), 0.8
@@ -59,7 +61,7 @@ def serving() -> set[str]:
 
 def test_good_releases_one_after_the_other() -> None:
     notes = [build() for _rollout in range(ROLLOUTS)]
-    with estate.load(rate=RATE, reads=READS, count=10_000_000) as run:
+    with orders.load(rate=RATE, reads=READS, count=10_000_000) as run:
         for version, note in notes:
             recap = roll_out(note)
             assert recap.status == 0, recap.output[-6000:]
@@ -69,7 +71,7 @@ def test_good_releases_one_after_the_other() -> None:
             lambda: run.now() * RATE > REQUESTS + RATE, timeout=max(30, left + 30), what=f"{REQUESTS} requests"
         )
         run.stop()
-    verdict = estate.audit(run)
+    verdict = orders.audit(run)
     print(run.report.table(), verdict.table(), sep="\n")
     assert run.report.sent >= REQUESTS
     assert run.report.failed == 0, run.report.table()
@@ -97,7 +99,7 @@ def test_bad_release_is_rolled_back(name: str) -> None:
     arguments, share, reason = BAD[name]
     before = versions()
     version, note = build(*arguments)
-    with estate.load(rate=RATE, reads=0.5 if "POST" in name else READS, count=1_000_000) as run:
+    with orders.load(rate=RATE, reads=0.5 if "POST" in name else READS, count=1_000_000) as run:
         run.wait_for_acknowledged(50)
         # Long enough for an exit after ten seconds, and nobody waits a minute for what never comes.
         recap = roll_out(note, rollout_min_healthy_time=20, mes_ready_timeout=20)
@@ -108,7 +110,7 @@ def test_bad_release_is_rolled_back(name: str) -> None:
     assert f"ROLLED BACK: rollout of mes to {version}" in said, recap.output[-6000:]
     assert re.search(reason, said), recap.output[-6000:]
     assert versions() == before
-    verdict = estate.audit(run)
+    verdict = orders.audit(run)
     print(run.report.table(), verdict.table(), sep="\n")
     assert verdict.clean, verdict.table()
     canary = sum(run.report.per_node.get("mes-1", {}).values())
@@ -120,7 +122,7 @@ def test_bad_release_is_rolled_back(name: str) -> None:
 def test_expand_step_that_fails_drains_nothing() -> None:
     before = versions()
     _version, note = build("--fault", "expand-fails")
-    with estate.load(rate=RATE, reads=READS, count=1_000_000) as run:
+    with orders.load(rate=RATE, reads=READS, count=1_000_000) as run:
         recap = roll_out(note)
         run.stop()
     assert recap.status != 0

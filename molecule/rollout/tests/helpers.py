@@ -25,8 +25,8 @@ from ansible_collections.mesops.platform.plugins.module_utils._record import etc
 from ansible_collections.mesops.platform.plugins.module_utils._record.etcd_store import EtcdStore
 from ansible_collections.mesops.platform.plugins.module_utils._record.store_keys import StoreKeys
 
+from demo import orders
 from demo.load.background import BackgroundLoad
-from demo.load.config import LoadConfig
 from demo.load.ledger import read_ledger
 
 HERE = Path(__file__).resolve().parent.parent
@@ -235,11 +235,8 @@ def settle() -> None:
 @contextmanager
 def load(**options: Any) -> Iterator[BackgroundLoad]:
     """Orders and reads through both load balancers; afterwards every acknowledged order is looked for."""
-    scratch = estate.BUILD / "load"
-    scratch.mkdir(parents=True, exist_ok=True)
     targets = tuple(f"http://{address}" for address in BALANCERS.values())
-    config = LoadConfig(**{"targets": targets, "rate": RATE, "reads": 0.5, "duration": 900, **options})
-    with BackgroundLoad(config, directory=tempfile.mkdtemp(dir=scratch)) as run:
+    with orders.load_on(**{"targets": targets, "rate": RATE, "reads": 0.5, "duration": 900, **options}) as run:
         run.wait_for_acknowledged(20)
         yield run
         run.stop()

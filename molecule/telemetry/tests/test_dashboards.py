@@ -15,6 +15,8 @@ import telemetry
 import yaml
 from ansible_collections.mesops.platform.plugins.filter.grafana_dashboard_files import grafana_dashboard_files
 
+from demo import orders
+
 SUBSTITUTES = {"$__rate_interval": "1m", "$__interval": "1m", "$__range": "1h"}
 NEEDS = {"loki": r"loki_", "tempo": r"tempo_", "alloy": r"loki_write_"}
 
@@ -72,7 +74,7 @@ def life() -> Iterator[None]:
         for status in ("FILE_UPLOADED", "SUBMITTED"):
             telemetry.post(f"/orders/{number}/transitions", {"to": status})
         telemetry.post(f"/orders/{number}/price", {})
-    with estate.load(duration=3600, rate=20, reads=0.3):
+    with orders.load(duration=3600, rate=20, reads=0.3):
         assert estate.roll_out(note).status == 0
         yield
     for number in numbers:

@@ -10,6 +10,8 @@ import estate
 import pytest
 import telemetry
 
+from demo import orders
+
 RATE = 20
 AWAY = 120
 SPEAKERS = ("mes-1", "lb-2")
@@ -47,7 +49,7 @@ def heard(host: str, token: str) -> set[int]:
 def test_two_minutes_without_loki_lose_no_line_and_no_order(restored: None) -> None:
     token = secrets.token_hex(6)
     wanted = set(range(1, (AWAY + 20) * 10 + 1))
-    with estate.load(orders=RATE * AWAY, rate=RATE) as run:
+    with orders.load(orders=RATE * AWAY, rate=RATE) as run:
         for host in SPEAKERS:
             speak(host, token)
         estate.on(telemetry.OBS, "systemctl stop loki")
@@ -55,16 +57,16 @@ def test_two_minutes_without_loki_lose_no_line_and_no_order(restored: None) -> N
         estate.on(telemetry.OBS, "systemctl start loki")
         run.wait()
     assert run.report.failed == 0
-    assert estate.audit(run).clean
+    assert orders.audit(run).clean
     for host in SPEAKERS:
         estate.wait_for(lambda host=host: heard(host, token) == wanted, timeout=300, what=f"every line of {host}")  # type: ignore[misc]
 
 
 def test_no_telemetry_at_all_fails_no_order(restored: None) -> None:
-    with estate.load(orders=RATE * 30, rate=RATE) as run:
+    with orders.load(orders=RATE * 30, rate=RATE) as run:
         for host in {name for hosts in estate.inventory().values() for name in hosts}:
             units = "alloy loki tempo prometheus prometheus-alertmanager prometheus-node-exporter grafana"
             estate.on(host, f"systemctl stop {units} 2>/dev/null; true")
         run.wait()
     assert run.report.failed == 0
-    assert estate.audit(run).clean
+    assert orders.audit(run).clean
