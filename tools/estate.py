@@ -309,7 +309,7 @@ def conninfo(group_vars: str = "secrets.yml") -> str:
 
 
 def molecule(
-    action: str, scenario: str = "default", *, title: str | None = None, check: bool = True
+    action: str, scenario: str = OWNER, *, title: str | None = None, check: bool = True, **variables: str
 ) -> subprocess.CompletedProcess[str]:
     """Run one Molecule command on a scenario."""
     return step(
@@ -318,6 +318,7 @@ def molecule(
         log=BUILD / f"molecule-{scenario}-{action}.log",
         check=check,
         MOLECULE_EPHEMERAL_DIRECTORY=str(scratch(scenario)),
+        **variables,
     )
 
 
@@ -344,22 +345,18 @@ def clear(scenario: str) -> None:
     shutil.rmtree(scratch(scenario), ignore_errors=True)
 
 
+def release_command(suite: str, version: str = MES_VERSION) -> list[str | Path]:
+    """What builds the reference service for the Python of a Debian release."""
+    options = ("--version", version, "--python", PYTHON_OF[suite], "--output", "demo/dist")
+    return [BIN / "python", "demo/build_release.py", *options]
+
+
 def build_release(suite: str = "trixie", version: str = MES_VERSION, arguments: Sequence[str] = ()) -> Path:
-    """Build the reference service for the Python of a Debian release; the note that names version and archive."""
+    """Build it; the note that names version and archive."""
     tag = PYTHON_OF[suite].replace(".", "")
     step(
         f"Build the reference service {version} for Python {PYTHON_OF[suite]}",
-        [
-            BIN / "python",
-            "demo/build_release.py",
-            "--version",
-            version,
-            "--python",
-            PYTHON_OF[suite],
-            "--output",
-            "demo/dist",
-            *arguments,
-        ],
+        [*release_command(suite, version), *arguments],
         log=BUILD / "release.log",
     )
     return ROOT / "demo" / "dist" / f"mes-{version}-py{tag}.json"

@@ -18,7 +18,6 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import estate
 
@@ -66,10 +65,8 @@ def controller(core: str) -> tuple[Path, str]:
 def cell(programs: Path, core: str, suite: str) -> str:
     """Try one cell; the step that failed, or nothing."""
     estate.clear(SCENARIO)
-    scratch: dict[str, Any] = {"MOLECULE_EPHEMERAL_DIRECTORY": str(estate.scratch(SCENARIO)), "MESOPS_SUITE": suite}
     for action in ("create", "prepare"):
-        command: list[str | Path] = [estate.BIN / "molecule", action, "-s", SCENARIO]
-        estate.step(f"{suite}: {action}", command, log=estate.BUILD / "matrix" / f"{action}.log", **scratch)
+        estate.molecule(action, SCENARIO, title=f"{suite}: {action}", MESOPS_SUITE=suite)
     python = estate.PYTHON_OF[suite]
     note = json.loads(estate.build_release(suite, "1.0.1").read_text(encoding="utf-8"))
     estate.build_release(suite)

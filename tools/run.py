@@ -255,16 +255,7 @@ def hosts_can_be_made() -> bool:
         image: list[str | Path] = [ROOT / "molecule/hosts/image", suite]
         ready = execute(f"base image {suite}", image, BUILD / f"image-{suite}.log") and ready
         tag = estate.PYTHON_OF[suite]
-        build: list[str | Path] = [
-            BIN / "python",
-            "demo/build_release.py",
-            "--version",
-            estate.MES_VERSION,
-            "--python",
-            tag,
-            "--output",
-            "demo/dist",
-        ]
+        build = estate.release_command(suite)
         ready = execute(f"reference service for Python {tag}", build, BUILD / f"release-{tag}.log") and ready
     return ready
 
