@@ -49,7 +49,8 @@ options:
     choices: [expand, contract]
     required: true
   command:
-    description: What to run. Its first word is an executable file of the release, as a path relative to it.
+    description:
+      - What to run. Its first word is an executable file of the release, as a path relative to it and without quotes.
     type: str
     required: true
   timeout:

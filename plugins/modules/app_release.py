@@ -85,7 +85,8 @@ options:
     type: str
   command:
     description:
-      - The start command. Its first word must be an executable file of the release, as a path relative to it.
+      - The start command. Its first word must be an executable file of the release, as a path relative to it and
+        without quotes.
     type: str
   initial:
     description:

@@ -25,7 +25,7 @@ from ansible_collections.mesops.platform.plugins.module_utils._release.admission
 from ansible_collections.mesops.platform.plugins.module_utils._release.artifacts import is_url, shown
 from ansible_collections.mesops.platform.plugins.module_utils._release.commands import (
     check_installed_command,
-    first_word,
+    program_of,
 )
 from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import Difference, difference
 from ansible_collections.mesops.platform.plugins.module_utils._release.manifests import manifest_of
@@ -42,7 +42,8 @@ def run(module: QuietModule) -> dict[str, Any]:
     """One run: read, plan, judge, apply, restart. The lock is not held while a unit is waited for."""
     params = module.params
     check_service(params["service"])
-    word, store = first_word(params["command"]), store_of(module)
+    word = program_of(params["command"]) if params["command"] is not None else None
+    store = store_of(module)
     ready_of(params)
     fence = Fence.of(params["service"], params)
     fence.claim(write=not module.check_mode)

@@ -14,7 +14,7 @@ from typing import Any, Union
 
 from ansible_collections.mesops.platform.plugins.module_utils._core import scalars
 from ansible_collections.mesops.platform.plugins.module_utils._release import migration
-from ansible_collections.mesops.platform.plugins.module_utils._release.commands import is_command
+from ansible_collections.mesops.platform.plugins.module_utils._release.commands import COMMAND
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.rollout_gates import check_gates
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.service_settings import Service
@@ -111,15 +111,10 @@ def check_migrations(value: Any, place: str) -> dict[str, dict[str, Any]]:
             raise PlanError(f"{place} has the unknown step '{name}'; a release may carry {' and '.join(MIGRATIONS)}.")
         if not isinstance(step, Mapping) or not set(step) <= {"command", "reversible", "timeout"}:
             raise PlanError(f"{where} is {step!r}; give a mapping with command, reversible and timeout.")
-        command = step.get("command")
-        if not is_command(command):
-            raise PlanError(
-                f"{where}.command is {command!r}; give one line that begins with a path in the release, such as "
-                "bin/migrate."
-            )
+        command = COMMAND.of(step.get("command"), f"{where}.command", PlanError)
         scalars.BOOLEAN.of(step.get("reversible", True), f"{where}.reversible", PlanError)
         found[str(name)] = {
-            "command": str(command).strip(),
+            "command": command,
             # Expanding only adds; contracting takes away what the version before still needs.
             "reversible": step.get("reversible", name == "expand"),
             "timeout": check_number(step.get("timeout", 300), f"{where}.timeout", 1, migration.LONGEST),

@@ -208,11 +208,14 @@ def test_migrations() -> None:
         ),
         (
             {"expand": {}},
-            "m.expand.command is None; give one line that begins with a path in the release, such as bin/migrate.",
+            "m.expand.command is None; give one line that begins with a plain path in the release, such as",
         ),
-        ({"expand": {"command": "/bin/sh"}}, "m.expand.command is '/bin/sh'; give one line that begins with a path in"),
-        ({"expand": {"command": "../x"}}, "m.expand.command is '../x'; give one line that begins with a path in the"),
-        ({"expand": {"command": "bin/x\ny"}}, "m.expand.command is 'bin/x\\ny'; give one line that begins with a path"),
+        ({"expand": {"command": "/bin/sh"}}, "m.expand.command is '/bin/sh'; give one line that begins with a plain"),
+        ({"expand": {"command": "../x"}}, "m.expand.command is '../x'; give one line that begins with a plain path in"),
+        (
+            {"expand": {"command": "bin/x\ny"}},
+            "m.expand.command is 'bin/x\\ny'; give one line that begins with a plain",
+        ),
         (
             {"expand": {"command": "bin/x", "reversible": "yes"}},
             "m.expand.reversible is 'yes'; give true or false.",
