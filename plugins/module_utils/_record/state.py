@@ -126,8 +126,8 @@ class Migration:
     """A step that a release carries, run once for all hosts."""
 
     command: str
-    reversible: bool = True
-    timeout: float = 300.0
+    reversible: bool
+    timeout: float
     state: str = "pending"
     """pending, running, done or failed."""
     host: str = ""

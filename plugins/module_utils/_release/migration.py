@@ -26,9 +26,11 @@ from ansible_collections.mesops.platform.plugins.module_utils._core.command impo
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
 from ansible_collections.mesops.platform.plugins.module_utils._release.commands import program_of
 from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import environment_file
-from ansible_collections.mesops.platform.plugins.module_utils._release.naming import DIGEST
+from ansible_collections.mesops.platform.plugins.module_utils._release.naming import DIGEST, ROOT
 
 OUTPUT_LINES = 20
+TIMEOUT = 300.0
+"""Seconds that a step may take where nobody says how many."""
 LONGEST = 86400
 """The most seconds that a step may take."""
 POLL = 0.1
@@ -67,7 +69,7 @@ class Step:
     """Relative to the release."""
     timeout: float
     """Seconds after which systemd ends it."""
-    root: str = "/opt"
+    root: str = ROOT
     units: str = "/etc/systemd/system"
     runtime_units: str = "/run/systemd/system"
     configuration: str = ""

@@ -13,6 +13,8 @@ import re
 
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
 
+ROOT = "/opt"
+"""Where each service has a directory of its name."""
 MAX_VERSION = 100
 MARK = "@"
 DIGITS = 12

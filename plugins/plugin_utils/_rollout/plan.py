@@ -18,7 +18,7 @@ from ansible_collections.mesops.platform.plugins.module_utils._core.quantity imp
 from ansible_collections.mesops.platform.plugins.module_utils._release import naming
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gate_spec import GateSpec
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import Share
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import Drain, Share
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.service_settings import Service
 
 STATIC = ("static-rr", "first", "source", "uri", "url_param", "hdr", "rdp-cookie", "hash")
@@ -45,10 +45,9 @@ class Settings:
     min_available: Share = "50%"
     weights: tuple[int, ...] = (10, 100)
     min_healthy_time: float = 10.0
-    drain_deadline: float = 60.0
-    drain_on_timeout: str = "fail"
-    condemned_deadline: float = 10.0
-    """Seconds for which sessions on a release that was judged bad may end by themselves before they are shut down."""
+    drain_deadline: float = Drain.deadline
+    drain_on_timeout: str = Drain.on_timeout
+    condemned_deadline: float = Drain.condemned
     gates: Mapping[str, GateSpec] = field(default_factory=dict)
     pause_timeout: float = 3600.0
     prove_stop: bool = False

@@ -15,7 +15,7 @@ from typing import Any
 from ansible import constants as C
 from ansible import context
 from ansible.plugins.action import ActionBase
-from ansible_collections.mesops.platform.plugins.module_utils._record.options import STORE_OPTIONS
+from ansible_collections.mesops.platform.plugins.module_utils._record import options
 from ansible_collections.mesops.platform.plugins.module_utils._record.stored_values import is_store_id
 from ansible_collections.mesops.platform.plugins.module_utils._release import archives
 from ansible_collections.mesops.platform.plugins.module_utils._release.artifacts import is_url, without_credentials
@@ -35,6 +35,9 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.store_cli
 from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.service_settings import service_of
+
+MIN_TTL = 15
+"""Seconds; the lease has to outlast a few heartbeats that are late."""
 
 
 def new_id(service: str, now: float) -> str:
@@ -120,7 +123,7 @@ def store_of(
 ) -> tuple[StoreSettings, bool]:
     """Where the record is kept, and whether the controller itself reaches it."""
     given = dict(args.get("store") or {})
-    backend = given.get("backend", "file")
+    backend = given.get("backend", options.BACKENDS[0])
     via = given.pop("via", "coordinator")
     if via not in ("coordinator", "controller") or (via == "controller" and backend != "etcd"):
         raise PlanError(
@@ -130,12 +133,12 @@ def store_of(
         )
     coordinators = given.pop("coordinators", None)
     adopt = _adopted(given.pop("adopt", "") or "")
-    unknown = [key for key in given if key not in STORE_OPTIONS]
-    if unknown or backend not in ("file", "etcd"):
+    unknown = [key for key in given if key not in options.STORE_OPTIONS]
+    if unknown or backend not in options.BACKENDS:
         wrong = f"has the unknown keys {', '.join(unknown)}" if unknown else f"has the backend {backend!r}"
         raise PlanError(
-            f"rollout_store {wrong}; it may have coordinators, adopt and {', '.join(STORE_OPTIONS)}, and backend is "
-            "file or etcd."
+            f"rollout_store {wrong}; it may have coordinators, adopt and {', '.join(options.STORE_OPTIONS)}, "
+            f"and backend is {' or '.join(options.BACKENDS)}."
         )
     if not coordinators:
         coordinators = list(settings.balancers) if backend == "etcd" else [settings.balancers[0]]
@@ -151,10 +154,10 @@ def store_of(
             f"rollout_store.coordinators names {', '.join(unknown)}, which is not in the inventory; correct it."
         )
     holder = holder_of_play(what)
-    ttl = policies.check_number(args.get("lock_ttl", 45), "rollout_lock_ttl", 15, 3600)
-    options = {**given, "service": settings.service.name}
+    ttl = policies.check_number(args.get("lock_ttl", options.TTL), "rollout_lock_ttl", MIN_TTL, options.MAX_TTL)
+    reached = {**given, "service": settings.service.name}
     others = [name for name in settings.balancers if backend == "file" and name not in coordinators]
-    return StoreSettings(options, coordinators, holder, ttl, is_dead, adopt, others), via == "controller"
+    return StoreSettings(reached, coordinators, holder, ttl, is_dead, adopt, others), via == "controller"
 
 
 def _adopted(name: Any) -> str:
