@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.mesops.platform.plugins.module_utils._probe import keys
+from ansible_collections.mesops.platform.plugins.module_utils._probe import keys, readiness
 from ansible_collections.mesops.platform.plugins.module_utils._release import configurations
 from ansible_collections.mesops.platform.plugins.module_utils._release.naming import ROOT
 from ansible_collections.mesops.platform.plugins.module_utils._release.plans import Request
@@ -26,7 +26,7 @@ DEFAULTS: dict[str, Any] = {
     "liveness_path": "/livez",
     "readiness_path": "/readyz",
     "readiness_host": "localhost",
-    "readiness_status": "200-299",
+    "readiness_status": readiness.STATUS,
     "readiness_within": 2,
     "metrics_path": "/metrics",
     "ready_timeout": Ready.timeout,
