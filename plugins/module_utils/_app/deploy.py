@@ -19,10 +19,12 @@ from ansible_collections.mesops.platform.plugins.module_utils._app.options impor
 )
 from ansible_collections.mesops.platform.plugins.module_utils._app.serving import serve
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
+from ansible_collections.mesops.platform.plugins.module_utils._core.names import check_service
 from ansible_collections.mesops.platform.plugins.module_utils._core.quiet_module import QuietModule
+from ansible_collections.mesops.platform.plugins.module_utils._core.urls import is_url
 from ansible_collections.mesops.platform.plugins.module_utils._record.fencing import Fence
 from ansible_collections.mesops.platform.plugins.module_utils._release.admission import MIB, judge
-from ansible_collections.mesops.platform.plugins.module_utils._release.artifacts import is_url, shown
+from ansible_collections.mesops.platform.plugins.module_utils._release.artifacts import shown
 from ansible_collections.mesops.platform.plugins.module_utils._release.commands import (
     check_installed_command,
     program_of,
@@ -30,7 +32,7 @@ from ansible_collections.mesops.platform.plugins.module_utils._release.commands 
 from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import Difference, difference
 from ansible_collections.mesops.platform.plugins.module_utils._release.manifests import manifest_of
 from ansible_collections.mesops.platform.plugins.module_utils._release.marks import utc_now
-from ansible_collections.mesops.platform.plugins.module_utils._release.naming import check_service, parted
+from ansible_collections.mesops.platform.plugins.module_utils._release.naming import parted
 from ansible_collections.mesops.platform.plugins.module_utils._release.plans import Plan, make_plan
 from ansible_collections.mesops.platform.plugins.module_utils._release.releases import Store
 

@@ -11,13 +11,13 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
+from ansible_collections.mesops.platform.plugins.module_utils._core.names import check_service
 from ansible_collections.mesops.platform.plugins.module_utils._record import etcd, stores
 from ansible_collections.mesops.platform.plugins.module_utils._record.etcd_store import EtcdStore
 from ansible_collections.mesops.platform.plugins.module_utils._record.file_store import FileStore
 from ansible_collections.mesops.platform.plugins.module_utils._record.store_files import DIRECTORY, StoreFiles
 from ansible_collections.mesops.platform.plugins.module_utils._record.store_keys import PREFIX, StoreKeys
 from ansible_collections.mesops.platform.plugins.module_utils._record.stores import Control, Holder, Lease, Store
-from ansible_collections.mesops.platform.plugins.module_utils._release.naming import check_service
 
 BACKENDS = ["file", "etcd"]
 """The first is the default."""

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from ansible_collections.mesops.platform.plugins.module_utils._release.artifacts import without_credentials
+from ansible_collections.mesops.platform.plugins.module_utils._core.urls import without_credentials
 
 SCHEMA = 1
 

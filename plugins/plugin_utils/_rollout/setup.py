@@ -15,10 +15,10 @@ from typing import Any
 from ansible import constants as C
 from ansible import context
 from ansible.plugins.action import ActionBase
+from ansible_collections.mesops.platform.plugins.module_utils._core.urls import is_url, without_credentials
 from ansible_collections.mesops.platform.plugins.module_utils._record import options
 from ansible_collections.mesops.platform.plugins.module_utils._record.stored_values import is_store_id
 from ansible_collections.mesops.platform.plugins.module_utils._release import archives
-from ansible_collections.mesops.platform.plugins.module_utils._release.artifacts import is_url, without_credentials
 from ansible_collections.mesops.platform.plugins.plugin_utils._model.address import host_address
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import Fleet
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import plan

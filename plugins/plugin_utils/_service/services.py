@@ -11,11 +11,11 @@ from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils._core import scalars
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
+from ansible_collections.mesops.platform.plugins.module_utils._core.names import check_service
 from ansible_collections.mesops.platform.plugins.module_utils._probe import keys
 from ansible_collections.mesops.platform.plugins.module_utils._release.commands import COMMAND
 from ansible_collections.mesops.platform.plugins.module_utils._release.naming import (
     check_checksum,
-    check_service,
     check_version,
 )
 from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
