@@ -13,6 +13,7 @@ from ansible_collections.mesops.platform.plugins.module_utils._core import scala
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
 from ansible_collections.mesops.platform.plugins.module_utils._core.names import check_service
 from ansible_collections.mesops.platform.plugins.module_utils._probe import keys
+from ansible_collections.mesops.platform.plugins.module_utils._program.catalog import PROGRAMS
 from ansible_collections.mesops.platform.plugins.module_utils._release.commands import COMMAND
 from ansible_collections.mesops.platform.plugins.module_utils._release.naming import (
     check_checksum,
@@ -31,6 +32,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._service.unit_file
 # Names of users and units that Debian or this collection gives to something else.
 TAKEN = frozenset(
     [
+        *PROGRAMS,
         "root",
         "daemon",
         "bin",
@@ -63,13 +65,7 @@ TAKEN = frozenset(
         "patroni",
         "postgres",
         "postgresql",
-        "prometheus",
-        "alertmanager",
-        "grafana",
         "grafana-server",
-        "loki",
-        "tempo",
-        "alloy",
         "emergency",
         "getty",
         "mesops",
