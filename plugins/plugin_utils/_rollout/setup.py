@@ -15,13 +15,13 @@ from typing import Any
 from ansible import constants as C
 from ansible import context
 from ansible.plugins.action import ActionBase
+from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
 from ansible_collections.mesops.platform.plugins.module_utils._core.urls import is_url, without_credentials
 from ansible_collections.mesops.platform.plugins.module_utils._record import options
 from ansible_collections.mesops.platform.plugins.module_utils._record.stored_values import is_store_id
-from ansible_collections.mesops.platform.plugins.module_utils._release import archives
+from ansible_collections.mesops.platform.plugins.module_utils._release import archives, naming
 from ansible_collections.mesops.platform.plugins.plugin_utils._model.address import host_address
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import Fleet
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import plan
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.configuration import (
     configurations_of,
     variables_of,
@@ -45,6 +45,34 @@ def new_id(service: str, now: float) -> str:
     return f"{service}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now))}-{secrets.token_hex(2)}"
 
 
+def check_version(version: Any) -> str:
+    """A version that is a plain name. What YAML read as anything but a text need not be what was typed."""
+    if isinstance(version, (float, bool)):
+        kind = "a truth value" if isinstance(version, bool) else "a number"
+        raise PlanError(
+            f"rollout_version {version} is {kind} in YAML, where 1.10 without quotes becomes 1.1 and yes becomes true; "
+            "put it in quotes."
+        )
+    if not isinstance(version, str):
+        kind = "a number" if isinstance(version, int) else "no text"
+        raise PlanError(
+            f"rollout_version {version} is {kind} in YAML, where 2026_01 without quotes becomes 202601 and 12:30 "
+            "becomes 750; put it in quotes."
+        )
+    try:
+        return naming.check_version(version)
+    except Refused as why:
+        raise PlanError(f"rollout_version: {why}.") from why
+
+
+def check_checksum(checksum: Any) -> str:
+    """The checksum of an artifact."""
+    try:
+        return naming.check_checksum(str(checksum))
+    except Refused as why:
+        raise PlanError(f"rollout_checksum: {why}.") from why
+
+
 def artifact_of(given: Any, checksum: Any, base: str) -> tuple[str, str]:
     """The artifact as an absolute path or a URL, and its checksum; a local file is checked before anything changes."""
     if not given:
@@ -54,7 +82,7 @@ def artifact_of(given: Any, checksum: Any, base: str) -> tuple[str, str]:
             "rollout_artifact is given without rollout_checksum; add the checksum that the build printed, "
             "sha256:<64 hex digits>."
         )
-    wanted = plan.check_checksum(checksum)
+    wanted = check_checksum(checksum)
     artifact = str(given)
     if is_url(artifact):
         return artifact, wanted
@@ -91,7 +119,7 @@ def settings_of(args: Mapping[str, Any], base: str, addresses: Mapping[str, str]
         balancers=balancers,
         addresses=addresses,
         excluded=excluded,
-        version=plan.check_version(version) if version not in (None, "") else "",
+        version=check_version(version) if version not in (None, "") else "",
         artifact=artifact,
         checksum=checksum,
         **policies.check_policy(args["app"].get("rollout") or {}, args, service),
