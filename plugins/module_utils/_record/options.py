@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
@@ -94,6 +95,14 @@ def check_ttl(params: Mapping[str, Any]) -> float:
 def holder_of(params: Mapping[str, Any]) -> Holder:
     """Who takes the lock."""
     return Holder(**{one.name: params["holder"][one.name] for one in fields(Holder)})
+
+
+def acquire(store: Store, params: Mapping[str, Any]) -> Lease:
+    """Take the lock as the options say, at once or after a lease that runs out."""
+    holder, ttl, takeover = holder_of(params), check_ttl(params), params["takeover"]
+    if not params["patient"]:
+        return store.acquire(holder, ttl, takeover=takeover)
+    return stores.acquire_patiently(store, holder, ttl, takeover=takeover, clock=time.monotonic, sleep=time.sleep)
 
 
 def shown_lock(lease: Lease | None) -> dict[str, Any] | None:
