@@ -13,15 +13,9 @@ import estate
 import yaml
 from ansible_collections.mesops.platform.plugins.plugin_utils._model.estate import PARTS
 
+SERVICE = "mes"
 RENAMED = {
-    "etcd": "consensus",
-    "postgres": "databases",
-    "loadbalancers": "edge",
-    "monitoring": "watch",
-    "logs": "lines",
-    "traces": "spans",
-    "dashboards": "screens",
-    "mes": "factory",
+    group: f"our_{group}" for group in sorted({SERVICE, *(one.group for one in PARTS.values() if one.group_variable)})
 }
 """The group of the service included."""
 VARIABLES = {
@@ -83,7 +77,7 @@ def copy(project: Path, hosts: Any, given: Mapping[str, Any], ports: Mapping[int
         target.write_text(text, encoding="utf-8")
     services = inventory / "group_vars/all/main.yml"
     services.write_text(
-        services.read_text("utf-8").replace("  mes:\n", f"  mes:\n    group: {RENAMED['mes']}\n", 1), encoding="utf-8"
+        services.read_text("utf-8").replace("  mes:\n", f"  mes:\n    group: {RENAMED[SERVICE]}\n", 1), encoding="utf-8"
     )
     # A name that is no group would be refused.
     names = {variable: group for variable, group in VARIABLES.items() if group in groups(renamed(hosts))}

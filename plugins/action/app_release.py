@@ -10,8 +10,8 @@ from typing import Any
 
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
+from ansible_collections.mesops.platform.plugins.module_utils._core.urls import without_credentials
 from ansible_collections.mesops.platform.plugins.module_utils._release import archives
-from ansible_collections.mesops.platform.plugins.module_utils._release.artifacts import without_credentials
 
 MODULE = "mesops.platform.app_release"
 

@@ -40,6 +40,8 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors im
 
 DISPLAY = Display()
 show_at_once()
+STATE = "released"
+"""What is wanted where nothing is said."""
 NAMES_SHOWN = 4
 
 
@@ -54,7 +56,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         result: dict[str, Any] = super().run(tmp, task_vars)
         args = dict(self._task.args)
         self._begin = time.monotonic()
-        wanted = str(args.get("state", "released"))
+        wanted = str(args.get("state", STATE))
         back = wanted == "reverted"
         try:
             what = f"{'rollback' if back else 'rollout'} of {(args.get('app') or {}).get('name')}"

@@ -19,6 +19,9 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.status_te
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.world import StoreLost
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 
+HISTORY = 5
+"""How many rollouts are shown where nothing is said."""
+
 
 class ActionModule(ActionBase):  # type: ignore[misc]
     """One look."""
@@ -34,7 +37,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             found = self._look(world, list(args.get("patroni") or []))
         except PlanError as why:
             return {**result, "failed": True, "msg": str(why)}
-        Display().display(status_text(world.settings.service.name, found, int(args.get("history") or 5)))
+        Display().display(status_text(world.settings.service.name, found, int(args.get("history") or HISTORY)))
         return {**result, **found, "changed": False}
 
     @staticmethod

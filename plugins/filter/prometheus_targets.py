@@ -11,6 +11,7 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 from ansible_collections.mesops.platform.plugins.module_utils._core import scalars
 from ansible_collections.mesops.platform.plugins.plugin_utils._model.address import endpoint, host_address
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.service_settings import DEFAULTS
 
 DOCUMENTATION = r"""
 name: prometheus_targets
@@ -72,6 +73,7 @@ _value:
 
 KEYS = ("hosts", "port", "path", "scheme", "interval", "labels", "config")
 METRICS_PATH = "/metrics"
+"""Where Prometheus looks by itself."""
 
 
 def _hosts(job: Mapping[str, Any]) -> Any:
@@ -154,7 +156,7 @@ def prometheus_targets(
     known = hostvars if hostvars is not None else {}
     wanted: dict[str, Any] = {}
     for name, service in (services or {}).items():
-        path = service.get("metrics_path", METRICS_PATH)
+        path = service.get("metrics_path", DEFAULTS["metrics_path"])
         if path:
             hosts = list((groups or {}).get(service.get("group", name), []))
             wanted[name] = {"hosts": hosts, "port": service.get("port"), "path": path, "labels": {"service": name}}

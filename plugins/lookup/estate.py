@@ -17,31 +17,15 @@ description:
   - It is a lookup and no filter, because a lookup sees the groups and the variables of all hosts by itself. So a
     question fits on one line of a role's variables and on the C(hosts) line of a play, and reads only what its answer
     needs.
-  - The name of a group is a variable of the whole estate, given with C(-e) or in C(group_vars/all). C(mesops_etcd),
-    C(mesops_postgres), C(mesops_loadbalancers), C(mesops_monitoring), C(mesops_logs), C(mesops_traces) and
-    C(mesops_dashboards) are by default the groups C(etcd), C(postgres) and so on. An empty name is an estate without
-    that part. A name that is no group of the inventory is refused.
+  - The name of a group is a variable of the whole estate, given with C(-e) or in C(group_vars/all). An empty name is an
+    estate without that part. A name that is no group of the inventory is refused.
   - A port is a variable of a host, and may differ from host to host. Where HAProxy has its statistics page is the first
     of C(haproxy_stats_bind) that is not on loopback.
   - Of other hosts, only what the inventory or C(-e) says is known, and no variables of a play or a role. With
     C(--list-hosts) and C(--list-tasks) Ansible reads no C(group_vars), so a group that is named there is not known.
+extends_documentation_fragment:
+  - mesops.platform.estate
 options:
-  _terms:
-    description:
-      - What is asked, as C(part.fact).
-      - Parts are C(app) (the services), C(etcd), C(etcd_peer), C(postgres), C(patroni), C(postgres_exporter),
-        C(haproxy), C(prometheus), C(alertmanager), C(blackbox_exporter), C(loki), C(tempo), C(tempo_otlp), C(grafana),
-        C(node_exporter) and C(alloy).
-      - C(group) is the name of the group, C(pattern) is what a play takes for its hosts, and C(hosts) are the names of
-        the hosts in the order of the inventory.
-      - In the order of these names, C(addresses) are the addresses of the hosts, C(endpoints) the same with the port
-        (and an IPv6 address in brackets), and C(urls) the same with the scheme. C(ports) is a mapping from host to
-        port.
-      - C(url) is the first of C(urls), or one on loopback in an estate without such hosts. C(port) is the port on the
-        host that asks.
-    type: list
-    elements: str
-    required: true
   hosts:
     description: The hosts that are asked about, in the place of those of the part's group.
     type: list

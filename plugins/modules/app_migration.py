@@ -49,7 +49,8 @@ options:
     choices: [expand, contract]
     required: true
   command:
-    description: What to run. Its first word is an executable file of the release, as a path relative to it.
+    description:
+      - What to run. Its first word is an executable file of the release, as a path relative to it and without quotes.
     type: str
     required: true
   timeout:
@@ -112,10 +113,11 @@ from collections.abc import Sequence
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
+from ansible_collections.mesops.platform.plugins.module_utils._core.names import check_service
 from ansible_collections.mesops.platform.plugins.module_utils._record import fencing
 from ansible_collections.mesops.platform.plugins.module_utils._record.fencing import Fence, Fenced
 from ansible_collections.mesops.platform.plugins.module_utils._release import migration
-from ansible_collections.mesops.platform.plugins.module_utils._release.naming import check_service, check_version
+from ansible_collections.mesops.platform.plugins.module_utils._release.naming import check_version
 
 
 def main() -> None:
@@ -126,11 +128,11 @@ def main() -> None:
             "version": {"type": "str", "required": True},
             "step": {"type": "str", "choices": ["expand", "contract"], "required": True},
             "command": {"type": "str", "required": True},
-            "timeout": {"type": "float", "default": 300.0},
-            "wait": {"type": "float", "default": 300.0},
+            "timeout": {"type": "float", "default": migration.TIMEOUT},
+            "wait": {"type": "float", "default": migration.TIMEOUT},
             "unit": {"type": "str"},
             "configuration_digest": {"type": "str"},
-            "root": {"type": "path", "default": "/opt"},
+            "root": {"type": "path", "default": migration.Step.root},
             **fencing.ARGUMENTS,
         },
         supports_check_mode=True,

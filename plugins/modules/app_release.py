@@ -85,7 +85,8 @@ options:
     type: str
   command:
     description:
-      - The start command. Its first word must be an executable file of the release, as a path relative to it.
+      - The start command. Its first word must be an executable file of the release, as a path relative to it and
+        without quotes.
     type: str
   initial:
     description:
@@ -369,7 +370,9 @@ from ansible_collections.mesops.platform.plugins.module_utils._core.errors impor
 from ansible_collections.mesops.platform.plugins.module_utils._core.quiet_module import QuietModule
 from ansible_collections.mesops.platform.plugins.module_utils._record import fencing
 from ansible_collections.mesops.platform.plugins.module_utils._record.fencing import Fenced
-from ansible_collections.mesops.platform.plugins.module_utils._release.units import NotReady
+from ansible_collections.mesops.platform.plugins.module_utils._release.naming import ROOT
+from ansible_collections.mesops.platform.plugins.module_utils._release.plans import Request
+from ansible_collections.mesops.platform.plugins.module_utils._release.units import NotReady, Ready
 
 ARGUMENTS: dict[str, Any] = {
     "service": {"type": "str", "required": True},
@@ -386,7 +389,7 @@ ARGUMENTS: dict[str, Any] = {
     "initial": {"type": "bool", "default": False},
     "elsewhere": {"type": "dict", "default": {}},
     "silent": {"type": "list", "elements": "str", "default": []},
-    "keep": {"type": "int", "default": 5},
+    "keep": {"type": "int", "default": Request.keep},
     "protect": {"type": "list", "elements": "str", "default": []},
     "configuration": {
         "type": "dict",
@@ -403,11 +406,11 @@ ARGUMENTS: dict[str, Any] = {
         "options": {
             "until": {"type": "dict", "default": {}},
             "once": {"type": "dict", "default": {}},
-            "timeout": {"type": "float", "default": 60.0},
+            "timeout": {"type": "float", "default": Ready.timeout},
             "prove_stop": {"type": "bool", "default": False},
         },
     },
-    "root": {"type": "path", "default": "/opt"},
+    "root": {"type": "path", "default": ROOT},
     "owner": {"type": "str", "default": "root"},
     "group": {"type": "str"},
     "shared_owner": {"type": "str"},

@@ -152,7 +152,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils._core.quiet_module import QuietModule
-from ansible_collections.mesops.platform.plugins.module_utils._haproxy import master
+from ansible_collections.mesops.platform.plugins.module_utils._haproxy import master, server_lines, server_states
 from ansible_collections.mesops.platform.plugins.module_utils._haproxy.configuration import File, Wanted
 from ansible_collections.mesops.platform.plugins.module_utils._haproxy.deploy import deploy
 from ansible_collections.mesops.platform.plugins.module_utils._haproxy.loading import DeployError, Machine
@@ -189,7 +189,7 @@ def main() -> None:
     module = QuietModule(
         argument_spec={
             "content": {"type": "str", "required": True},
-            "path": {"type": "path", "default": "/etc/haproxy/haproxy.cfg"},
+            "path": {"type": "path", "default": server_lines.CONFIG},
             "files": {
                 "type": "list",
                 "elements": "dict",
@@ -206,8 +206,8 @@ def main() -> None:
             "group": {"type": "str", "default": "haproxy"},
             "unit": {"type": "str", "default": "haproxy.service"},
             "binary": {"type": "path", "default": "/usr/sbin/haproxy"},
-            "master_socket": {"type": "path", "default": "/run/haproxy-master.sock"},
-            "state_file": {"type": "path", "default": "/var/lib/haproxy/server-state"},
+            "master_socket": {"type": "path", "default": master.MASTER_SOCKET},
+            "state_file": {"type": "path", "default": server_states.STATE_FILE},
             "reload_timeout": {"type": "float", "default": 30.0},
             "settle_timeout": {"type": "float", "default": 10.0},
         },

@@ -87,7 +87,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = module.params
-    members = [api.Member(name, str(url).rstrip("/")) for name, url in params["members"].items()]
+    members = api.members_of(params["members"])
     fetch = api.http_fetch(HTTP_TIMEOUT, params["username"], params["password"])
     try:
         member, current = dynamic_config.read_config(fetch, members)

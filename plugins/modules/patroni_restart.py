@@ -69,7 +69,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = module.params
-    members = [api.Member(name, str(url).rstrip("/")) for name, url in params["members"].items()]
+    members = api.members_of(params["members"])
     names = [member.name for member in members]
     by_name = {member.name: member for member in members}
     read_fetch = api.http_fetch(READ_TIMEOUT)

@@ -51,7 +51,7 @@ options:
       - The service, as the filter P(mesops.platform.app_service_plan#filter) completes it. Its key C(rollout) says how
         it is rolled out. The options O(backends), O(batches), O(min_available), O(weights), O(min_healthy_time),
         O(drain), O(gates), O(prove_stop), O(migrations) and O(pause_timeout) of this module take the place of the keys
-        of the same name, for this run.
+        of the same name, for this run. The README of the role C(mesops.platform.app) has their defaults.
     type: dict
     required: true
   hosts:
@@ -91,30 +91,28 @@ options:
     description: Checksum of O(artifact), written V(sha256:<64 hex digits>).
     type: str
   batches:
-    description: Sizes of the batches, numbers or percentages of all hosts. The last one repeats. C([1, "25%"]) when not
-      given.
+    description: Sizes of the batches, numbers or percentages of all hosts. The last one repeats.
     type: list
     elements: raw
   min_available:
     description:
       - Servers that have to stay available at every load balancer, a number or a percentage of all hosts (rounded up).
-        A plan that would leave fewer is refused, and so is each drain. V(50%) when not given.
+        A plan that would leave fewer is refused, and so is each drain.
     type: raw
   weights:
     description:
-      - Shares of its weight, in percent, that a batch gets one after the other. The last one is 100. C([10, 100]) when
-        not given.
+      - Shares of its weight, in percent, that a batch gets one after the other. The last one is 100.
     type: list
     elements: int
   min_healthy_time:
     description:
-      - Seconds for which a batch is observed with its whole weight before the next one begins, 10 when not given.
+      - Seconds for which a batch is observed with its whole weight before the next one begins.
     type: float
   drain:
     description:
-      - How a host is taken out of traffic. C(deadline) for its sessions (V(60s)) and C(on_timeout) for those that
-        outlive it, V(fail) (put it back and halt, as when nothing is given), V(kill) or V(wait).
-      - Sessions on a release that was judged bad get C(condemned) (V(10s)) and are then shut down.
+      - How a host is taken out of traffic. C(deadline) for its sessions and C(on_timeout) for those that outlive it,
+        V(fail) (put it back and halt), V(kill) or V(wait).
+      - Sessions on a release that was judged bad get C(condemned) and are then shut down.
     type: dict
   gates:
     description:
@@ -146,7 +144,7 @@ options:
     type: float
     default: 45
   pause_timeout:
-    description: Seconds after which a paused rollout halts, 3600 when not given.
+    description: Seconds after which a paused rollout halts.
     type: float
   report:
     description: Path on the controller for the record as JSON.

@@ -142,7 +142,6 @@ store_error:
   type: bool
 """
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -154,13 +153,7 @@ def act(store: stores.Store, params: Mapping[str, Any]) -> dict[str, Any]:
     """Do it for real."""
     state = params["state"]
     if state == "acquired":
-        holder, ttl, takeover = options.holder_of(params), options.check_ttl(params), params["takeover"]
-        if params["patient"]:
-            lease = stores.acquire_patiently(
-                store, holder, ttl, takeover=takeover, clock=time.monotonic, sleep=time.sleep
-            )
-        else:
-            lease = store.acquire(holder, ttl, takeover=takeover)
+        lease = options.acquire(store, params)
         shown = options.shown_lock(lease)
         diff = {"before": {}, "after": shown}
         return {"changed": True, "lock": shown, "token": lease.token, "fence": lease.number, "diff": diff}

@@ -172,7 +172,6 @@ store_error:
   type: bool
 """
 
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -195,11 +194,7 @@ class Module(AnsibleModule):  # type: ignore[misc]
 
 def opened(store: stores.Store, params: Mapping[str, Any]) -> dict[str, Any]:
     """Take the lock and read; if that cannot be read, nobody would know the token, so let go again."""
-    holder, ttl, takeover = options.holder_of(params), options.check_ttl(params), params["takeover"]
-    if params["patient"]:
-        lease = stores.acquire_patiently(store, holder, ttl, takeover=takeover, clock=time.monotonic, sleep=time.sleep)
-    else:
-        lease = store.acquire(holder, ttl, takeover=takeover)
+    lease = options.acquire(store, params)
     try:
         view = store.read(params["history"])
     except stores.StoreError:

@@ -17,8 +17,15 @@ from typing import Any
 import pytest
 import yaml
 from ansible.module_utils import basic
-from ansible_collections.mesops.platform.plugins.action import health_gate
+from ansible_collections.mesops.platform.plugins.action import health_gate, rollout, rollout_info
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import setup
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import POLICY, check_policy
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.service_settings import (
+    DEFAULT_LIMITS,
+    DEFAULTS,
+    Service,
+)
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.services import app_service_plan
 
 ROOT = Path(__file__).parents[2]
@@ -158,6 +165,48 @@ def test_documented_defaults_are_those_of_the_action(name: str, documents: Docum
     assert settings == same
     hostvars: dict[str, Any] = {"lb-1": {}}
     assert setup.store_of(told, settings, "x", hostvars) == setup.store_of(untold, same, "x", hostvars)
+
+
+def test_documented_defaults_are_those_of_what_the_action_plugin_itself_looks_at(documents: Documents) -> None:
+    assert options_of(documents, "rollout")["state"]["default"] == rollout.STATE
+    assert options_of(documents, "rollout_info")["history"]["default"] == rollout_info.HISTORY
+
+
+def test_defaults_of_the_role_are_those_of_the_action(documents: Documents) -> None:
+    """Both show them to a user, each in a specification of its own."""
+    role = yaml.safe_load((ROOT / "roles/rollout/meta/argument_specs.yml").read_text())["argument_specs"]["main"]
+    module = options_of(documents, "rollout")
+    shared = {name for name, option in module.items() if "default" in role["options"].get(f"rollout_{name}", {})}
+    assert {"exclude", "lock_ttl", "store"} <= shared
+    for name in shared - {"balancers", "report"}:
+        assert role["options"][f"rollout_{name}"]["default"] == module[name]["default"], name
+
+
+def defaults_on_page(heading: str) -> dict[str, Any]:
+    """The second column of the table below a heading of the role app's page, by key; None where it is no value."""
+    page = (ROOT / "roles/app/README.md").read_text(encoding="utf-8")
+    below = page[page.index(f"{heading}\n") :].partition("\n| key | default | meaning |\n")[2].partition("\n\n")[0]
+    found = {}
+    for key, default in re.findall(r"^\| `(\w+)` \| (.*?) \|", below, re.MULTILINE):
+        values = re.findall(r"`([^`]*)`", default) if default.startswith("`") else []
+        found[key] = yaml.safe_load(values[0] if len(values) == 1 else f"{{{', '.join(values)}}}") if values else None
+    return found
+
+
+def test_defaults_of_a_service_on_its_page_are_those_of_the_code() -> None:
+    said = {key: value for key, value in defaults_on_page("# app").items() if key in DEFAULTS}
+    assert said == {**DEFAULTS, "limits": DEFAULT_LIMITS}
+
+
+def test_defaults_of_a_rollout_on_its_page_are_those_of_the_code() -> None:
+    service = Service("catalog", 3000, "catalog.service", "bin/catalog", "catalog")
+    said = defaults_on_page("## How it is rolled out")
+    assert set(said) == set(POLICY)
+
+    def settings(given: Mapping[str, Any]) -> Settings:
+        return Settings(service, ("app-1",), ("lb-1",), **check_policy(given, {}, service))
+
+    assert settings(said) == settings({})
 
 
 def test_documented_options_are_those_of_the_action(documents: Documents) -> None:

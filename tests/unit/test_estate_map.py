@@ -29,6 +29,18 @@ ADDRESSES = {
 RELEASE = {"version": "1.0.0", "artifact": "mes-1.0.0.tar.gz", "checksum": f"sha256:{64 * '0'}"}
 LOADBALANCERS, DATABASES, WATCH = ["lb-1", "lb-2"], ["pg-1", "pg-2"], ["obs-1"]
 MEMBERS = ["obs-1", "pg-1", "pg-2"]
+DEMO = yaml.safe_load((estate.INVENTORY / "hosts.yml").read_text(encoding="utf-8"))
+
+
+def demo_hosts(group: str) -> list[str]:
+    """The hosts of a group of the demo, by their names."""
+    if group == "all":
+        return sorted(ADDRESSES)
+    content = DEMO["all"]["children"].get(group) or {}
+    return sorted(
+        [*content.get("hosts", ()), *(host for one in content.get("children", ()) for host in demo_hosts(one))]
+    )
+
 
 SHOWN = (
     "__prometheus_targets",
@@ -81,8 +93,7 @@ def inventory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for part in ("rules", "dashboards"):
         (root / "demo" / part).symlink_to(estate.ROOT / "demo" / part)
     (root / "demo/dist/mes-1.0.0-py313.json").write_text(json.dumps(RELEASE), encoding="utf-8")
-    hosts = yaml.safe_load((estate.INVENTORY / "hosts.yml").read_text(encoding="utf-8"))
-    copied = elsewhere.copy(root, hosts, {})
+    copied = elsewhere.copy(root, DEMO, {})
     (copied / "host_vars").mkdir()
     for number, (host, address) in enumerate(ADDRESSES.items(), 1):
         known = {**elsewhere.port_variables(number, address), "ansible_connection": "local"}
@@ -125,19 +136,7 @@ def test_the_copy_has_nothing_of_the_demos_names_and_ports() -> None:
         assert len({*ports, *(part.port for part in PARTS.values())}) == 2 * len(ports) + 1
 
 
-JOBS = {
-    "node": ("node_exporter", list(ADDRESSES)),
-    "haproxy": ("haproxy", LOADBALANCERS),
-    "patroni": ("patroni", DATABASES),
-    "postgres": ("postgres_exporter", DATABASES),
-    "etcd": ("etcd", MEMBERS),
-    "prometheus": ("prometheus", WATCH),
-    "alertmanager": ("alertmanager", WATCH),
-    "loki": ("loki", WATCH),
-    "tempo": ("tempo", WATCH),
-    "grafana": ("grafana", WATCH),
-    "alloy": ("alloy", list(ADDRESSES)),
-}
+JOBS = {part.job: (name, demo_hosts(part.group)) for name, part in PARTS.items() if part.job and demo_hosts(part.group)}
 
 
 def test_prometheus_scrapes_everything(shown: dict[str, dict[str, Any]]) -> None:
@@ -146,7 +145,8 @@ def test_prometheus_scrapes_everything(shown: dict[str, dict[str, Any]]) -> None
         for job in shown["obs-1"]["__prometheus_targets"]
         if job["job_name"] != "check-order"
     }
-    wanted = {name: {host: at(part, host) for host in hosts} for name, (part, hosts) in JOBS.items()}
+    asked = {**JOBS, "alloy": ("alloy", list(ADDRESSES))}
+    wanted = {name: {host: at(part, host) for host in hosts} for name, (part, hosts) in asked.items()}
     services = {"mes": {host: [f"{ADDRESSES[host]}:8080"] for host in ("mes-1", "mes-2")}}
     assert found == {**wanted, **services}
 
@@ -202,17 +202,9 @@ def test_a_rollout_finds_balancers_coordinators_its_record_and_the_databases(
 
 
 RUN_ON = {
-    "etcd": MEMBERS,
-    "postgres": DATABASES,
+    **{name: demo_hosts(part.group) for name, part in PARTS.items() if (estate.ROOT / "roles" / name).is_dir()},
     "app": ["mes-1", "mes-2"],
-    "haproxy": LOADBALANCERS,
     "exporter": list(ADDRESSES),
-    "alloy": list(ADDRESSES),
-    "alertmanager": WATCH,
-    "prometheus": WATCH,
-    "loki": WATCH,
-    "tempo": WATCH,
-    "grafana": WATCH,
 }
 
 
@@ -235,8 +227,8 @@ def listed(said: str) -> Iterator[tuple[str, str]]:
 def test_site_takes_the_names_from_the_command_line_too(inventory: Path) -> None:
     said = ansible(inventory, estate.ROOT / "site.yml", "--list-hosts", "-e", json.dumps(elsewhere.VARIABLES))
     patterns = dict(listed(said))
-    assert patterns["Agree on a leader store"] == "consensus"
-    assert patterns["Balance the load"] == "edge"
+    assert patterns["Agree on a leader store"] == elsewhere.RENAMED["etcd"]
+    assert patterns["Balance the load"] == elsewhere.RENAMED["loadbalancers"]
     # The group of the services is made while the play runs.
     assert set(patterns.values()) == {*elsewhere.VARIABLES.values(), "all", NO_HOST}
 

@@ -156,6 +156,22 @@ def test_every_page_stands_in_the_index() -> None:
     assert sorted(every - linked) == []
 
 
+WALK = re.compile(r"^### [^\n]* (\d) (?:opened|edited)\n(.*?)(?=^### |\Z)", re.MULTILINE | re.DOTALL)
+EXAMPLES = {"<type>": "tcp", "<subject>": "hosts"}
+
+
+def test_walks_are_as_long_as_they_say_and_name_what_exists() -> None:
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    walks = WALK.findall(text)
+    assert len(walks) == text.count("\n### ")
+    for count, walk in walks:
+        files = re.findall(r"^\d\. `([^`]+)`", walk, re.MULTILINE)
+        assert len(files) == int(count), files
+        for name in files:
+            path = re.sub(r"<\w+>", lambda found: EXAMPLES[found[0]], name)
+            assert (ROOT / path).is_file(), name
+
+
 def test_the_readme_leads_to_the_index() -> None:
     assert "https://github.com/mesops/platform/blob/main/docs/README.md" in LINK.findall(prose(ROOT / "README.md"))
     assert yaml.safe_load((ROOT / "galaxy.yml").read_text())["documentation"].endswith("/tree/main/docs")

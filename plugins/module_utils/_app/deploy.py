@@ -19,18 +19,20 @@ from ansible_collections.mesops.platform.plugins.module_utils._app.options impor
 )
 from ansible_collections.mesops.platform.plugins.module_utils._app.serving import serve
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
+from ansible_collections.mesops.platform.plugins.module_utils._core.names import check_service
 from ansible_collections.mesops.platform.plugins.module_utils._core.quiet_module import QuietModule
+from ansible_collections.mesops.platform.plugins.module_utils._core.urls import is_url
 from ansible_collections.mesops.platform.plugins.module_utils._record.fencing import Fence
 from ansible_collections.mesops.platform.plugins.module_utils._release.admission import MIB, judge
-from ansible_collections.mesops.platform.plugins.module_utils._release.artifacts import is_url, shown
+from ansible_collections.mesops.platform.plugins.module_utils._release.artifacts import shown
 from ansible_collections.mesops.platform.plugins.module_utils._release.commands import (
     check_installed_command,
-    first_word,
+    program_of,
 )
 from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import Difference, difference
 from ansible_collections.mesops.platform.plugins.module_utils._release.manifests import manifest_of
 from ansible_collections.mesops.platform.plugins.module_utils._release.marks import utc_now
-from ansible_collections.mesops.platform.plugins.module_utils._release.naming import check_service, parted
+from ansible_collections.mesops.platform.plugins.module_utils._release.naming import parted
 from ansible_collections.mesops.platform.plugins.module_utils._release.plans import Plan, make_plan
 from ansible_collections.mesops.platform.plugins.module_utils._release.releases import Store
 
@@ -42,7 +44,8 @@ def run(module: QuietModule) -> dict[str, Any]:
     """One run: read, plan, judge, apply, restart. The lock is not held while a unit is waited for."""
     params = module.params
     check_service(params["service"])
-    word, store = first_word(params["command"]), store_of(module)
+    word = program_of(params["command"]) if params["command"] is not None else None
+    store = store_of(module)
     ready_of(params)
     fence = Fence.of(params["service"], params)
     fence.claim(write=not module.check_mode)

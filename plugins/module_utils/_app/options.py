@@ -10,6 +10,7 @@ import pwd
 from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
+from ansible_collections.mesops.platform.plugins.module_utils._core.names import check_service
 from ansible_collections.mesops.platform.plugins.module_utils._core.quiet_module import QuietModule
 from ansible_collections.mesops.platform.plugins.module_utils._probe import probes
 from ansible_collections.mesops.platform.plugins.module_utils._probe.keys import ProbeError
@@ -17,7 +18,6 @@ from ansible_collections.mesops.platform.plugins.module_utils._release.configura
 from ansible_collections.mesops.platform.plugins.module_utils._release.naming import (
     DIGEST,
     check_checksum,
-    check_service,
     check_version,
     version_of,
 )

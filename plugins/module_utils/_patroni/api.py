@@ -32,6 +32,11 @@ class Member:
     url: str
 
 
+def members_of(given: Mapping[str, Any]) -> list[Member]:
+    """The expected members, from names and addresses."""
+    return [Member(name, str(url).rstrip("/")) for name, url in given.items()]
+
+
 class PatroniError(Exception):
     """What was asked for is not available; the text is one sentence for the user."""
 

@@ -21,6 +21,7 @@ from ansible_collections.mesops.platform.plugins.module_utils._probe.probe_type 
 )
 from ansible_collections.mesops.platform.plugins.module_utils._probe.sampling import ERROR, Sample, Tools, sample
 
+MEASURE = "state"
 LOG_SECONDS = 60.0
 """How much of the access log is looked at where nobody says so, in seconds."""
 _COUNTED = ("max_ratio", "alpha", "min_samples")
@@ -41,7 +42,7 @@ _SHOWN = {
 
 def measure(probe: Mapping[str, Any]) -> str:
     """What it looks at."""
-    return str(probe.get("measure", "state"))
+    return str(probe.get("measure", MEASURE))
 
 
 def seconds(probe: Mapping[str, Any]) -> float:
@@ -51,7 +52,7 @@ def seconds(probe: Mapping[str, Any]) -> float:
 
 def _check(probe: Mapping[str, Any], place: str) -> None:
     """Anything of which a measure makes no use would be a condition that nobody looks at."""
-    chosen = scalars.choice(tuple(_LIMITS)).of(probe.get("measure", "state"), f"{place}.measure", keys.ProbeError)
+    chosen = scalars.choice(tuple(_LIMITS)).of(probe.get("measure", MEASURE), f"{place}.measure", keys.ProbeError)
     useful = ("methods", *_LIMITS[chosen]) if _LIMITS[chosen] else ()
     known = {"methods", *(key for limits in _LIMITS.values() for key in limits)}
     for key in probe:

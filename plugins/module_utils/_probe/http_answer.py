@@ -25,9 +25,11 @@ from ansible_collections.mesops.platform.plugins.module_utils._probe.sampling im
     sample,
 )
 
+STATUS = 200
+
 
 def _check(probe: Mapping[str, Any], place: str) -> None:
-    keys.statuses(probe.get("status", 200), place)
+    keys.statuses(probe.get("status", STATUS), place)
 
 
 def _describe(probe: Mapping[str, Any]) -> str:
@@ -37,7 +39,7 @@ def _describe(probe: Mapping[str, Any]) -> str:
 
 def _take(probe: Mapping[str, Any], tools: Tools) -> Sample:
     url = str(probe["url"])
-    wanted = keys.statuses(probe.get("status", 200), "probe")
+    wanted = keys.statuses(probe.get("status", STATUS), "probe")
     begin = tools.stopwatch()
     try:
         status, body = tools.fetch(request(probe, url), float(probe.get("timeout", 5)))

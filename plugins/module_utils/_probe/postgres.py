@@ -25,6 +25,7 @@ from ansible_collections.mesops.platform.plugins.module_utils._probe.sampling im
 )
 
 MIB = 1 << 20
+TIMEOUT = 3
 
 
 def _describe(_probe: Mapping[str, Any]) -> str:
@@ -63,7 +64,7 @@ def _members(probe: Mapping[str, Any], tools: Tools) -> tuple[list[Mapping[str, 
     for endpoint in probe["endpoints"]:
         url = f"{str(endpoint).rstrip('/')}/cluster"
         try:
-            status, body = tools.fetch(request({}, url), float(probe.get("timeout", 3)))
+            status, body = tools.fetch(request({}, url), float(probe.get("timeout", TIMEOUT)))
         except OSError as error:
             reasons.append(f"{url}: {reason(error)}")
             continue
@@ -89,7 +90,7 @@ def _seen_streaming(
     if not url:
         return found
     try:
-        _status, body = tools.fetch(request({}, url), float(probe.get("timeout", 3)))
+        _status, body = tools.fetch(request({}, url), float(probe.get("timeout", TIMEOUT)))
     except (OSError, ValueError):
         return found
     rows = json_object(body).get("replication")

@@ -34,6 +34,7 @@ from ansible_collections.mesops.platform.plugins.module_utils._probe.sampling im
     sample,
 )
 
+STEP = 5
 _LARGEST = 1e300
 _QUOTED = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|`[^`]*`""")
 _DURATION = re.compile(r"(\d+)(ms|[smhdwy])")
@@ -81,7 +82,7 @@ def _aimed(probe: Mapping[str, Any], aim: Aim) -> dict[str, Any]:
         # Points that lie apart by the query's own windows are independent of each other.
         back = _looks_back(probe)
         found["range"] = min(float(probe["range"]), aim.in_traffic_for - back)
-        found["step"] = max(float(probe.get("step", 5)), back)
+        found["step"] = max(float(probe.get("step", STEP)), back)
     if probe.get("range") and aim.since is not None:
         found["since"] = aim.since
     return found
@@ -139,7 +140,7 @@ class _Span:
 
 def _span(probe: Mapping[str, Any], now: float) -> _Span:
     """The last ``range`` seconds, but nothing that was asked before."""
-    step = float(probe.get("step", 5))
+    step = float(probe.get("step", STEP))
     first = max(now - float(probe["range"]), float(probe.get("since", 0)) + step)
     return _Span(first, now, step)
 

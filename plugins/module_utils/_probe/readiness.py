@@ -19,9 +19,11 @@ from ansible_collections.mesops.platform.plugins.module_utils._probe.sampling im
     sample,
 )
 
+STATUS = "200-299"
+
 
 def _check(probe: Mapping[str, Any], place: str) -> None:
-    keys.statuses(probe.get("status", 200), place)
+    keys.statuses(probe.get("status", STATUS), place)
 
 
 def _describe(probe: Mapping[str, Any]) -> str:
@@ -29,7 +31,7 @@ def _describe(probe: Mapping[str, Any]) -> str:
 
 
 def _take(probe: Mapping[str, Any], tools: Tools) -> Sample:
-    wanted = keys.statuses(probe.get("status", "200-299"), "probe")
+    wanted = keys.statuses(probe.get("status", STATUS), "probe")
     timeout = float(probe.get("timeout", 2))
     passed, text = tools.ready(str(probe["url"]), str(probe.get("host", "")), wanted, timeout)
     return sample(SUCCESS if passed else FAILURE, text)

@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 
 from ansible_collections.mesops.platform.plugins.module_utils._core import http_direct
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
-from ansible_collections.mesops.platform.plugins.module_utils._record.stores import StoreError
+from ansible_collections.mesops.platform.plugins.module_utils._record.stores import TIMEOUT, StoreError
 
 PORT = 2379
 ATTEMPT = 2.0
@@ -112,7 +112,7 @@ class Gateway:
     open: Open
     username: str = ""
     password: str = field(default="", repr=False)
-    timeout: float = 6.0
+    timeout: float = TIMEOUT
     """For one operation, however many requests and members it takes."""
     connects: Connects = connects
     timer: Callable[[], float] = time.monotonic

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from ansible_collections.mesops.platform.plugins.module_utils._release.artifacts import without_credentials
+from ansible_collections.mesops.platform.plugins.module_utils._core.urls import without_credentials
 
 SCHEMA = 1
 
@@ -126,8 +126,8 @@ class Migration:
     """A step that a release carries, run once for all hosts."""
 
     command: str
-    reversible: bool = True
-    timeout: float = 300.0
+    reversible: bool
+    timeout: float
     state: str = "pending"
     """pending, running, done or failed."""
     host: str = ""

@@ -29,7 +29,7 @@ from typing import Any
 from ansible_collections.mesops.platform.plugins.module_utils._core import directories, locks
 from ansible_collections.mesops.platform.plugins.module_utils._core.replacing import no_step, replacing
 from ansible_collections.mesops.platform.plugins.module_utils._record import stored_values
-from ansible_collections.mesops.platform.plugins.module_utils._record.stores import StoreError
+from ansible_collections.mesops.platform.plugins.module_utils._record.stores import TIMEOUT, StoreError
 
 DIRECTORY = "/var/lib/mesops/rollouts"
 AUDIT_BYTES = 256 << 10
@@ -45,7 +45,7 @@ class StoreFiles:
     service: str
     directory: str = DIRECTORY
     """The directory of all services."""
-    timeout: float = 10.0
+    timeout: float = TIMEOUT
     """Seconds to wait for another process that uses the directory."""
     timer: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep

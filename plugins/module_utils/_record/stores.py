@@ -26,6 +26,8 @@ from typing import Any, Protocol
 POLL = 0.5
 GRACE = 2.0
 """How long a store may take to notice that a lease has run out: etcd looks twice a second and then has to agree."""
+TIMEOUT = 6.0
+"""Seconds for one operation, however many requests or other processes it has to wait for."""
 KEEP = 20
 HISTORY = 20
 AUDIT = 20

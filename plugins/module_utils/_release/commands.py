@@ -10,6 +10,7 @@ import re
 import shlex
 from typing import Any
 
+from ansible_collections.mesops.platform.plugins.module_utils._core import scalars
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
 from ansible_collections.mesops.platform.plugins.module_utils._release.trees import (
     FILE,
@@ -24,31 +25,27 @@ LONGEST_COMMAND = 4096
 """Characters; a line of a unit file ends at a mebibyte."""
 
 
-def is_command(value: Any) -> bool:
-    """Whether a command is one line that begins with a plain path inside a release."""
-    if not isinstance(value, str) or not value.strip() or not value.isprintable():
-        return False
-    try:
-        program = shlex.split(value)[0]
-    except ValueError:
-        return False
+def _command(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip() or not value.isprintable() or len(value) > LONGEST_COMMAND:
+        raise ValueError
+    program = shlex.split(value)[0]
     # As it stands, so that quotes hide nothing.
-    if len(value) > LONGEST_COMMAND or value.split()[0] != program:
-        return False
-    return re.fullmatch(r"[A-Za-z0-9._][A-Za-z0-9._/+-]*", program) is not None and ".." not in program.split("/")
+    if value.split()[0] != program or ".." in program.split("/"):
+        raise ValueError
+    if not re.fullmatch(r"[A-Za-z0-9._][A-Za-z0-9._/+-]*", program):
+        raise ValueError
+    return value.strip()
 
 
-def first_word(command: str | None) -> str | None:
-    """The program of the start command."""
-    if command is None:
-        return None
-    try:
-        words = shlex.split(command)
-    except ValueError as error:
-        raise Refused(f"command {command!r} cannot be split into words ({error}); correct its quotes") from error
-    if not words or not words[0] or words[0].startswith("/"):
-        raise Refused(f"command {command!r} has to begin with a path relative to the release, such as bin/start")
-    return words[0]
+COMMAND = scalars.Rule(_command, "one line that begins with a plain path in the release, such as bin/catalog")
+"""What a service is started with, and a migration; arguments may have quotes."""
+
+
+def program_of(command: str) -> str:
+    """The path in the release with which a command begins."""
+    if not COMMAND.fits(command):
+        raise Refused(f"command {command!r} cannot be run; give {COMMAND.wanted}")
+    return command.split(maxsplit=1)[0]
 
 
 def check_command(tree: Tree, word: str) -> None:

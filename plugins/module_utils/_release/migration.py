@@ -24,11 +24,13 @@ from dataclasses import dataclass
 from ansible_collections.mesops.platform.plugins.module_utils._core import systemd
 from ansible_collections.mesops.platform.plugins.module_utils._core.command import Run
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
-from ansible_collections.mesops.platform.plugins.module_utils._release.commands import is_command
+from ansible_collections.mesops.platform.plugins.module_utils._release.commands import program_of
 from ansible_collections.mesops.platform.plugins.module_utils._release.configurations import environment_file
-from ansible_collections.mesops.platform.plugins.module_utils._release.naming import DIGEST
+from ansible_collections.mesops.platform.plugins.module_utils._release.naming import DIGEST, ROOT
 
 OUTPUT_LINES = 20
+TIMEOUT = 300.0
+"""Seconds that a step may take where nobody says how many."""
 LONGEST = 86400
 """The most seconds that a step may take."""
 POLL = 0.1
@@ -67,7 +69,7 @@ class Step:
     """Relative to the release."""
     timeout: float
     """Seconds after which systemd ends it."""
-    root: str = "/opt"
+    root: str = ROOT
     units: str = "/etc/systemd/system"
     runtime_units: str = "/run/systemd/system"
     configuration: str = ""
@@ -111,11 +113,7 @@ class Result:
 
 def check(step: Step, wait: float) -> None:
     """Refuse a step that cannot be run as it is described."""
-    if not is_command(step.command):
-        raise Refused(
-            f"command {step.command!r} cannot be run; give one line that begins with a path in the release, such as "
-            "bin/migrate"
-        )
+    program_of(step.command)
     if re.fullmatch(r"[A-Za-z0-9:_.@-]+\.service", step.unit) is None:
         raise Refused(f"unit {step.unit!r} is no name of a service's unit; give one such as {step.service}.service")
     if step.configuration and not DIGEST.fullmatch(step.configuration):
@@ -245,7 +243,7 @@ class Runner:
 
     def _start(self) -> None:
         step = self.step
-        program = os.path.join(step.release, step.command.split()[0])
+        program = os.path.join(step.release, program_of(step.command))
         if not (os.path.isfile(program) and os.access(program, os.X_OK)):
             raise Refused(
                 f"{program} is no executable file, so {step.name} cannot run; correct the command or the release"

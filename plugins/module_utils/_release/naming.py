@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The mesops.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What services, releases and configurations are called. No Ansible in here.
+"""What releases and configurations are called. No Ansible in here.
 
 What a host runs is called ``<version>@<digest>``, or ``<version>`` where configurations are not kept yet. Whoever
 compares such names compares both; ``@`` is in no version.
@@ -13,6 +13,8 @@ import re
 
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
 
+ROOT = "/opt"
+"""Where each service has a directory of its name."""
 MAX_VERSION = 100
 MARK = "@"
 DIGITS = 12
@@ -21,7 +23,6 @@ DIGITS = 12
 VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]*")
 CHECKSUM = re.compile(r"sha256:[0-9a-f]{64}")
 DIGEST = re.compile(rf"[0-9a-f]{{{DIGITS}}}")
-_SERVICE = re.compile(r"[a-z][a-z0-9_-]{0,30}")
 
 
 def check_version(version: str) -> str:
@@ -32,16 +33,6 @@ def check_version(version: str) -> str:
             "beginning with a letter or a digit"
         )
     return version
-
-
-def check_service(service: str) -> str:
-    """A service becomes a directory, a user and a unit name."""
-    if not _SERVICE.fullmatch(service):
-        raise Refused(
-            f"service {service[:200]!r} is no plain name; use 1 to 31 lower-case letters, digits, '_' and '-', "
-            "beginning with a letter"
-        )
-    return service
 
 
 def check_checksum(checksum: str) -> str:

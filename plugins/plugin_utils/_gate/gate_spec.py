@@ -107,24 +107,22 @@ class GateSpec:
         if not isinstance(probe, Mapping) or not isinstance(probe.get("type"), str):
             wanted = "a mapping with a type, for instance type: http"
             raise GateError(scalars.refusal(f"{place}.probe", repr(probe), wanted))
-        for key in ("enabled", "both"):
-            scalars.BOOLEAN.of(raw.get(key, True), f"{place}.{key}", GateError)
         words = {key: _word(raw, key, place) for key in _CHOICES}
         spec = cls(
             name=name,
             probe=probe,
-            interval=_seconds(raw, "interval", 1 if words["stage"] == READY else 5, place, above=True),
-            count=_whole(raw, "count", 1, place, least=1),
-            initial_delay=_seconds(raw, "initial_delay", 0, place),
-            failure_limit=_whole(raw, "failure_limit", 0, place),
-            consecutive_error_limit=_whole(raw, "consecutive_error_limit", 4, place),
-            inconclusive_limit=_whole(raw, "inconclusive_limit", -1, place),
-            hold=_seconds(raw, "for", 0, place),
-            timeout=_seconds(raw, "timeout", 60, place, above=True),
-            both=raw.get("both", False),
-            enabled=raw.get("enabled", True),
-            failure_window=0,
-            passive=False,
+            interval=_seconds(raw, "interval", 1 if words["stage"] == READY else cls.interval, place, above=True),
+            count=_whole(raw, "count", cls.count, place, least=1),
+            initial_delay=_seconds(raw, "initial_delay", cls.initial_delay, place),
+            failure_limit=_whole(raw, "failure_limit", cls.failure_limit, place),
+            consecutive_error_limit=_whole(raw, "consecutive_error_limit", cls.consecutive_error_limit, place),
+            inconclusive_limit=_whole(raw, "inconclusive_limit", cls.inconclusive_limit, place),
+            hold=_seconds(raw, "for", cls.hold, place),
+            timeout=_seconds(raw, "timeout", cls.timeout, place, above=True),
+            both=scalars.BOOLEAN.of(raw.get("both", cls.both), f"{place}.both", GateError),
+            enabled=scalars.BOOLEAN.of(raw.get("enabled", cls.enabled), f"{place}.enabled", GateError),
+            failure_window=cls.failure_window,
+            passive=cls.passive,
             **words,
         )
         earliest = spec.initial_delay + spec.interval * max(spec.count - 1, math.ceil(spec.hold / spec.interval))
@@ -138,8 +136,7 @@ class GateSpec:
 
 
 def _word(raw: Mapping[str, Any], key: str, place: str) -> str:
-    choices = _CHOICES[key]
-    return scalars.choice(choices).of(raw.get(key, choices[0]), f"{place}.{key}", GateError)
+    return scalars.choice(_CHOICES[key]).of(raw.get(key, getattr(GateSpec, key)), f"{place}.{key}", GateError)
 
 
 def _seconds(raw: Mapping[str, Any], key: str, default: float, place: str, above: bool = False) -> float:

@@ -32,24 +32,28 @@ class Part:
     port_variable: str = ""
     tls_variable: str = ""
     """It speaks TLS on a host where this variable holds something."""
+    job: str = ""
+    """As what Prometheus scrapes it; empty for what has no metrics there, or is scraped only under conditions."""
 
 
 PARTS = {
     "app": Part("mesops_apps"),
-    "etcd": Part("etcd", "mesops_etcd", 2379, "etcd_client_port"),
+    "etcd": Part("etcd", "mesops_etcd", 2379, "etcd_client_port", job="etcd"),
     "etcd_peer": Part("etcd", "mesops_etcd", 2380, "etcd_peer_port"),
     "postgres": Part("postgres", "mesops_postgres", 5432, "postgres_port"),
-    "patroni": Part("postgres", "mesops_postgres", 8008, "postgres_rest_port"),
-    "postgres_exporter": Part("postgres", "mesops_postgres", 9187, "exporter_postgres_port"),
-    "haproxy": Part("loadbalancers", "mesops_loadbalancers", 8404, "haproxy_stats_bind"),
-    "prometheus": Part("monitoring", "mesops_monitoring", 9090, "prometheus_port", "prometheus_tls"),
-    "alertmanager": Part("monitoring", "mesops_monitoring", 9093, "alertmanager_port", "alertmanager_tls"),
+    "patroni": Part("postgres", "mesops_postgres", 8008, "postgres_rest_port", job="patroni"),
+    "postgres_exporter": Part("postgres", "mesops_postgres", 9187, "exporter_postgres_port", job="postgres"),
+    "haproxy": Part("loadbalancers", "mesops_loadbalancers", 8404, "haproxy_stats_bind", job="haproxy"),
+    "prometheus": Part("monitoring", "mesops_monitoring", 9090, "prometheus_port", "prometheus_tls", "prometheus"),
+    "alertmanager": Part(
+        "monitoring", "mesops_monitoring", 9093, "alertmanager_port", "alertmanager_tls", "alertmanager"
+    ),
     "blackbox_exporter": Part("monitoring", "mesops_monitoring", 9115, "exporter_blackbox_port"),
-    "loki": Part("logs", "mesops_logs", 3100, "loki_port", "loki_tls"),
-    "tempo": Part("traces", "mesops_traces", 3200, "tempo_port", "tempo_tls"),
+    "loki": Part("logs", "mesops_logs", 3100, "loki_port", "loki_tls", "loki"),
+    "tempo": Part("traces", "mesops_traces", 3200, "tempo_port", "tempo_tls", "tempo"),
     "tempo_otlp": Part("traces", "mesops_traces", 4317, "tempo_otlp_grpc_port"),
-    "grafana": Part("dashboards", "mesops_dashboards", 3000, "grafana_port", "grafana_tls"),
-    "node_exporter": Part("all", "", 9100, "exporter_node_port"),
+    "grafana": Part("dashboards", "mesops_dashboards", 3000, "grafana_port", "grafana_tls", "grafana"),
+    "node_exporter": Part("all", "", 9100, "exporter_node_port", job="node"),
     "alloy": Part("all", "", 12345, "alloy_port"),
 }
 
@@ -138,6 +142,11 @@ OF_HOSTS: Mapping[str, Callable[[Estate, Part, Sequence[str]], Any]] = {
     ),
     "ports": lambda estate, part, hosts: {host: estate.listener(part, host).port for host in by_name(hosts)},
 }
+OF_ESTATE: Mapping[str, Callable[[Estate], Any]] = {
+    "jobs": lambda estate: {
+        part.job: {"port": OF_HOSTS["ports"](estate, part, estate.hosts(part))} for part in PARTS.values() if part.job
+    },
+}
 FACTS = (*OF_PART, *OF_HOSTS)
 
 
@@ -178,7 +187,9 @@ def estate_of(variables: Mapping[str, Any], filled: Callable[[Any], Any]) -> Est
 
 
 def fact(estate: Estate, term: str, hosts: Sequence[str] | None = None) -> Any:
-    """What is asked for as ``part.fact``; of other hosts than those of the part's group where some are named."""
+    """What is asked for as ``part.fact``, or of the whole estate; ``hosts`` are in the place of the part's group."""
+    if term in OF_ESTATE:
+        return OF_ESTATE[term](estate)
     name, _dot, wanted = term.partition(".")
     part = PARTS.get(name)
     if part is None:

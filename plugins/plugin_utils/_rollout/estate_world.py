@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Migration, Record
-from ansible_collections.mesops.platform.plugins.module_utils._release.naming import joined
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote.call import Answer, Call
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import Fleet
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import world
@@ -34,6 +33,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.sample_ro
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.samples import Samples
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.snapshot import Node, Server, Snapshot
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.store_client import StoreClient
+from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.target import target_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 
 SIGNAL, LAST_SIGNAL = "signal", "last signal"
@@ -178,8 +178,9 @@ class EstateWorld:
             if answer.result.get("fenced"):
                 raise PlanError(f"{name}: {answer.reason}")
         found = {host: node_of(answer) for host, answer in nodes.items()}
-        self._wanted = {host: str(joined(self.settings.version, node.wanted)) for host, node in found.items()}
-        return Snapshot(found, self._seen(balancers))
+        snapshot = Snapshot(found, self._seen(balancers))
+        self._wanted = {host: target_of(host, self.settings, snapshot) for host in found}
+        return snapshot
 
     def servers(self) -> dict[str, dict[str, Server]]:
         """Look at the load balancers alone, which have to answer."""

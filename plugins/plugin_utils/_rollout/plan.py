@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The mesops.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a rollout is asked to do, checked; and how its hosts are cut into batches. No Ansible in here.
+"""What a rollout is asked to do, and how its hosts are cut into batches. No Ansible in here.
 
 Every complaint is one sentence that names the value, the rule and the way out.
 """
@@ -13,12 +13,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
 from ansible_collections.mesops.platform.plugins.module_utils._core.quantity import quantity
-from ansible_collections.mesops.platform.plugins.module_utils._release import naming
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gate_spec import GateSpec
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
-from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import Share
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import Drain, Share
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.service_settings import Service
 
 STATIC = ("static-rr", "first", "source", "uri", "url_param", "hdr", "rdp-cookie", "hash")
@@ -45,10 +43,9 @@ class Settings:
     min_available: Share = "50%"
     weights: tuple[int, ...] = (10, 100)
     min_healthy_time: float = 10.0
-    drain_deadline: float = 60.0
-    drain_on_timeout: str = "fail"
-    condemned_deadline: float = 10.0
-    """Seconds for which sessions on a release that was judged bad may end by themselves before they are shut down."""
+    drain_deadline: float = Drain.deadline
+    drain_on_timeout: str = Drain.on_timeout
+    condemned_deadline: float = Drain.condemned
     gates: Mapping[str, GateSpec] = field(default_factory=dict)
     pause_timeout: float = 3600.0
     prove_stop: bool = False
@@ -66,34 +63,6 @@ def amount(share: Share, total: int, rounding: Any = math.floor) -> int:
     if isinstance(share, str):
         return int(rounding(total * int(share[:-1]) / 100))
     return share
-
-
-def check_version(version: Any) -> str:
-    """A version that is a plain name. What YAML read as anything but a text need not be what was typed."""
-    if isinstance(version, (float, bool)):
-        kind = "a truth value" if isinstance(version, bool) else "a number"
-        raise PlanError(
-            f"rollout_version {version} is {kind} in YAML, where 1.10 without quotes becomes 1.1 and yes becomes true; "
-            "put it in quotes."
-        )
-    if not isinstance(version, str):
-        kind = "a number" if isinstance(version, int) else "no text"
-        raise PlanError(
-            f"rollout_version {version} is {kind} in YAML, where 2026_01 without quotes becomes 202601 and 12:30 "
-            "becomes 750; put it in quotes."
-        )
-    try:
-        return naming.check_version(version)
-    except Refused as why:
-        raise PlanError(f"rollout_version: {why}.") from why
-
-
-def check_checksum(checksum: Any) -> str:
-    """The checksum of an artifact."""
-    try:
-        return naming.check_checksum(str(checksum))
-    except Refused as why:
-        raise PlanError(f"rollout_checksum: {why}.") from why
 
 
 def sizes(total: int, batches: Sequence[Share]) -> list[int]:

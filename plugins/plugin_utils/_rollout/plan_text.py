@@ -24,6 +24,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.layout im
 )
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan import Settings
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.report import changed_settings, move
+from ansible_collections.mesops.platform.plugins.plugin_utils._service.policies import is_reversible
 
 BATCHES_SHOWN = 6
 GATES_SHOWN = 7
@@ -62,7 +63,7 @@ def plan_text(record: Record, settings: Settings, manifest: Mapping[str, Any], f
         ),
     ]
     for name, step in (settings.migrations or manifest.get("migrations") or {}).items():
-        undo = "can be undone" if step.get("reversible", name == "expand") else "cannot be undone: then failure freezes"
+        undo = "can be undone" if is_reversible(name, step) else "cannot be undone: then failure freezes"
         lines.append(f"  {name:<11} {clip(str(step.get('command')), WIDTH - 18 - len(undo))} ({undo})")
     lines += some([gate_line(spec) for spec in settings.gates.values()], GATES_SHOWN, "gates")
     lines += changed_settings(record)

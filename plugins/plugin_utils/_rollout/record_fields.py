@@ -169,7 +169,11 @@ MIGRATION: dict[str, Rule] = {
     "output": TEXT,
 }
 """For each field of a migration; ``check_migrations`` has the last word on what it runs."""
-NEEDED = {"id", "service", "version", "by", "started_at", "kind", "status", "hosts", "batch", "target", "command"}
+NEEDED = {
+    *("id", "service", "version", "by", "started_at", "kind", "status", "hosts"),
+    *("batch", "target"),
+    *("command", "reversible", "timeout"),
+}
 """Fields without which there is no record, host or migration."""
 
 

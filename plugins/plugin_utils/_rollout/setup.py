@@ -15,13 +15,13 @@ from typing import Any
 from ansible import constants as C
 from ansible import context
 from ansible.plugins.action import ActionBase
-from ansible_collections.mesops.platform.plugins.module_utils._record.options import STORE_OPTIONS
+from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
+from ansible_collections.mesops.platform.plugins.module_utils._core.urls import is_url, without_credentials
+from ansible_collections.mesops.platform.plugins.module_utils._record import options
 from ansible_collections.mesops.platform.plugins.module_utils._record.stored_values import is_store_id
-from ansible_collections.mesops.platform.plugins.module_utils._release import archives
-from ansible_collections.mesops.platform.plugins.module_utils._release.artifacts import is_url, without_credentials
+from ansible_collections.mesops.platform.plugins.module_utils._release import archives, naming
 from ansible_collections.mesops.platform.plugins.plugin_utils._model.address import host_address
 from ansible_collections.mesops.platform.plugins.plugin_utils._remote.fleet import Fleet
-from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import plan
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.configuration import (
     configurations_of,
     variables_of,
@@ -36,10 +36,41 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._service import po
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.service_settings import service_of
 
+MIN_TTL = 15
+"""Seconds; the lease has to outlast a few heartbeats that are late."""
+
 
 def new_id(service: str, now: float) -> str:
     """A name for a rollout that sorts by time and is never given twice."""
     return f"{service}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now))}-{secrets.token_hex(2)}"
+
+
+def check_version(version: Any) -> str:
+    """A version that is a plain name. What YAML read as anything but a text need not be what was typed."""
+    if isinstance(version, (float, bool)):
+        kind = "a truth value" if isinstance(version, bool) else "a number"
+        raise PlanError(
+            f"rollout_version {version} is {kind} in YAML, where 1.10 without quotes becomes 1.1 and yes becomes true; "
+            "put it in quotes."
+        )
+    if not isinstance(version, str):
+        kind = "a number" if isinstance(version, int) else "no text"
+        raise PlanError(
+            f"rollout_version {version} is {kind} in YAML, where 2026_01 without quotes becomes 202601 and 12:30 "
+            "becomes 750; put it in quotes."
+        )
+    try:
+        return naming.check_version(version)
+    except Refused as why:
+        raise PlanError(f"rollout_version: {why}.") from why
+
+
+def check_checksum(checksum: Any) -> str:
+    """The checksum of an artifact."""
+    try:
+        return naming.check_checksum(str(checksum))
+    except Refused as why:
+        raise PlanError(f"rollout_checksum: {why}.") from why
 
 
 def artifact_of(given: Any, checksum: Any, base: str) -> tuple[str, str]:
@@ -51,7 +82,7 @@ def artifact_of(given: Any, checksum: Any, base: str) -> tuple[str, str]:
             "rollout_artifact is given without rollout_checksum; add the checksum that the build printed, "
             "sha256:<64 hex digits>."
         )
-    wanted = plan.check_checksum(checksum)
+    wanted = check_checksum(checksum)
     artifact = str(given)
     if is_url(artifact):
         return artifact, wanted
@@ -88,7 +119,7 @@ def settings_of(args: Mapping[str, Any], base: str, addresses: Mapping[str, str]
         balancers=balancers,
         addresses=addresses,
         excluded=excluded,
-        version=plan.check_version(version) if version not in (None, "") else "",
+        version=check_version(version) if version not in (None, "") else "",
         artifact=artifact,
         checksum=checksum,
         **policies.check_policy(args["app"].get("rollout") or {}, args, service),
@@ -120,7 +151,7 @@ def store_of(
 ) -> tuple[StoreSettings, bool]:
     """Where the record is kept, and whether the controller itself reaches it."""
     given = dict(args.get("store") or {})
-    backend = given.get("backend", "file")
+    backend = given.get("backend", options.BACKENDS[0])
     via = given.pop("via", "coordinator")
     if via not in ("coordinator", "controller") or (via == "controller" and backend != "etcd"):
         raise PlanError(
@@ -130,12 +161,12 @@ def store_of(
         )
     coordinators = given.pop("coordinators", None)
     adopt = _adopted(given.pop("adopt", "") or "")
-    unknown = [key for key in given if key not in STORE_OPTIONS]
-    if unknown or backend not in ("file", "etcd"):
+    unknown = [key for key in given if key not in options.STORE_OPTIONS]
+    if unknown or backend not in options.BACKENDS:
         wrong = f"has the unknown keys {', '.join(unknown)}" if unknown else f"has the backend {backend!r}"
         raise PlanError(
-            f"rollout_store {wrong}; it may have coordinators, adopt and {', '.join(STORE_OPTIONS)}, and backend is "
-            "file or etcd."
+            f"rollout_store {wrong}; it may have coordinators, adopt and {', '.join(options.STORE_OPTIONS)}, "
+            f"and backend is {' or '.join(options.BACKENDS)}."
         )
     if not coordinators:
         coordinators = list(settings.balancers) if backend == "etcd" else [settings.balancers[0]]
@@ -151,10 +182,10 @@ def store_of(
             f"rollout_store.coordinators names {', '.join(unknown)}, which is not in the inventory; correct it."
         )
     holder = holder_of_play(what)
-    ttl = policies.check_number(args.get("lock_ttl", 45), "rollout_lock_ttl", 15, 3600)
-    options = {**given, "service": settings.service.name}
+    ttl = policies.check_number(args.get("lock_ttl", options.TTL), "rollout_lock_ttl", MIN_TTL, options.MAX_TTL)
+    reached = {**given, "service": settings.service.name}
     others = [name for name in settings.balancers if backend == "file" and name not in coordinators]
-    return StoreSettings(options, coordinators, holder, ttl, is_dead, adopt, others), via == "controller"
+    return StoreSettings(reached, coordinators, holder, ttl, is_dead, adopt, others), via == "controller"
 
 
 def _adopted(name: Any) -> str:

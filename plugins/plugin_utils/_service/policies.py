@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Union
 
 from ansible_collections.mesops.platform.plugins.module_utils._core import scalars
 from ansible_collections.mesops.platform.plugins.module_utils._release import migration
-from ansible_collections.mesops.platform.plugins.module_utils._release.commands import is_command
+from ansible_collections.mesops.platform.plugins.module_utils._release.commands import COMMAND
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.rollout_gates import check_gates
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.service_settings import Service
@@ -39,11 +40,6 @@ def check_share(value: Any, place: str, least: int) -> Share:
 def check_number(value: Any, place: str, low: float, high: float) -> float:
     """A number in a range, or one sentence."""
     return scalars.number(low, high, text=True).of(value, place, PlanError)
-
-
-def seconds(value: Any, place: str) -> float:
-    """A time as HAProxy writes it (30s, 5m) or a number of seconds, in seconds."""
-    return scalars.DURATION.of(value, place, PlanError)
 
 
 def check_truth(value: Any, place: str) -> bool:
@@ -87,17 +83,37 @@ def check_weights(value: Any, place: str = "rollout_weights") -> tuple[int, ...]
     return tuple(steps)
 
 
-def check_drain(value: Any, place: str) -> tuple[float, str, float]:
-    """How a host is taken out of traffic: deadline in seconds, what outlives it gets, deadline on a bad release."""
+@dataclass(frozen=True)
+class Drain:
+    """How a host is taken out of traffic."""
+
+    deadline: float = 60.0
+    """Seconds for which its sessions may end by themselves."""
+    on_timeout: str = "fail"
+    """What those get that outlive it."""
+    condemned: float = 10.0
+    """The deadline of sessions on a release that was judged bad; those that outlive it are shut down."""
+
+
+def check_drain(value: Any, place: str) -> Drain:
+    """How a host is taken out of traffic, or one sentence."""
     if not isinstance(value, Mapping):
         raise PlanError(f"{place} is {value!r}; give a mapping such as {{deadline: 60s, on_timeout: fail}}.")
-    known = ("deadline", "on_timeout", "condemned")
-    unknown = sorted(str(key) for key in value if key not in known)
+    rules: dict[str, scalars.Rule[Any]] = {
+        "deadline": scalars.DURATION,
+        "on_timeout": scalars.choice(ON_TIMEOUT),
+        "condemned": scalars.DURATION,
+    }
+    unknown = sorted(str(key) for key in value if key not in rules)
     if unknown:
-        raise PlanError(f"{place} has the unknown keys {', '.join(unknown)}; known are {', '.join(known)}.")
-    on_timeout = scalars.choice(ON_TIMEOUT).of(value.get("on_timeout", "fail"), f"{place}.on_timeout", PlanError)
-    deadline = seconds(value.get("deadline", "60s"), f"{place}.deadline")
-    return deadline, on_timeout, seconds(value.get("condemned", "10s"), f"{place}.condemned")
+        raise PlanError(f"{place} has the unknown keys {', '.join(unknown)}; known are {', '.join(rules)}.")
+    return Drain(**{key: rules[key].of(given, f"{place}.{key}", PlanError) for key, given in value.items()})
+
+
+def is_reversible(name: Any, step: Mapping[str, Any]) -> Any:
+    """What a release says of one of its steps, and what holds where it says nothing."""
+    # Expanding only adds; contracting takes away what the version before still needs.
+    return step.get("reversible", name == "expand")
 
 
 def check_migrations(value: Any, place: str) -> dict[str, dict[str, Any]]:
@@ -111,25 +127,22 @@ def check_migrations(value: Any, place: str) -> dict[str, dict[str, Any]]:
             raise PlanError(f"{place} has the unknown step '{name}'; a release may carry {' and '.join(MIGRATIONS)}.")
         if not isinstance(step, Mapping) or not set(step) <= {"command", "reversible", "timeout"}:
             raise PlanError(f"{where} is {step!r}; give a mapping with command, reversible and timeout.")
-        command = step.get("command")
-        if not is_command(command):
-            raise PlanError(
-                f"{where}.command is {command!r}; give one line that begins with a path in the release, such as "
-                "bin/migrate."
-            )
-        scalars.BOOLEAN.of(step.get("reversible", True), f"{where}.reversible", PlanError)
+        command = COMMAND.of(step.get("command"), f"{where}.command", PlanError)
         found[str(name)] = {
-            "command": str(command).strip(),
-            # Expanding only adds; contracting takes away what the version before still needs.
-            "reversible": step.get("reversible", name == "expand"),
-            "timeout": check_number(step.get("timeout", 300), f"{where}.timeout", 1, migration.LONGEST),
+            "command": command,
+            "reversible": scalars.BOOLEAN.of(is_reversible(name, step), f"{where}.reversible", PlanError),
+            "timeout": check_number(step.get("timeout", migration.TIMEOUT), f"{where}.timeout", 1, migration.LONGEST),
         }
     return found
 
 
 def _drain(value: Any, place: str, _service: Service) -> dict[str, Any]:
-    deadline, on_timeout, condemned = check_drain(value, place)
-    return {"drain_deadline": deadline, "drain_on_timeout": on_timeout, "condemned_deadline": condemned}
+    drain = check_drain(value, place)
+    return {
+        "drain_deadline": drain.deadline,
+        "drain_on_timeout": drain.on_timeout,
+        "condemned_deadline": drain.condemned,
+    }
 
 
 POLICY: Mapping[str, Callable[[Any, str, Service], dict[str, Any]]] = {

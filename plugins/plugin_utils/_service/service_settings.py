@@ -9,8 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.mesops.platform.plugins.module_utils._probe import keys
+from ansible_collections.mesops.platform.plugins.module_utils._probe import keys, readiness
 from ansible_collections.mesops.platform.plugins.module_utils._release import configurations
+from ansible_collections.mesops.platform.plugins.module_utils._release.naming import ROOT
+from ansible_collections.mesops.platform.plugins.module_utils._release.plans import Request
+from ansible_collections.mesops.platform.plugins.module_utils._release.units import Ready
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.unit_files import (
     environment_text,
@@ -23,16 +26,16 @@ DEFAULTS: dict[str, Any] = {
     "liveness_path": "/livez",
     "readiness_path": "/readyz",
     "readiness_host": "localhost",
-    "readiness_status": "200-299",
+    "readiness_status": readiness.STATUS,
     "readiness_within": 2,
     "metrics_path": "/metrics",
-    "ready_timeout": 60,
+    "ready_timeout": Ready.timeout,
     "stop_timeout": 30,
     "packages": [],
     "limits": {},
     "writable_paths": [],
     "sandbox": {},
-    "keep": 5,
+    "keep": Request.keep,
     "release": None,
     "rollout": {},
 }
@@ -44,6 +47,7 @@ def complete(name: str, given: dict[str, Any], host: str) -> dict[str, Any]:
     """A service with all its keys, without its environment."""
     service = {"group": name, "user": name, **DEFAULTS, **given}
     limits = {**DEFAULT_LIMITS, **service["limits"]}
+    home = f"{ROOT}/{name}"
     del service["environment"]
     return {
         **service,
@@ -57,11 +61,11 @@ def complete(name: str, given: dict[str, Any], host: str) -> dict[str, Any]:
             "timeout": service["ready_timeout"],
         },
         "host": host,
-        "home": f"/opt/{name}",
+        "home": home,
         "unit": f"{name}.service",
         "unit_file": configurations.unit_file(name),
         "environment_file": configurations.environment_file(name),
-        "exec_start": f"/opt/{name}/current/" + service["command"].strip().replace("%", "%%"),
+        "exec_start": f"{home}/current/" + service["command"].strip().replace("%", "%%"),
         "limits": [f"{LIMITS[key]}={limits[key]}" for key in LIMITS if key in limits],
         "capabilities": "CAP_NET_BIND_SERVICE" if service["port"] < 1024 else "",
         "sandbox": sandbox_lines(service["sandbox"]),
@@ -89,13 +93,13 @@ class Service:
     unit: str
     command: str
     user: str
-    readiness_path: str = "/readyz"
-    ready_timeout: float = 60.0
-    stop_timeout: float = 30.0
-    keep: int = 5
-    readiness_host: str = "localhost"
-    readiness_status: str = "200-299"
-    readiness_within: float = 2.0
+    readiness_path: str = DEFAULTS["readiness_path"]
+    ready_timeout: float = DEFAULTS["ready_timeout"]
+    stop_timeout: float = DEFAULTS["stop_timeout"]
+    keep: int = DEFAULTS["keep"]
+    readiness_host: str = DEFAULTS["readiness_host"]
+    readiness_status: str = DEFAULTS["readiness_status"]
+    readiness_within: float = DEFAULTS["readiness_within"]
 
     @property
     def environment_file(self) -> str:

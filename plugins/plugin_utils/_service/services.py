@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import posixpath
 import re
-import shlex
 from typing import Any
 
 from ansible_collections.mesops.platform.plugins.module_utils._core import scalars
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
+from ansible_collections.mesops.platform.plugins.module_utils._core.names import check_service
 from ansible_collections.mesops.platform.plugins.module_utils._probe import keys
+from ansible_collections.mesops.platform.plugins.module_utils._program.catalog import PROGRAMS
+from ansible_collections.mesops.platform.plugins.module_utils._release.commands import COMMAND
 from ansible_collections.mesops.platform.plugins.module_utils._release.naming import (
     check_checksum,
-    check_service,
     check_version,
 )
 from ansible_collections.mesops.platform.plugins.plugin_utils._service import policies
@@ -31,6 +32,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._service.unit_file
 # Names of users and units that Debian or this collection gives to something else.
 TAKEN = frozenset(
     [
+        *PROGRAMS,
         "root",
         "daemon",
         "bin",
@@ -63,13 +65,7 @@ TAKEN = frozenset(
         "patroni",
         "postgres",
         "postgresql",
-        "prometheus",
-        "alertmanager",
-        "grafana",
         "grafana-server",
-        "loki",
-        "tempo",
-        "alloy",
         "emergency",
         "getty",
         "mesops",
@@ -114,21 +110,6 @@ def _status(value: Any) -> bool:
         return False
 
 
-def _word(value: Any) -> bool:
-    """Whether a start command begins with a plain path inside the release."""
-    if not isinstance(value, str) or not value.isprintable():
-        return False
-    try:
-        first = shlex.split(value)[:1]
-    except ValueError:
-        return False
-    return (
-        bool(first)
-        and re.fullmatch(r"(?!/)[A-Za-z0-9._/+-]+", first[0]) is not None
-        and ".." not in first[0].split("/")
-    )
-
-
 def _mapping(wanted: str) -> scalars.Rule[Any]:
     return scalars.when(lambda value: isinstance(value, dict), wanted)
 
@@ -136,9 +117,7 @@ def _mapping(wanted: str) -> scalars.Rule[Any]:
 CHECKS: dict[str, scalars.Rule[Any]] = {
     "group": scalars.matching(r"(?s).+", "the name of an inventory group"),
     "port": scalars.PORT,
-    "command": scalars.when(
-        _word, "a start command whose first word is a plain path relative to the release, such as bin/start"
-    ),
+    "command": COMMAND,
     "environment": _mapping("a mapping of variable names to values"),
     "liveness_path": scalars.URL_PATH,
     "readiness_path": scalars.URL_PATH,

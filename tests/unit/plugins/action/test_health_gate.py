@@ -248,7 +248,7 @@ def test_samples_of_probes(played: Played) -> None:
     [
         (
             "bad probe",
-            "probes.x.type is 'icmp'; give one of http, tcp, systemd, haproxy, promql, postgres, readiness.",
+            "probes.x.type is 'icmp'; give one of http, tcp, systemd, haproxy,",
         ),
         ("nothing", "health_gate needs either gates or probes; give one of them."),
         ("unknown key", "gates.ready has the unknown key 'retries'; a gate has stage, probe, interval,"),

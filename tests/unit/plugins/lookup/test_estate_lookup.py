@@ -8,8 +8,15 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.mesops.platform.plugins.doc_fragments.estate import ModuleDocFragment
 from ansible_collections.mesops.platform.plugins.lookup import estate as lookup
-from ansible_collections.mesops.platform.plugins.plugin_utils._model.estate import FACTS, PARTS, estate_of, fact
+from ansible_collections.mesops.platform.plugins.plugin_utils._model.estate import (
+    FACTS,
+    OF_ESTATE,
+    PARTS,
+    estate_of,
+    fact,
+)
 
 GROUPS = {"all": ["a", "b"], "logs": ["a"], "lines": ["b"]}
 FILLED = {"{{ name }}": "lines", "{{ number }}": "2"}
@@ -44,8 +51,8 @@ def test_the_host_that_asks_knows_more_of_itself() -> None:
 GROUP_VARIABLES = sorted({part.group_variable for part in PARTS.values()} - {""})
 
 
-@pytest.mark.parametrize("name", [*PARTS, *FACTS, *GROUP_VARIABLES])
+@pytest.mark.parametrize("name", [*PARTS, *FACTS, *OF_ESTATE, *GROUP_VARIABLES])
 def test_every_part_fact_and_group_is_documented(name: str) -> None:
-    documented = yaml.safe_load(lookup.DOCUMENTATION)
-    text = " ".join([*documented["description"], *documented["options"]["_terms"]["description"]])
+    assert "mesops.platform.estate" in yaml.safe_load(lookup.DOCUMENTATION)["extends_documentation_fragment"]
+    text = " ".join(yaml.safe_load(ModuleDocFragment.DOCUMENTATION)["options"]["_terms"]["description"])
     assert f"C({name})" in text

@@ -150,8 +150,7 @@ def test_patience_ends_with_the_lease_of_a_holder_that_is_gone(run: Run, monkeyp
     def sleep(seconds: float) -> None:
         now[0] += seconds
 
-    for module in (rollout_record, rollout_lock):
-        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
+    monkeypatch.setattr(options, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
     monkeypatch.setattr(
         options,
         "FileStore",

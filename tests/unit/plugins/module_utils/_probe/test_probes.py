@@ -35,10 +35,10 @@ from probing import (
     ("probe", "sentence"),
     [
         ("up", "PLACE is 'up', which is no mapping; give it a type and that type's keys."),
-        ({}, "PLACE.type is None; give one of http, tcp, systemd, haproxy, promql, postgres, readiness."),
+        ({}, "PLACE.type is None; give one of http, tcp, systemd, haproxy,"),
         (
             {"type": "icmp"},
-            "PLACE.type is 'icmp'; give one of http, tcp, systemd, haproxy, promql, postgres, readiness.",
+            "PLACE.type is 'icmp'; give one of http, tcp, systemd, haproxy,",
         ),
         ({"type": ["http"]}, "PLACE.type is ['http']; give one of http,"),
         ({**TCP, "url": "x"}, "PLACE has the unknown key 'url'; a probe of type tcp has type, from, address, timeout."),

@@ -10,7 +10,6 @@ import os
 import pytest
 from ansible_collections.mesops.platform.plugins.module_utils._core.errors import Refused
 from ansible_collections.mesops.platform.plugins.module_utils._release.naming import (
-    check_service,
     check_version,
     joined,
     parted,
@@ -37,12 +36,6 @@ def test_a_version_is_a_plain_name_or_refused(version: str) -> None:
 def test_versions_that_must_be_refused(version: str) -> None:
     with pytest.raises(Refused, match="plain name"):
         check_version(version)
-
-
-@pytest.mark.parametrize("service", ["../x", "Catalog", "", "1st", "x" * 32, "a.b", "-x", "a\n"])
-def test_services_that_must_be_refused(service: str) -> None:
-    with pytest.raises(Refused, match="plain name"):
-        check_service(service)
 
 
 @given(st.sampled_from(["1", "1.4.0~rc+x"]), st.sampled_from(["", "0123456789ab"]))

@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.mesops.platform.plugins.plugin_utils._gate.gate_spec import NEVER, GateError, GateSpec
 
 PROBE = {"type": "http", "url": "http://127.0.0.1:8080/readyz"}
@@ -40,6 +43,16 @@ def test_defaults() -> None:
     assert GateSpec("errors", PROBE) == found
     assert spec(stage="ready").interval == 1
     assert spec(stage="ready", interval=3).interval == 3
+
+
+def test_defaults_on_the_page_are_those_of_the_code() -> None:
+    """A default of another stage stands behind a semicolon."""
+    page = (Path(__file__).parents[5] / "docs/gates.md").read_text(encoding="utf-8")
+    rows = page.partition("\n| key | default | meaning |\n")[2].partition("\n\n")[0]
+    said = {key: yaml.safe_load(value.strip("` ")) for key, value in re.findall(r"^\| `(\w+)` \| ([^|;]+)", rows, re.M)}
+    assert said.pop("probe") == "required"
+    assert {"interval", "timeout", "on_error", "for", "both"} <= set(said)
+    assert spec(**said) == spec()
 
 
 def test_every_field_is_read() -> None:

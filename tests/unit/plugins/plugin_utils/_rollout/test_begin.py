@@ -480,7 +480,7 @@ def test_rollback_of_nothing_is_refused(history: list[dict[str, Any]]) -> None:
 
 @pytest.mark.parametrize("step_state", ["running", "done", "failed"])
 def test_rollback_past_a_migration_that_cannot_be_undone_is_refused(step_state: str) -> None:
-    migrations = {"contract": Migration("bin/x", reversible=False, state=step_state)}
+    migrations = {"contract": Migration("bin/x", reversible=False, timeout=300, state=step_state)}
     assert refused(lambda: roll_back([done("2", "1", migrations=migrations)])) == (
         "The migration contract of catalog 2 cannot be undone and has run, so catalog-1 cannot be reverted; roll "
         "forward to a corrected version."
@@ -489,7 +489,7 @@ def test_rollback_past_a_migration_that_cannot_be_undone_is_refused(step_state: 
 
 def test_migration_that_did_not_run_closes_no_way() -> None:
     migrations = {
-        "expand": Migration("bin/y", reversible=True, state="done"),
-        "contract": Migration("bin/x", reversible=False, state="pending"),
+        "expand": Migration("bin/y", reversible=True, timeout=300, state="done"),
+        "contract": Migration("bin/x", reversible=False, timeout=300, state="pending"),
     }
     assert len(roll_back([done("2", "1", migrations=migrations)]).hosts) == 3

@@ -160,7 +160,7 @@ def estate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Estate:
     clock = SimpleNamespace(monotonic=lambda: found.clock.now, sleep=found.clock.sleep)
     monkeypatch.setattr(store_client, "slept", lambda: found.clock.now)
     monkeypatch.setattr(fencing.Fence, "remembered", lambda self: found.remembered)
-    for module in (store_client, coordinator_store, controller_store, rollout_record, rollout_lock):
+    for module in (store_client, coordinator_store, controller_store, options):
         monkeypatch.setattr(module, "time", clock)
 
     def opened(service: str, directory: str, timeout: float) -> StoreFiles:

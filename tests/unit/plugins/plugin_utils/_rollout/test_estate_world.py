@@ -237,7 +237,7 @@ def test_hosts_that_go_back_wait_for_readiness_and_for_gates_that_are_about_both
 
 def test_a_look_at_a_migration_begins_none(site: Site) -> None:
     site.reply("app_migration", {"step_state": "idle"})
-    assert site.world.look_at_migration("app-1", "2", "expand", Migration("bin/migrate")) == world.Migrated()
+    assert site.world.look_at_migration("app-1", "2", "expand", Migration("bin/migrate", True, 300)) == world.Migrated()
     assert site.hosts.asked("app_migration")["app-1"].check
 
 
@@ -255,7 +255,7 @@ def test_a_look_at_a_migration_begins_none(site: Site) -> None:
 )
 def test_where_a_migration_stands(site: Site, answer: dict[str, Any], expected: world.Migrated) -> None:
     site.reply("app_migration", answer)
-    assert site.world.migrate("app-1", "2", "expand", Migration("bin/migrate", timeout=600)) == expected
+    assert site.world.migrate("app-1", "2", "expand", Migration("bin/migrate", True, timeout=600)) == expected
     call = site.hosts.asked("app_migration")["app-1"]
     assert {
         "version": "2",
@@ -373,7 +373,7 @@ SHOWN = {"fence": 17, "fence_store": "lb-1:/rollouts #s0123456789ab", "fence_ado
 def everything(site: Site) -> list[Callable[[], Any]]:
     return [
         lambda: site.world.prepare({"app-1": "2"}),
-        lambda: site.world.migrate("app-1", "2", "expand", Migration("bin/x")),
+        lambda: site.world.migrate("app-1", "2", "expand", Migration("bin/x", True, 300)),
         lambda: site.world.drain(BOTH, patience=1, least=0),
         lambda: site.world.activate({"app-1": "2"}),
         lambda: site.world.enter(BOTH, 100),

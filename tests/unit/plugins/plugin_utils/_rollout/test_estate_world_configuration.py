@@ -82,9 +82,9 @@ def test_probes_name_the_version_and_the_old_configuration_is_not_judged_as_the_
 def test_a_migration_runs_with_the_configuration_that_comes_with_its_version(site: Site) -> None:
     site.reply("app_migration", {"step_state": "done"})
     site.world.observe()
-    site.world.migrate("app-1", "1", "expand", Migration("bin/migrate"))
+    site.world.migrate("app-1", "1", "expand", Migration("bin/migrate", True, 300))
     arguments = site.hosts.asked("app_migration")["app-1"].arguments
     assert (arguments["version"], arguments["configuration_digest"]) == ("1", "bbbbbbbbbbbb")
-    site.world.migrate("app-1", "0", "expand", Migration("bin/migrate"))
+    site.world.migrate("app-1", "0", "expand", Migration("bin/migrate", True, 300))
     arguments = site.hosts.asked("app_migration")["app-1"].arguments
     assert (arguments["version"], "configuration_digest" in arguments) == ("0", False)

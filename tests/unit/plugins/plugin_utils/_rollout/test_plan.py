@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import copy
-import datetime
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -20,55 +19,11 @@ from hypothesis import strategies as st
 from refusals import refused
 
 SERVICE = Service("catalog", 3000, "catalog.service", "bin/catalog", "catalog")
-SUM = "sha256:5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03"
 
 
 def settings(hosts: int = 4, **changes: Any) -> Settings:
     names = tuple(f"app-{number}" for number in range(1, hosts + 1))
     return Settings(**{"service": SERVICE, "hosts": names, "balancers": ("lb-1",), "backends": ("catalog",), **changes})
-
-
-# -------------------------------------------------------------------------------------------------------------- values
-
-
-@pytest.mark.parametrize("version", ["1.4.0", "2026-11-25", "v1", "7", "2026_01", "010"])
-def test_versions(version: Any) -> None:
-    assert plan.check_version(version) == str(version)
-
-
-@pytest.mark.parametrize(
-    ("version", "sentence"),
-    [
-        (
-            1.1,
-            "rollout_version 1.1 is a number in YAML, where 1.10 without quotes becomes 1.1 and yes becomes true; put",
-        ),
-        (True, "rollout_version True is a truth value in YAML, where"),
-        (
-            202601,
-            "rollout_version 202601 is a number in YAML, where 2026_01 without quotes becomes 202601 and 12:30 becom",
-        ),
-        (8, "rollout_version 8 is a number in YAML, where"),
-        (datetime.date(2026, 1, 1), "rollout_version 2026-01-01 is no text in YAML, where"),
-        (["1.0"], "rollout_version ['1.0'] is no text in YAML, where"),
-        ("", "rollout_version: "),
-        ("../1.0", "rollout_version: "),
-        ("1.0 rc", "rollout_version: "),
-        (".hidden", "rollout_version: "),
-    ],
-)
-def test_versions_that_are_refused(version: Any, sentence: str) -> None:
-    text = refused(plan.check_version, version)
-    assert text.startswith(sentence)
-    assert str(version) in text
-
-
-def test_checksums() -> None:
-    assert plan.check_checksum(SUM) == SUM
-    text = refused(plan.check_checksum, "md5:abc")
-    assert text.startswith("rollout_checksum: ")
-    assert "md5:abc" in text
-    assert "sha256:" in text
 
 
 # ------------------------------------------------------------------------------------------------------------- batches

@@ -9,12 +9,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from copy import deepcopy
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 from ansible_collections.mesops.platform.plugins.module_utils._record import state
 from ansible_collections.mesops.platform.plugins.module_utils._record.state import Migration, Record
-from ansible_collections.mesops.platform.plugins.module_utils._release.artifacts import without_credentials
 from ansible_collections.mesops.platform.plugins.plugin_utils._rollout import record_check
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 from hypothesis import given
@@ -287,21 +285,3 @@ def test_a_record_that_still_has_them_loses_them_when_it_is_resumed() -> None:
     estate.open_record = {**record, "artifact": ADDRESS}
     roll_out(estate, settings(estate, "2"))
     assert "s3cret" not in json.dumps(estate.history)
-
-
-@given(st.text(max_size=10), st.text(max_size=10), st.text(max_size=20))
-def test_whatever_stands_before_the_at_sign_or_behind_the_path_goes(user: str, password: str, query: str) -> None:
-    login = f"{quote(user, safe='')}:{quote(password, safe='')}@"
-    shown = without_credentials(f"https://{login}host/a/b.tgz?{query}")
-    assert shown == "https://host/a/b.tgz"
-
-
-@pytest.mark.parametrize("artifact", ["", "dist/catalog.tgz", "/srv/a@b?c#d.tgz", "C:relative"])
-def test_a_path_is_kept_as_it_is(artifact: str) -> None:
-    assert without_credentials(artifact) == artifact
-
-
-def test_an_address_without_anything_is_kept_and_one_of_another_kind_is_cut_too() -> None:
-    assert without_credentials("http://host") == "http://host"
-    assert without_credentials("ftp://me:pw@host/x") == "ftp://host/x"
-    assert without_credentials("https://me:p@w@[bad/x?y") == "https://[bad/x"

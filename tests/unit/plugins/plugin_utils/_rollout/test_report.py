@@ -44,7 +44,7 @@ def test_report_of_a_good_rollout() -> None:
         walk(record, host, begin=30 * number)
     record.hosts["app-2"].killed = 3
     record.hosts["app-2"].note = "its process did not stop in time and was killed"
-    record.migrations = {"expand": Migration("bin/catalog migrate", state="done", host="app-1")}
+    record.migrations = {"expand": Migration("bin/catalog migrate", True, 300, state="done", host="app-1")}
     record.gates = [*(passed_gate("ready", host) for host in record.hosts), passed_gate("errors")]
     text = report.summary(record, 1_900_000_000.0)
     lines = screen(text)
@@ -186,7 +186,9 @@ def test_report_of_fifty_hosts_fits_one_screen_and_shows_trouble_first(name: str
     record.hosts[hosts[1]].target = "1.4.0-hotfix.2026.11.25.build.7"
     record.reason = "; ".join(f"{host}: no route to host" for host in hosts)
     record.advice = f"{', '.join(hosts)} could not be brought back and stays out of traffic."
-    record.migrations = {name: Migration("bin/x " + "y" * 200, host=hosts[0]) for name in ("expand", "contract")}
+    record.migrations = {
+        name: Migration("bin/x " + "y" * 200, True, 300, host=hosts[0]) for name in ("expand", "contract")
+    }
     text = report.summary(record, 0)
     screen(text)
     rows = text.split("\n  host")[1].split("\n")[1:]

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._rollout.plan impo
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.errors import PlanError
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.service_settings import Service, service_of
 from ansible_collections.mesops.platform.plugins.plugin_utils._service.services import app_service_plan
+from refusals import refused
 
 APP = app_service_plan({"catalog": {"port": 3000, "command": "bin/catalog"}}, ["catalog"])["services"][0]
 ARGS: dict[str, Any] = {"app": APP, "hosts": ["app-1", "app-2"], "balancers": ["lb-1", "lb-2"], "version": "1.4.0"}
@@ -40,6 +42,49 @@ def refusal(**more: Any) -> str:
     assert text.endswith(".")
     assert "\n" not in text
     return text
+
+
+# -------------------------------------------------------------------------------------------------------------- values
+
+
+@pytest.mark.parametrize("version", ["1.4.0", "2026-11-25", "v1", "7", "2026_01", "010"])
+def test_versions(version: Any) -> None:
+    assert setup.check_version(version) == str(version)
+
+
+@pytest.mark.parametrize(
+    ("version", "sentence"),
+    [
+        (
+            1.1,
+            "rollout_version 1.1 is a number in YAML, where 1.10 without quotes becomes 1.1 and yes becomes true; put",
+        ),
+        (True, "rollout_version True is a truth value in YAML, where"),
+        (
+            202601,
+            "rollout_version 202601 is a number in YAML, where 2026_01 without quotes becomes 202601 and 12:30 becom",
+        ),
+        (8, "rollout_version 8 is a number in YAML, where"),
+        (datetime.date(2026, 1, 1), "rollout_version 2026-01-01 is no text in YAML, where"),
+        (["1.0"], "rollout_version ['1.0'] is no text in YAML, where"),
+        ("", "rollout_version: "),
+        ("../1.0", "rollout_version: "),
+        ("1.0 rc", "rollout_version: "),
+        (".hidden", "rollout_version: "),
+    ],
+)
+def test_versions_that_are_refused(version: Any, sentence: str) -> None:
+    text = refused(setup.check_version, version)
+    assert text.startswith(sentence)
+    assert str(version) in text
+
+
+def test_checksums() -> None:
+    assert setup.check_checksum(CHECKSUM) == CHECKSUM
+    text = refused(setup.check_checksum, "md5:abc")
+    assert text.startswith("rollout_checksum: ")
+    assert "md5:abc" in text
+    assert "sha256:" in text
 
 
 # ------------------------------------------------------------------------------------------------------------ who, what

@@ -62,13 +62,13 @@ def test_numbers_that_are_refused(value: Any) -> None:
     [("30s", 30), ("5m", 300), ("1.5h", 5400), ("250ms", 0.25), ("500us", 0.0005), ("2d", 172800), (45, 45), ("0", 0)],
 )
 def test_times(value: Any, seconds: float) -> None:
-    assert policies.seconds(value, "drain.deadline") == pytest.approx(seconds)
+    assert policies.check_drain({"deadline": value}, "drain").deadline == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize("value", ["", "soon", "-5s", "5 s", True, None, "5m30s", "1e3"])
 def test_times_that_are_refused(value: Any) -> None:
     expected = f"drain.deadline is {value!r}; give a time such as 30s or 5m."
-    assert refused(policies.seconds, value, "drain.deadline") == expected
+    assert refused(policies.check_drain, {"deadline": value}, "drain") == expected
 
 
 @pytest.mark.parametrize(("value", "weights"), [([10, 100], (10, 100)), ((100,), (100,)), (100, (100,))])
@@ -208,11 +208,14 @@ def test_migrations() -> None:
         ),
         (
             {"expand": {}},
-            "m.expand.command is None; give one line that begins with a path in the release, such as bin/migrate.",
+            "m.expand.command is None; give one line that begins with a plain path in the release, such as",
         ),
-        ({"expand": {"command": "/bin/sh"}}, "m.expand.command is '/bin/sh'; give one line that begins with a path in"),
-        ({"expand": {"command": "../x"}}, "m.expand.command is '../x'; give one line that begins with a path in the"),
-        ({"expand": {"command": "bin/x\ny"}}, "m.expand.command is 'bin/x\\ny'; give one line that begins with a path"),
+        ({"expand": {"command": "/bin/sh"}}, "m.expand.command is '/bin/sh'; give one line that begins with a plain"),
+        ({"expand": {"command": "../x"}}, "m.expand.command is '../x'; give one line that begins with a plain path in"),
+        (
+            {"expand": {"command": "bin/x\ny"}},
+            "m.expand.command is 'bin/x\\ny'; give one line that begins with a plain",
+        ),
         (
             {"expand": {"command": "bin/x", "reversible": "yes"}},
             "m.expand.reversible is 'yes'; give true or false.",
