@@ -186,7 +186,12 @@ def assert_only_the_canary_failed(run: BackgroundLoad, command: Command) -> None
     assert len(failed) <= 0.6 * len(due) + 3, run.report.table()
 
 
-@pytest.mark.parametrize("name", BAD)
+FULL = os.environ.get("MESOPS_TEST") == "full"
+NIGHTLY = ("never starts", "wrong version")
+"""Bad releases that only MESOPS_TEST=full takes: others fail in the same way, and a good one passes the same gate."""
+
+
+@pytest.mark.parametrize("name", [name for name in BAD if FULL or name not in NIGHTLY])
 def test_bad_release_goes_back_by_itself(name: str) -> None:
     behaviour, variables, reason = BAD[name]
     release = new_version(*behaviour)
