@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The world fails at a phase of a rollout, under load; then the same command finishes or reverts.
 
-Each failure of the table strikes at each phase when MESOPS_TEST=full is set, otherwise at those that its row names: where
-the real estate does something that the unit tests of the engine, which have all combinations, cannot show.
+Each failure of the table strikes at each phase when MESOPS_TEST=full is set, otherwise at those that its row names,
+where the real estate does what the unit tests of the engine, which have all combinations, cannot show.
 """
 
 from __future__ import annotations
