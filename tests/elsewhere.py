@@ -15,7 +15,8 @@ from ansible_collections.mesops.platform.plugins.plugin_utils._model.estate impo
 
 SERVICE = "mes"
 RENAMED = {
-    group: f"our_{group}" for group in sorted({SERVICE, *(one.group for one in PARTS.values() if one.group_variable)})
+    group: f"group_{number}"
+    for number, group in enumerate(sorted({SERVICE, *(one.group for one in PARTS.values() if one.group_variable)}))
 }
 """The group of the service included."""
 VARIABLES = {

@@ -223,7 +223,7 @@ def _kept_out(record: Record, kept: str, fails: bool) -> dict[str, Any]:
     """What a task says of hosts that others keep out; site.yml, which rolls out no release, does not fail for them."""
     text = (
         f"{record.kind} {record.id} is done and there is nothing to revert, but not every host is in traffic: somebody "
-        f"else keeps out {kept}; put it back with haproxy_server, or exclude it from the rollout with rollout_exclude."
+        f"else keeps out {kept}; put back with haproxy_server what is to serve, or exclude it with rollout_exclude."
     )
     if fails:
         return {"failed": True, "msg": text}

@@ -18,8 +18,8 @@ FACTS = (
     "host to port.",
     "C(url) is the first of C(urls), or one on loopback in an estate without such hosts. C(port) is the port on "
     "the host that asks.",
-    "C(jobs) alone is what Prometheus scrapes, a mapping from the name of each job to C(port), the C(ports) of "
-    "its part.",
+    "C(jobs) alone are the jobs of Prometheus for these parts, but for Alloy, which is scraped only where it ships "
+    "something: a mapping from the name of each job to C(port), the C(ports) of its part.",
 )
 
 

@@ -22,7 +22,7 @@ author:
 description:
   - Gives every target the label C(instance) with the host's name in the inventory, so that a host is called the same in
     metrics, logs and traces.
-  - A job without hosts is skipped, and so is a host whose fact C(mesops_skipped) names the job.
+  - A job without hosts is omitted, and so is a host whose fact C(mesops_skipped) names the job.
   - Checks are asked of a blackbox_exporter and carry the job C(check), the label C(check) with their name, and the
     address that was asked as C(instance).
 positional: _input, services, groups, hostvars

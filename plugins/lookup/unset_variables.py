@@ -49,22 +49,53 @@ PARSER = Environment(autoescape=True)
 FUNCTIONS = {*PARSER.globals, "lookup", "now", "omit", "q", "query", "undef"}
 """What Jinja and Ansible themselves bring."""
 MAY_BE_MISSING = {"d", "default", "defined", "undefined"}
+Path = tuple[Any, ...]
+"""A variable and the keys below it that are asked for."""
+OF_LOOPS, OF_MACROS = {"loop"}, {"caller", "kwargs", "varargs"}
+OF_ALL_HOSTS = {"hostvars", "vars"}
+"""What is in them is filled in for each host, by Ansible; to look through it would fill in everything."""
 
 
-def names_in(text: str) -> set[str]:
-    """The variables that a template cannot do without."""
+def _path(node: nodes.Node) -> Path | None:
+    keys: list[Any] = []
+    while isinstance(node, (nodes.Getattr, nodes.Getitem)):
+        if isinstance(node, nodes.Getattr):
+            keys.append(node.attr)
+        elif isinstance(node.arg, nodes.Const):
+            keys.append(node.arg.value)
+        else:
+            keys.clear()
+        node = node.node
+    return (node.name, *reversed(keys)) if isinstance(node, nodes.Name) and node.ctx == "load" else None
+
+
+def needs_of(text: str) -> set[Path]:
+    """The variables, and what of them, that a template cannot do without."""
     try:
         tree = PARSER.parse(text)
     except TemplateError:
         return set()
-    found = list(tree.find_all(nodes.Name))
-    own = {one.name for one in found if one.ctx == "store"}
-    asked = {
-        id(one.node)
-        for one in tree.find_all((nodes.Filter, nodes.Test))
-        if one.name in MAY_BE_MISSING and isinstance(one.node, nodes.Name)
-    }
-    return {one.name for one in found if id(one) not in asked} - own - FUNCTIONS
+    own = {one.name for one in tree.find_all(nodes.Name) if one.ctx != "load"}
+    own |= {one.name for one in tree.find_all(nodes.Macro)} | (OF_MACROS if tree.find(nodes.Macro) else set())
+    own |= OF_LOOPS if tree.find(nodes.For) else set()
+    chains = list(tree.find_all((nodes.Name, nodes.Getattr, nodes.Getitem)))
+    parts = {id(one.node) for one in chains if not isinstance(one, nodes.Name)}
+    asked = {id(one.node) for one in tree.find_all((nodes.Filter, nodes.Test)) if one.name in MAY_BE_MISSING}
+    found = {_path(one) for one in chains if id(one) not in parts | asked}
+    return {one for one in found if one is not None and one[0] not in own | FUNCTIONS | OF_ALL_HOSTS}
+
+
+def part_of(value: Any, keys: Path) -> Any:
+    """What stands below some keys, as far as it stands there without a template."""
+    for key in keys:
+        if isinstance(value, str):
+            return value
+        try:
+            value = value[key]
+        except (LookupError, TypeError):
+            # A method needs the whole; of a key that is not there whoever uses it hears.
+            return value if isinstance(key, str) and hasattr(value, key) else None
+    return value
 
 
 def texts_in(value: Any) -> Iterator[str]:
@@ -82,19 +113,19 @@ def texts_in(value: Any) -> Iterator[str]:
 def unset(name: str, variables: Mapping[str, Any], filled: Callable[[Any], Any]) -> set[str]:
     """The variables without a value that *name* needs."""
     missing: set[str] = set()
-    seen: set[str] = set()
-    waiting = {name}
+    seen: set[Path] = set()
+    waiting: set[Path] = {(name,)}
     while waiting:
         one = waiting.pop()
         seen.add(one)
-        if one not in variables:
-            missing.add(one)
+        if one[0] not in variables:
+            missing.add(one[0])
             continue
-        for text in texts_in(variables[one]):
+        for text in texts_in(part_of(variables[one[0]], one[1:])):
             try:
                 filled(text)
             except AnsibleError:
-                waiting |= names_in(text) - seen
+                waiting |= needs_of(text) - seen
     return missing
 
 

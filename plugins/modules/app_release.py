@@ -152,7 +152,8 @@ options:
     type: str
   ready:
     description:
-      - What verifies that the release serves. Sampled on the host itself after O(unit) was restarted, or found running.
+      - How it is verified that the release serves. Sampled on the host itself after O(unit) was restarted, or found
+        running.
       - A unit that ends, or dies three times, fails the wait early.
     type: dict
     suboptions:

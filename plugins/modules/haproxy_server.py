@@ -3,13 +3,13 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # More than 300 lines, of which some 330 are the documentation of its options and of what it returns.
-"""Take servers out of one HAProxy's traffic and put them back, and verify it."""
+"""Take servers out of one HAProxy's traffic and put them back, and see that it was done."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: haproxy_server
-short_description: Drain a server of one HAProxy, put it back, weigh it, and verify it
+short_description: Drain a server of one HAProxy, put it back, weigh it, and see that it was done
 version_added: 0.1.0
 author:
   - The mesops.platform authors (@mesops)

@@ -136,6 +136,23 @@ def test_the_copy_has_nothing_of_the_demos_names_and_ports() -> None:
         assert len({*ports, *(part.port for part in PARTS.values())}) == 2 * len(ports) + 1
 
 
+def test_the_table_has_every_job() -> None:
+    """By name, for all that is expected below comes from the table."""
+    wanted = {
+        "node",
+        "haproxy",
+        "patroni",
+        "postgres",
+        "etcd",
+        "prometheus",
+        "alertmanager",
+        "loki",
+        "tempo",
+        "grafana",
+    }
+    assert {part.job for part in PARTS.values() if part.job} >= wanted
+
+
 JOBS = {part.job: (name, demo_hosts(part.group)) for name, part in PARTS.items() if part.job and demo_hosts(part.group)}
 
 

@@ -46,7 +46,7 @@ STORED = "left_out"
 def complaints(text: str) -> list[str]:
     """What a text says in other words than the glossary's."""
     # A sentence goes on in the next line, behind the marks of a comment.
-    whole = re.sub(r"\n[ #>*-]*", " ", text).replace(STORED, "")
+    whole = re.sub(rf"(?<!mesops_){STORED}", "", re.sub(r"\n[ #>*-]*", " ", text))
     found = [" ".join(re.split(r"[\s_]+", one.group())) for one in UNUSED.finditer(whole)]
     return [f"{one!r}; write {WORDS[one.lower()]!r}" for one in found] + ONE_OF_MANY.findall(text)
 

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Keep what belongs to no host away from the hosts, as far as one machine can.
 
-Where the platform is used, the coordinator and the clients have machines of their own. Here they share the processor
+Where the platform is used, the controller and the clients have machines of their own. Here they share the processor
 with every host, and left alone the kernel gives all hosts together, one control group, as much of it as the session of
 one Ansible command; the load client then waits up to half a second for its turn, and measures that.
 """
@@ -24,13 +24,13 @@ MOUNT = Path("/sys/fs/cgroup")
 
 
 def reached_by_ssh() -> Path:
-    """Let the coordinator into the hosts as people do, past Docker Engine; the inventory that says so, to be read last.
+    """Let the controller into the hosts as people do, past Docker Engine; the inventory that says so, to be read last.
 
     Docker Engine belongs to no host either. What it does for each command is work that hosts elsewhere do not see.
     """
     name = "bench"
     estate.step(
-        "Let the coordinator in by SSH",
+        "Let the controller in by SSH",
         [estate.BIN / "ansible-playbook", "-i", estate.INVENTORY, "molecule/ssh/prepare.yml"],
         log=estate.BUILD / name / "ssh.log",
         MOLECULE_PROJECT_DIRECTORY=str(estate.ROOT),

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What any other work on this machine does to the latency of the estate: how to read the ratios of the rollouts.
 
-Coordinator, load and all hosts share the machine's cores here, as they do not where the platform is used.
+Controller, load and all hosts share the machine's cores here, as they do not where the platform is used.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def measure() -> str:
     return f"""## What any other work on this machine does to latency
 
 {RATE} requests per second ({READS:.0%} reads) through two load balancers, for {SPAN_S} s alone and then as long
-beside work that asks nothing of the estate; in brackets the ratio. The coordinator of a rollout is such work here;
+beside work that asks nothing of the estate; in brackets the ratio. The controller of a rollout is such work here;
 elsewhere it has a machine of its own. Read the rollouts' ratios on equal terms beside these. `nice` weighs within one
 session only, where the kernel groups processes by session (`kernel.sched_autogroup_enabled`), as it does here.
 

@@ -24,7 +24,7 @@ ROLLOUTS, REQUESTS = 20, 100_000
 RATE, READS = 70, 0.8
 STEADY_S = 120
 EQUAL_ROLLOUTS, EQUAL_STEADY_S = 2, 45
-"""Rollouts whose coordinator and load share the machine with the hosts on equal terms, and the calm before them."""
+"""Rollouts whose controller and load share the machine with the hosts on equal terms, and the calm before them."""
 Phases = list[float]
 """When the calm began, each rollout began, and the last one ended."""
 PERCENTS = (50, 95, 99)
@@ -98,9 +98,9 @@ of the {STEADY_S} s before the first rollout. Latency counts from the scheduled 
         )
     }
 
-Coordinator and load client belong to no host and share the machine with all of them. Here the kernel runs the load
-client at once, and the coordinator, which reaches the hosts by SSH, only where no host wants the processor: as near as
-one machine comes to a coordinator and clients on machines of their own.
+Controller and load client belong to no host and share the machine with all of them. Here the kernel runs the load
+client at once, and the controller, which reaches the hosts by SSH, only where no host wants the processor: as near as
+one machine comes to a controller and clients on machines of their own.
 
 {_percentiles(before, during)}
 

@@ -545,7 +545,7 @@ OTHERS: dict[str, tuple[str, Build]] = {
         lambda good, folder: {**artifact(folder, member("doc")), "command": "doc"},
     ),
     "command elsewhere": (
-        "give one line that begins with a plain path in the release",
+        "give one line of at most 4096 characters that begins with a plain path in the release",
         lambda good, folder: {**good, "command": "/usr/bin/node x"},
     ),
     "no room": ("have to stay free|must stay free", lambda good, folder: {**good, "reserve_mb": 1 << 40}),

@@ -3,7 +3,8 @@
 """Releases of the reference service on the demo estate: good ones one after the other, and every bad one.
 
 MESOPS_TEST=full makes 20 good rollouts with 100,000 requests and takes every bad release; otherwise 2 with 10,000,
-and of the bad ones those that only the numbers show. The scenario rollout has the others with its small service.
+and of the bad ones those that only the numbers show. The scenario rollout has others with its small service; one that
+never starts and one with a wrong version are tried only with MESOPS_TEST=full, in both.
 """
 
 from __future__ import annotations

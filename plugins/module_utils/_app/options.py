@@ -101,7 +101,7 @@ def store_of(module: QuietModule) -> Store:
 
 
 def ready_of(params: dict[str, Any]) -> Ready:
-    """What verifies that the release serves, checked."""
+    """How it is verified that the release serves, checked."""
     given = params["ready"] or {}
     for kind in ("until", "once"):
         for name, probe in given.get(kind, {}).items():

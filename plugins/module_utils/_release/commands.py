@@ -37,7 +37,11 @@ def _command(value: Any) -> str:
     return value.strip()
 
 
-COMMAND = scalars.Rule(_command, "one line that begins with a plain path in the release, such as bin/catalog")
+COMMAND = scalars.Rule(
+    _command,
+    f"one line of at most {LONGEST_COMMAND} characters that begins with a plain path in the release, such as "
+    "bin/catalog",
+)
 """What a service is started with, and a migration; arguments may have quotes."""
 
 

@@ -102,7 +102,7 @@ def unit_of(found: Mapping[str, str]) -> Unit:
 
 @dataclass(frozen=True)
 class Ready:
-    """What verifies that a release serves."""
+    """How it is verified that a release serves."""
 
     until: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Probes by name that have to pass, all in the same round, before the timeout."""

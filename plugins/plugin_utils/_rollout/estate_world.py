@@ -194,9 +194,10 @@ class EstateWorld:
         for name, seen in servers.items():
             missing = [host for host in everybody if host not in seen]
             if missing:
+                are, it = ("is no server", "it") if len(missing) == 1 else ("are no servers", "them")
                 raise PlanError(
-                    f"{', '.join(missing)} is no server of {', '.join(self.settings.backends)} at {name}; add it to "
-                    "haproxy_services and run site.yml, or exclude it with rollout_exclude."
+                    f"{', '.join(missing)} {are} of {', '.join(self.settings.backends)} at {name}; add {it} to "
+                    f"haproxy_services and run site.yml, or exclude {it} with rollout_exclude."
                 )
         return servers
 

@@ -21,9 +21,10 @@ def refuse_silent(hosts: Collection[str], snapshot: Snapshot) -> None:
     """Refuse to begin while a host that takes part gives no answer."""
     silent = [f"{host} ({snapshot.nodes[host].reason})" for host in hosts if snapshot.nodes[host].reason]
     if silent:
+        it = "it" if len(silent) == 1 else "them"
         raise PlanError(
-            f"{', '.join(silent)} gave no answer; bring it back, or exclude it with rollout_exclude, knowing that it "
-            "keeps the version that it has."
+            f"{', '.join(silent)} gave no answer; bring {it} back, or exclude {it} with rollout_exclude, knowing that "
+            "an excluded host keeps the version that it has."
         )
 
 
@@ -73,8 +74,9 @@ def refuse_other_version(settings: Settings, snapshot: Snapshot) -> None:
         return
     others = [host for host in settings.hosts if version_of(snapshot.nodes[host].current or "") != settings.version]
     if others:
+        do = "does" if len(others) == 1 else "do"
         raise PlanError(
-            f"{', '.join(others)} does not have version {settings.version} any more, with which the configuration was "
+            f"{', '.join(others)} {do} not have version {settings.version} any more, with which the configuration was "
             "to be rolled out; run it again."
         )
 
@@ -83,8 +85,9 @@ def refuse_unkept(settings: Settings, snapshot: Snapshot) -> None:
     """Refuse to roll a configuration out where hosts do not keep any yet."""
     unkept = [host for host in settings.hosts if not snapshot.nodes[host].wanted]
     if settings.configuration_only and unkept:
+        keep = "keeps" if len(unkept) == 1 else "keep"
         raise PlanError(
-            f"{', '.join(unkept)} keeps no configurations yet, so there would be none to go back to; run site.yml "
+            f"{', '.join(unkept)} {keep} no configurations yet, so there would be none to go back to; run site.yml "
             "once, which changes that."
         )
 

@@ -57,6 +57,33 @@ def test_what_is_optional_is_not_told_with_what_is_missing() -> None:
     assert missing({"mes": "{{ vault_key | default('none') }} {{ vault_other }}"}) == ["vault_other"]
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{% for one in [1] %}{{ loop.index }}{% endfor %}{{ vault_key }}", ["vault_key"]),
+        ("{% macro twice(x) %}{{ x ~ x ~ caller() }}{% endmacro %}{{ vault_key }}", ["vault_key"]),
+        ("{{ db.host | default('localhost') }}:{{ vault_key }}", ["vault_key"]),
+        ("{{ db['hosts'][0] | default('localhost') }}:{{ vault_key }}", ["vault_key"]),
+        ("{{ secrets.typo }}", []),
+        ("{{ secrets.good }}-{{ vault_key }}", ["vault_key"]),
+        ("{{ secrets['unused'] }}", ["vault_old"]),
+        ("{{ secrets[which] }}", ["vault_old", "which"]),
+        ("{{ secrets.items() | list }}", ["vault_old"]),
+        ("{{ several[1].b }}", ["vault_deep"]),
+        ("{{ several[2].b }}", []),
+    ],
+)
+def test_only_what_is_asked_for_is_told(text: str, said: list[str]) -> None:
+    several = [{"a": "{{ vault_old }}"}, {"a": "{{ vault_old }}", "b": "{{ vault_deep }}"}]
+    assert missing({"mes": text}, secrets={"good": "x", "unused": "{{ vault_old }}"}, several=several) == said
+
+
+def test_the_variables_of_all_hosts_are_not_looked_through() -> None:
+    hosts = {"b": {"db_host": "x", "other": "{{ vault_other }}"}}
+    text = "{% for one in ['b'] %}{{ hostvars[one].db_host }}{% endfor %}:{{ vault_key }}"
+    assert missing({"mes": text}, hostvars=hosts) == ["vault_key"]
+
+
 def test_what_fails_for_another_reason_is_left_to_whoever_uses_it() -> None:
     assert missing({"mes": "{{ 1 / 0 }}", "shop": "{{ unbalanced"}) == []
     assert missing({"mes": "{{ first }}"}, first="{{ second }}", second="{{ first }}") == []

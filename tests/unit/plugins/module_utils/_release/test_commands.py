@@ -59,7 +59,7 @@ def test_a_command_begins_with_its_program(command: str, program: str) -> None:
 def test_a_command_without_a_program_in_the_release_is_refused(command: str) -> None:
     with pytest.raises(Refused) as why:
         program_of(command)
-    wanted = "one line that begins with a plain path in the release, such as bin/catalog"
+    wanted = "one line of at most 4096 characters that begins with a plain path in the release, such as bin/catalog"
     assert str(why.value) == f"command {command!r} cannot be run; give {wanted}"
 
 

@@ -159,8 +159,8 @@ def test_bad_commands_are_refused(command: str) -> None:
     with pytest.raises(Refused) as why:
         migration.check(replace(STEP, command=command), 0)
     assert str(why.value) == (
-        f"command {command!r} cannot be run; give one line that begins with a plain path in the release, "
-        "such as bin/catalog"
+        f"command {command!r} cannot be run; give one line of at most 4096 characters that begins with a "
+        "plain path in the release, such as bin/catalog"
     )
 
 

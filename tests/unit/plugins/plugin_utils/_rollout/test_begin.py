@@ -190,8 +190,8 @@ def test_hosts_that_are_there_count_as_capacity() -> None:
 def test_silent_hosts_are_refused_with_their_reasons() -> None:
     silent = {"app-1": Node(reason="no route to host"), "app-3": Node(reason="timed out")}
     expected = (
-        "app-1 (no route to host), app-3 (timed out) gave no answer; bring it back, or exclude it with "
-        "rollout_exclude, knowing that it keeps the version that it has."
+        "app-1 (no route to host), app-3 (timed out) gave no answer; bring them back, or exclude them with "
+        "rollout_exclude, knowing that an excluded host keeps the version that it has."
     )
     assert refused(lambda: begin_rollout(blank(), settings(), snapshot(silent), [])) == expected
     assert (

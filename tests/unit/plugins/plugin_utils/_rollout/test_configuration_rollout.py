@@ -132,7 +132,7 @@ def test_a_rollout_of_a_version_is_not_one_of_a_configuration() -> None:
 def test_where_none_are_kept_versions_are_rolled_out_as_ever_and_configurations_are_refused() -> None:
     found = Estate.of()
     found.changes = "LOG_LEVEL"
-    with pytest.raises(PlanError, match="app-1, app-2, app-3 keeps no configurations yet"):
+    with pytest.raises(PlanError, match="app-1, app-2, app-3 keep no configurations yet"):
         roll_out(found, configuration(found))
     assert roll_out(found, simulation.settings(found)).status == state.SUCCEEDED
     assert everywhere(found) == {"2"}

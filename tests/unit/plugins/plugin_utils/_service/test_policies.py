@@ -208,13 +208,19 @@ def test_migrations() -> None:
         ),
         (
             {"expand": {}},
-            "m.expand.command is None; give one line that begins with a plain path in the release, such as",
+            "m.expand.command is None; give one line of at most 4096 characters that begins with a plain path in",
         ),
-        ({"expand": {"command": "/bin/sh"}}, "m.expand.command is '/bin/sh'; give one line that begins with a plain"),
-        ({"expand": {"command": "../x"}}, "m.expand.command is '../x'; give one line that begins with a plain path in"),
+        (
+            {"expand": {"command": "/bin/sh"}},
+            "m.expand.command is '/bin/sh'; give one line of at most 4096 char",
+        ),
+        (
+            {"expand": {"command": "../x"}},
+            "m.expand.command is '../x'; give one line of at most 4096 characters that begins with a",
+        ),
         (
             {"expand": {"command": "bin/x\ny"}},
-            "m.expand.command is 'bin/x\\ny'; give one line that begins with a plain",
+            "m.expand.command is 'bin/x\\ny'; give one line of at most 4096 char",
         ),
         (
             {"expand": {"command": "bin/x", "reversible": "yes"}},
