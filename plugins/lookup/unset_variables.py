@@ -79,7 +79,7 @@ def needs_of(text: str) -> set[Path]:
     own |= {one.name for one in tree.find_all(nodes.Macro)} | (OF_MACROS if tree.find(nodes.Macro) else set())
     own |= OF_LOOPS if tree.find(nodes.For) else set()
     chains = list(tree.find_all((nodes.Name, nodes.Getattr, nodes.Getitem)))
-    parts = {id(one.node) for one in chains if not isinstance(one, nodes.Name)}
+    parts = {id(one.node) for one in chains if isinstance(one, (nodes.Getattr, nodes.Getitem))}
     asked = {id(one.node) for one in tree.find_all((nodes.Filter, nodes.Test)) if one.name in MAY_BE_MISSING}
     found = {_path(one) for one in chains if id(one) not in parts | asked}
     return {one for one in found if one is not None and one[0] not in own | FUNCTIONS | OF_ALL_HOSTS}
