@@ -36,10 +36,10 @@ FULL = os.environ.get("MESOPS_TEST") == "full"
 STEP_DEADLINE = 4 * 3600 if FULL else 2700
 ASIDE_DEADLINE = 4 * 3600
 """A command that gives way to all others may have to wait until they have ended."""
-FULL_ONLY = ("debian-12",)
-"""Scenarios that run when they are named, or with MESOPS_TEST=full; others promise the same with fewer hosts."""
-LINTERS_AT_ONCE, CHAINS_AT_ONCE = 2, 3
-"""How many linters, and how many chains of scenarios, run side by side. Scenarios wait more than they compute."""
+FULL_ONLY = ("debian-12", "move-over")
+"""Scenarios that run when they are named, or with MESOPS_TEST=full, for what they take."""
+AT_ONCE = 2
+"""How many linters, and how many chains of scenarios, run side by side. On two processors a third starves clients."""
 LONGEST_REASON = 200
 """Characters of a failed test's reason that the closing lines show."""
 LONG = (estate.OWNER, "rollout")
@@ -122,7 +122,7 @@ def why(traceback: str) -> str:
     return f"{' < '.join(reversed(places)) or 'no place known'}: {reason}"
 
 
-def side_by_side(work: Callable[[Item], Result], items: Iterable[Item], at_once: int) -> list[Result]:
+def side_by_side(work: Callable[[Item], Result], items: Iterable[Item], at_once: int = AT_ONCE) -> list[Result]:
     """Work on several items at the same time, beginning in their order; the results in that order."""
     with ThreadPoolExecutor(at_once) as pool:
         return list(pool.map(work, items))
@@ -168,7 +168,7 @@ def lint(names: Sequence[str], *, aside: bool = False) -> Count:
         home = str(BUILD / "ansible-home")
         return execute(name, [found, *arguments], log, aside=aside, ANSIBLE_HOME=home) if found else None
 
-    for name, passed in zip(names, side_by_side(passes, names, 1 if aside else LINTERS_AT_ONCE)):
+    for name, passed in zip(names, side_by_side(passes, names, 1 if aside else AT_ONCE)):
         if passed is None:
             count.skipped.append(f"lint: {name} ({ELSEWHERE[name]})")
         else:
@@ -263,7 +263,7 @@ def hosts_can_be_made() -> bool:
 def scenarios(count: Count, wanted: Sequence[str]) -> None:
     """Run the wanted scenarios, side by side those that have hosts of their own."""
     if count.one("test hosts", hosts_can_be_made()):
-        for done in side_by_side(chain, chains(wanted), CHAINS_AT_ONCE):
+        for done in side_by_side(chain, chains(wanted)):
             count.add(done)
 
 
