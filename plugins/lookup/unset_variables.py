@@ -51,7 +51,8 @@ FUNCTIONS = {*PARSER.globals, "lookup", "now", "omit", "q", "query", "undef"}
 MAY_BE_MISSING = {"d", "default", "defined", "undefined"}
 Path = tuple[Any, ...]
 """A variable and the keys below it that are asked for."""
-OF_LOOPS, OF_MACROS = {"loop"}, {"caller", "kwargs", "varargs"}
+OF_LOOPS = {"loop"}
+OF_MACROS = {"caller", "kwargs", "varargs"}
 OF_ALL_HOSTS = {"hostvars", "vars"}
 """What is in them is filled in for each host, by Ansible; to look through it would fill in everything."""
 
