@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ PROJECT = estate.BUILD / "interrupted"
 INVENTORY = PROJECT / "inventories/elsewhere"
 COMMAND = [str(estate.BIN / "ansible-playbook"), "-i", str(INVENTORY)]
 DEADLINE = 600
+PATIENCE = 60
+"""Seconds for which a run that was cut may go on."""
 PATRONI, PROMETHEUS = elsewhere.moved("patroni", 0), elsewhere.moved("prometheus", 0)
 
 # What is run, where to cut it, and how: the signal goes out as soon as a line of the output contains the text, when the
@@ -70,15 +73,21 @@ def cut(tags: str, text: str, how: signal.Signals, log: Path) -> bool:
             start_new_session=True,
         )
         assert process.stdout is not None
+        # Ansible may wait for ever for a worker that died by the same signal; then a person ends it.
+        patience = threading.Timer(PATIENCE, os.killpg, (process.pid, signal.SIGKILL))
         was_cut = False
-        for line in process.stdout:
-            sink.write(line)
-            if not was_cut and text in line:
-                # The whole process group, workers included, as a closed terminal or the OOM killer does.
-                os.killpg(process.pid, how)
-                was_cut = True
-            assert time.monotonic() < deadline, f"site.yml still runs after {DEADLINE} s"
-        process.wait(timeout=60)
+        try:
+            for line in process.stdout:
+                sink.write(line)
+                if not was_cut and text in line:
+                    # The whole process group, workers included, as a closed terminal or the OOM killer does.
+                    os.killpg(process.pid, how)
+                    was_cut = True
+                    patience.start()
+                assert time.monotonic() < deadline, f"site.yml still runs after {DEADLINE} s"
+            process.wait(timeout=60)
+        finally:
+            patience.cancel()
     return was_cut
 
 
